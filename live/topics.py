@@ -11,7 +11,16 @@ from uuid import UUID
 from db.bulk import reads as bulk_reads
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_CHANGED, RUN_KINDS, RUN_STATUS, LogPosition, Scope
+from db.events.log import (
+    BULK_PROGRESS,
+    INPUT_REQUEST,
+    RUN_CHANGED,
+    RUN_KINDS,
+    RUN_STATUS,
+    LogPosition,
+    NeededOfRuns,
+    Scope,
+)
 from db.row_types import EventRow, RunRow
 from db.runs import input_requests
 from domain import json_codec
@@ -69,14 +78,14 @@ class Matcher(Protocol):
     """Decides which events of a topic's scope match."""
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Columns of `flow_run` that `match` reads, besides `id` and `project_id`."""
+    def needed(self) -> NeededOfRuns:
+        """What `match` reads of runs, besides `id` and `project_id`."""
         ...
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         """Returns True if the changed object matches after the change; None if the event does not match the topic.
 
-        `run` has at least `columns`. It is None for events that change no run, and if the row was deleted.
+        `run` has at least what is `needed`. It is None for events that change no run, and if the row was deleted.
         """
         ...
 
@@ -124,7 +133,7 @@ class _RunsMatcher:
         self._matches = compiled.matches
         self._is_confined = is_confined
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
-        self.columns = compiled.columns | {"status"}
+        self.needed = NeededOfRuns(compiled.columns | {"status"}, compiled.texts)
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
@@ -167,7 +176,7 @@ class InputRequestsTopic:
 
 
 class _InputRequestsMatcher:
-    columns: frozenset[str] = frozenset()
+    needed = event_log.NOTHING
 
     def __init__(self, where: InputRequestFilter) -> None:
         self._where = where
@@ -242,7 +251,7 @@ class OperationTopic:
 
 
 class _MatchAll:
-    columns: frozenset[str] = frozenset()
+    needed = event_log.NOTHING
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         return True

@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.core.postgres import ConnectionFailedError
 from db.core.unit_of_work import UnitOfWork
-from db.migrate import MigrationError, first_line, upgrade
+from db.migrate import MigrationError, first_line
 from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
@@ -45,6 +45,9 @@ from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.database import migrate as migrate_database
+from service.commands.database import with_database
+from service.commands.search import search
 from service.http.pages import Pages
 from service.log_output import configure_logging
 from service.runs_cli import runs
@@ -107,13 +110,14 @@ def main(context: click.Context) -> None:
 
 
 main.add_command(runs)
+main.add_command(search)
 
 
 @main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")
 @click.pass_obj
 def serve(settings: Settings) -> None:
     """Everything in one process."""
-    upgrade(settings.database_url)
+    migrate_database(settings)
     _run_server(settings, with_worker=True)
 
 
@@ -135,7 +139,7 @@ def worker(settings: Settings) -> None:
 @click.pass_obj
 def migrate(settings: Settings) -> None:
     """Migrate."""
-    upgrade(settings.database_url)
+    migrate_database(settings)
 
 
 @main.command("check", help="Compare the kept counts of runs with the runs; ends with 1 if they differ.")
@@ -143,7 +147,7 @@ def migrate(settings: Settings) -> None:
 @click.pass_obj
 def check_counts(settings: Settings, repair: bool) -> None:
     """Check the counts of runs."""
-    found = _with_database(settings, lambda database: _checked(database, repair=repair))
+    found = with_database(settings, lambda database: _checked(database, repair=repair))
     for difference in found[:MAX_DIFFERENCES]:
         click.echo(difference)
     if len(found) > MAX_DIFFERENCES:
@@ -227,14 +231,14 @@ def create_key(
             uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=_origin()
         )
 
-    click.echo(_with_database(settings, lambda database: database.write(work)))
+    click.echo(with_database(settings, lambda database: database.write(work)))
 
 
 @key.command("list", help="List the keys, without their secrets.")
 @click.pass_obj
 def list_keys(settings: Settings) -> None:
     """List the keys."""
-    for row in _with_database(settings, lambda database: database.read(api_keys.listed)):
+    for row in with_database(settings, lambda database: database.read(api_keys.listed)):
         state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
         owner = row.project or "all projects"
         used = f"used {row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "not used"
@@ -257,7 +261,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
             return None
         return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), _origin())
 
-    secret = _with_database(settings, lambda database: database.write(work))
+    secret = with_database(settings, lambda database: database.write(work))
     if secret is None:
         raise click.ClickException("No active key with this ID.")
     click.echo(secret)
@@ -269,7 +273,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
     decoded = _key_id(key_id)
-    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded, _origin())):
+    if not with_database(settings, lambda database: database.write(api_keys.revoke, decoded, _origin())):
         raise click.ClickException("No active key with this ID.")
 
 
@@ -308,7 +312,7 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
         flow_changes.publish_checked(uow, origin, flow_id, owner, checked)
         return flow_id
 
-    click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
+    click.echo(ids.encode(IdKind.FLOW, with_database(settings, lambda database: database.write(work))))
 
 
 @main.group(help="Manage the keys that encrypt secrets.")
@@ -327,7 +331,7 @@ def new_secret_key() -> None:
 def list_secret_keys(settings: Settings) -> None:
     """List the keys of secrets."""
     keys = load_key_ring(settings)
-    counts = _with_database(settings, lambda database: database.read(db_secrets.key_counts))
+    counts = with_database(settings, lambda database: database.read(db_secrets.key_counts))
     for key_id in sorted({*keys.ids, *counts}):
         state = "encrypts" if key_id == keys.primary_id else "decrypts" if key_id in keys else "MISSING"
         click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} secrets")
@@ -340,7 +344,7 @@ def rewrap_secrets(settings: Settings) -> None:
     keys = load_key_ring(settings)
     if keys.primary_id is None:
         raise click.ClickException("There is no key: set FLOWRUNS_SECRET_KEYS.")
-    done = _with_database(settings, lambda database: rewrap(database, keys))
+    done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
         f"{done.values} values and {done.outputs} redacted outputs are encrypted by the key {keys.primary_id} now."
     )
@@ -350,18 +354,6 @@ def rewrap_secrets(settings: Settings) -> None:
         click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
     if done.unreadable or done.unreadable_outputs:
         raise SystemExit(1)
-
-
-def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
-    async def run() -> T:
-        database = open_database(settings.database_url)
-        try:
-            return await use(database)
-        finally:
-            await database.close()
-
-    upgrade(settings.database_url)
-    return asyncio.run(run())
 
 
 async def _work(settings: Settings) -> None:

@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Subscriptions that one key may have open at a time, in one process.",
     )
+    search: bool = Field(
+        default=False,
+        description="Switch on the search of inputs, outputs and logs at the start, as `search on` does. If off, the"
+        " search stays as it is.",
+    )
     compiled_reads: bool = Field(
         default=True,
         description="Compile the selections of queries, so that the database writes their JSON, and those of"

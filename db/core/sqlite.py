@@ -29,6 +29,7 @@ from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.definition import unchanged_steps
 from domain.errors import DatabaseUnavailableError
 from domain.runs import metadata_condition
+from domain.text import fold, searched_json
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.create_function("run_terms", 2, run_terms, deterministic=True)
     dbapi_connection.create_function("metadata_matches", 2, metadata_matches)
     dbapi_connection.create_function("unchanged_steps", 2, lru_cache(maxsize=256)(unchanged_steps), deterministic=True)
+    dbapi_connection.create_function("search_fold", 1, fold, deterministic=True)
+    dbapi_connection.create_function("search_json", 1, searched_json, deterministic=True)
 
 
 class _Key(Uuid[UUID]):

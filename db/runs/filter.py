@@ -12,6 +12,7 @@ from sqlalchemy import cast as sql_cast
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
 from db.runs.waiting import waits_for_any
+from db.search import queries as texts
 from db.sql.any_of import any_of
 from domain import ids
 from domain.enums import WaitKind
@@ -40,6 +41,8 @@ class _Scope:
     dialect: str
     now: datetime
     """The instant up to which runs that have not ended have lasted."""
+    reads_all: bool = False
+    """See `matches`."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -53,16 +56,22 @@ _Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
 
 
 def matches(
-    where: RunFilter, dialect: str, now: datetime | None = None, *, sorted_by: str | None = None
+    where: RunFilter,
+    dialect: str,
+    now: datetime | None = None,
+    *,
+    sorted_by: str | None = None,
+    reads_all: bool = False,
 ) -> ColumnElement[bool]:
     """Returns the condition that the rows of `flow_run` meet which match the filter.
 
     Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
     read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
+    A read that takes all rows, not the first of an order, says so by `reads_all`.
     """
     # Runs given by ID are read by their keys. SQLite would rather walk an index in the requested order.
     indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
-    condition = _matches(where, _Scope(dialect, now or clock.now()), indexed)
+    condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
     return and_(condition, *_implied(where, sorted_by))
 
 
@@ -189,6 +198,13 @@ def _contains_text(column: ColumnElement[Any], text: str, _: _Scope) -> ColumnEl
     return and_(column.is_not(None), contains_folded(column, _run[_FOLDED[_name_of(column)]], text))
 
 
+def _search(_: ColumnElement[Any], text: str, scope: _Scope) -> ColumnElement[bool]:
+    if not scope.reads_all:
+        # An order is walked, or runs are named.
+        return texts.is_of_run(text)
+    return _run.id.in_(select(texts.RUN_ID).where(texts.is_indexed(text, scope.dialect)))
+
+
 def _name_of(column: ColumnElement[Any]) -> str:
     return str(column.key)
 
@@ -289,7 +305,7 @@ def _has_two_values(field: FilterField) -> bool:
     return field.operator in _NEVER_NULL or (field.operator in _NULL_FOR_NULL and not _run[field.column].nullable)
 
 
-_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED}
+_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED, Operator.SEARCH}
 _NULL_FOR_NULL = {
     Operator.ANY_OF,
     Operator.EQUALS,
@@ -320,6 +336,7 @@ _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
+    Operator.SEARCH: _search,
     Operator.CONTAINS_JSON: _contains_json,
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _in_family,

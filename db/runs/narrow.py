@@ -23,6 +23,8 @@ from db.core.terms import is_shortened, metadata_terms, tag_term
 from db.models import FlowRun, Project
 from db.models.types import Folded, sort_key, table
 from db.runs.filter import matches
+from db.search import queries as texts
+from db.search import switch
 from db.sql.keyset import Keyset, Page
 from domain import ids
 from domain.runs.filter_field import Archived
@@ -59,8 +61,13 @@ _IS_NOT_ARCHIVED = text(
 
 
 def narrow(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns a filter that the same runs match, and that names them if they are few and an index finds them."""
+    """Returns a filter that the same runs match, and that names them if they are few and an index finds them.
+
+    Raises:
+        SearchOffError: the filter searches, and the search is off or not filled yet.
+    """
     where = where.without_blanks()
+    require_search(conn, where)
     if where.ids is not None:
         return where
     if conn.dialect.name != "sqlite":
@@ -75,13 +82,29 @@ def narrow(conn: Connection, where: RunFilter) -> RunFilter:
     return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
 
 
-def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement[bool]:
-    """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`."""
-    return matches(narrow(conn, where), conn.dialect.name, now)
+def require_search(conn: Connection, *filters: RunFilter) -> None:
+    """Checks that runs can be searched, if one of the filters searches.
+
+    Raises:
+        SearchOffError
+    """
+    if any(where.searched for where in filters):
+        switch.require(conn)
+
+
+def narrowed(conn: Connection, where: RunFilter, now: datetime, *, reads_all: bool = True) -> ColumnElement[bool]:
+    """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`.
+
+    Raises:
+        SearchOffError: see `narrow`.
+    """
+    return matches(narrow(conn, where), conn.dialect.name, now, reads_all=reads_all)
 
 
 def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
     """Returns False if `narrow_page` would return the filter as it is: most lists are spared the question."""
+    if where.searched:
+        return True
     if where.ids is not None:
         return False
     created = where.created_after is not None or where.created_before is not None
@@ -191,8 +214,10 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
     for terms in _terms(where):
         yield fetch(select(_term.run_id).where(_term.term.in_(terms), _term.project_id.in_(projects)))
     if (part := _indexed_error(conn, where)) is not None:
-        phrase = phrase_of(part)
+        phrase = texts.phrase_of(part)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
+    if where.search is not None:
+        yield fetch(select(texts.RUN_ID).where(texts.is_indexed(where.search, "sqlite")))
     # In each of these indexes the ID follows the value, so that one value comes in the order of creation.
     for column_, values in (
         (_run.status, where.statuses),
@@ -271,12 +296,6 @@ def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
     return where
 
 
-def phrase_of(part: str) -> str:
-    """Returns the query of FTS5 for texts that contain `part`."""
-    escaped = fold(part).replace('"', '""')
-    return f'"{escaped}"'
-
-
 def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
     """Returns the query of the runs that match the filter, if one term says all of it: SQLite counts terms quickly."""
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
@@ -295,6 +314,8 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
 
 
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
+    if where.search is not None and (named := _searched(conn, where.search, where.project_ids)) is not None:
+        return replace(where, ids=named)
     text_condition: ColumnElement[bool] | None = None
     has_value: ColumnElement[bool] = true()
     if (part := _indexed_error(conn, where)) is not None:
@@ -322,6 +343,28 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
         query = query.where(found.c.project_id.in_(where.project_ids))
     keys = conn.execute(query).scalars().all()
     return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
+
+
+def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
+    """Returns the runs of which a text contains `text`, on PostgreSQL; None if they are not few."""
+    of_projects = true() if project_ids is None else _run.project_id.in_(project_ids)
+    condition = matches(RunFilter(search=text, archived=Archived.INCLUDE), "postgresql")
+    newest = select(condition.label("hit")).select_from(_table).where(of_projects).order_by(_run.id.desc())
+    hits = newest.limit(_SAMPLE).subquery().c.hit
+    if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
+        return None
+    found = (
+        select(texts.RUN_ID)
+        .where(texts.is_indexed(text, "postgresql"))
+        .distinct()
+        .cte("found")
+        .prefix_with("MATERIALIZED")
+    )
+    query = select(found.c.run_id).limit(_FEW_ON_POSTGRESQL + 1)
+    if project_ids is not None:
+        query = query.where(found.c.run_id == _run.id, of_projects)
+    keys = conn.execute(query).scalars().all()
+    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
 
 
 def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:

@@ -17,7 +17,10 @@ from domain.enums import Environment, RunStatus, TriggerMethod, WaitKind
 from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
+from domain.text import fold
 
+MIN_SEARCH = 3
+"""Characters of the shortest text that is searched for: indexes hold parts of texts that are so long."""
 _WITHIN = (
     "at most so long ago: a duration in ISO 8601, such as `PT15M`, `P1D` or `P1M`. Measured at the time of the request;"
     " in a stream, of the event."
@@ -100,6 +103,18 @@ class RunFilter:
             "error_message",
             ValueType.TEXT,
             "Runs whose error message contains this text (case-insensitive).",
+        ),
+    ] = None
+    search: Annotated[
+        str | None,
+        FilterField(
+            Operator.SEARCH,
+            "",
+            ValueType.SEARCHED_TEXT,
+            "Runs of which an input, an output or a log message, of the run or of its steps, contains this text"
+            f" (case-insensitive), at least {MIN_SEARCH} characters. Needs sight of payloads. Where the search is not"
+            " switched on, the error is SEARCH_OFF. A stream searches what a run has at the time of its change: a text"
+            " that is added in between is found at the next change.",
         ),
     ] = None
     error_fingerprint: Annotated[
@@ -346,6 +361,13 @@ class RunFilter:
     def matches_all(self) -> bool:
         """True if the filter restricts nothing."""
         return next(self.restrictions(), None) is None
+
+    @property
+    def searched(self) -> frozenset[str]:
+        """The folded texts that the filter and its parts search for in inputs, outputs and logs."""
+        parts = [*(self.or_ or ()), *([self.not_] if self.not_ is not None else [])]
+        own = (fold(self.search),) if self.search else ()
+        return frozenset(own).union(*(part.searched for part in parts))
 
     @property
     def matches_nothing(self) -> bool:

@@ -21,6 +21,7 @@ from db.events import log as event_log
 from db.queue import slots
 from db.rollups import upkeep
 from db.runs import files
+from db.search import switch
 from domain import ids
 from domain.time import clock
 from engine.file_store import FileStore
@@ -34,6 +35,10 @@ PRUNE_SECONDS = 600.0
 """Time between two prunes of expired data, in seconds."""
 STATISTICS_SECONDS = 600.0
 """Time between two looks at how the values in SQLite's tables are spread, in seconds."""
+FILL_SECONDS = 60.0
+"""Time between two looks whether the search lacks runs, in seconds."""
+FILL_BATCH = 200
+"""Runs whose texts are added to the search in one transaction."""
 ORPHANS_SECONDS = 6 * 3600.0
 """Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
 ORPHAN_AGE = timedelta(days=1)
@@ -103,6 +108,7 @@ def maintenance_jobs(
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
+        Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -141,6 +147,17 @@ async def gather_statistics(database: Database) -> None:
     """Gather the statistics of SQLite's tables. PostgreSQL does so by itself."""
     if database.dialect == "sqlite":
         await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
+
+
+async def fill_search(database: Database) -> int:
+    """Add the texts of all runs that the search does not have yet, if it is on; returns their number."""
+    total = 0
+    while filled := await database.write(switch.fill, FILL_BATCH):
+        total += filled
+        await clock.sleep(PAUSE_SECONDS)
+    if total:
+        _logger.info("search filled", extra={"runs": total})
+    return total
 
 
 async def rescue_waiting_runs(database: Database) -> None:
