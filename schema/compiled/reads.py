@@ -12,14 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from graphql import (
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    is_non_null_type,
     specified_rules,
 )
 from graphql.execution.values import VariableValues, get_variable_values
@@ -29,7 +32,7 @@ from strawberry.extensions import ParserCache, ValidationCache
 from db.row_json.statements import instant_value
 from db.row_json.writer import BROKEN
 from db.sql.clause_text import Recent
-from domain.errors import FlowRunsError
+from domain.errors import FlowRunsError, QueryTimeoutError
 from domain.time import clock
 from resolvers.context import Context
 from schema import visibility
@@ -37,6 +40,7 @@ from schema.compiled.environment import Decide, Environment, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
 from schema.cost import MAX_TOKENS, RepeatedNames, check
+from schema.errors import to_client_error
 
 _logger = logging.getLogger(__name__)
 
@@ -63,9 +67,40 @@ class _LeaveError(Exception):
         self.reason = reason
 
 
+class _TimeoutError(Exception):
+    """The read of a root field took longer than its time limit."""
+
+    def __init__(self, field: "_Field", error: QueryTimeoutError) -> None:
+        super().__init__()
+        self.field = field
+        located = GraphQLError(error.message, field.nodes, path=[field.key], original_error=error)
+        self.formatted = to_client_error(located).formatted
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A root field of an operation."""
+
+    key: str
+    nodes: Sequence[FieldNode]
+    is_nullable: bool
+    run: Run
+
+    async def text(self, *args: Any) -> str:
+        """Returns the JSON text of the field.
+
+        Raises:
+            _TimeoutError
+        """
+        try:
+            return await self.run(*args)
+        except QueryTimeoutError as error:
+            raise _TimeoutError(self, error) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    fields: Sequence[tuple[str, Run]]
+    fields: Sequence[_Field]
     decisions: Sequence[tuple[Decide, Any]]
     parameters: Mapping[str, Decide]
     has_nested_cursors: bool
@@ -80,15 +115,32 @@ class _Plan:
         for name, value in self.parameters.items():
             values[name] = value(variables)
         if len(self.fields) == 1:
-            ((key, run),) = self.fields
-            text = f'{{"data":{{"{key}":{await run(context, variables, values)}}}}}'
+            (field,) = self.fields
+            try:
+                text = f'{{"data":{{"{field.key}":{await field.text(context, variables, values)}}}}}'
+            except _TimeoutError as error:
+                text = self._body([error])
         else:
-            found = await asyncio.gather(*(run(context, variables, values) for _, run in self.fields))
-            parts = (f'"{key}":{part}' for (key, _), part in zip(self.fields, found, strict=True))
-            text = '{"data":{' + ",".join(parts) + "}}"
+            reads = (field.text(context, variables, values) for field in self.fields)
+            text = self._body(await asyncio.gather(*reads, return_exceptions=True))
         if BROKEN in text:
             raise UnexpectedError
         return (with_nested_cursors(text) if self.has_nested_cursors else text).encode()
+
+    def _body(self, found: Sequence[str | BaseException]) -> str:
+        """Returns the body with the texts of the fields. One that took too long is not read again: it is an error."""
+        errors = [result for result in found if isinstance(result, _TimeoutError)]
+        others = [result for result in found if isinstance(result, BaseException) and result not in errors]
+        if others:
+            raise others[0]
+        data = "null"
+        if all(error.field.is_nullable for error in errors):
+            parts = (result if isinstance(result, str) else "null" for result in found)
+            members = (f'"{field.key}":{part}' for field, part in zip(self.fields, parts, strict=True))
+            data = "{" + ",".join(members) + "}"
+        if not errors:
+            return f'{{"data":{data}}}'
+        return f'{{"data":{data},"errors":{orjson.dumps([error.formatted for error in errors]).decode()}}}'
 
 
 class _Operation:
@@ -142,7 +194,7 @@ class _Operation:
         if self._node.directives:
             raise UncoveredError("directive")
         fields = [
-            (key, roots.plan(root, nodes))
+            _Field(key, nodes, _is_nullable(root, nodes), roots.plan(root, nodes))
             for key, nodes in environment.fields(root, [self._node.selection_set]).items()
         ]
         return _Plan(fields, environment.decisions, planner.values, planner.has_nested_cursors)
@@ -204,6 +256,11 @@ class CompiledReads:
             return error.reason
         except (FlowRunsError, GraphQLError, ValueError, RecursionError):
             return "document"
+
+
+def _is_nullable(root: GraphQLObjectType, nodes: Sequence[FieldNode]) -> bool:
+    field = root.fields.get(nodes[0].name.value)
+    return field is not None and not is_non_null_type(field.type)
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:

@@ -291,7 +291,7 @@ def _nul_refused(name: str) -> InvalidArgumentError:
 def _searched_text(name: str, text: str) -> str:
     if text and len(fold(text)) < MIN_SEARCH:
         raise InvalidArgumentError(f"`{name}` takes at least {MIN_SEARCH} characters, got {len(text)}.")
-    return _text(name, text)
+    return checked_text(name, text)
 
 
 def _milliseconds(name: str, value: int) -> int:
