@@ -5,6 +5,7 @@ write it in the transactions of the changes, so no way of writing is missed, and
 SQLite they call functions of the service; PostgreSQL has a table of the letters that folding changes.
 """
 
+import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ _SQLITE_TABLES = (
         INSERT INTO {INDEX} ({INDEX}, rowid, text) VALUES ('delete', OLD.id, OLD.text);
         INSERT INTO {INDEX} (rowid, text) VALUES (NEW.id, NEW.text); END""",  # noqa: S608
 )
+
+_SECURE_SINCE = (3, 42)
+"""The first version of SQLite whose index can forget a text at once, not only when it merges its parts."""
+_FORGET_AT_ONCE = f"INSERT INTO {INDEX} ({INDEX}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
 
 
 def _sqlite_triggers() -> Iterator[tuple[str, str]]:
@@ -198,6 +203,8 @@ def create(dialect: str) -> Iterator[str]:
     """Yields the statements that make the search; the table of letters is still empty."""
     if dialect == "sqlite":
         yield from _SQLITE_TABLES
+        if sqlite3.sqlite_version_info >= _SECURE_SINCE:
+            yield _FORGET_AT_ONCE
         for name, rest in _sqlite_triggers():
             yield f"CREATE TRIGGER {name} {rest}"
     else:
