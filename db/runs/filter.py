@@ -202,7 +202,7 @@ def _search(_: ColumnElement[Any], text: str, scope: _Scope) -> ColumnElement[bo
     if not scope.reads_all:
         # An order is walked, or runs are named.
         return texts.is_of_run(text)
-    return _run.id.in_(select(texts.RUN_ID).where(texts.is_indexed(text, scope.dialect)))
+    return _run.id.in_(texts.runs_with(text, scope.dialect))
 
 
 def _name_of(column: ColumnElement[Any]) -> str:

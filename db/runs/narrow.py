@@ -217,7 +217,7 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         phrase = texts.phrase_of(part)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
     if where.search is not None:
-        yield fetch(select(texts.RUN_ID).where(texts.is_indexed(where.search, "sqlite")))
+        yield fetch(texts.runs_with(where.search, "sqlite").distinct())
     # In each of these indexes the ID follows the value, so that one value comes in the order of creation.
     for column_, values in (
         (_run.status, where.statuses),
@@ -353,13 +353,7 @@ def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -
     hits = newest.limit(_SAMPLE).subquery().c.hit
     if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
         return None
-    found = (
-        select(texts.RUN_ID)
-        .where(texts.is_indexed(text, "postgresql"))
-        .distinct()
-        .cte("found")
-        .prefix_with("MATERIALIZED")
-    )
+    found = texts.runs_with(text, "postgresql").distinct().cte("found").prefix_with("MATERIALIZED")
     query = select(found.c.run_id).limit(_FEW_ON_POSTGRESQL + 1)
     if project_ids is not None:
         query = query.where(found.c.run_id == _run.id, of_projects)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, bindparam, column, func, literal_column, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, Uuid, bindparam, column, func, literal_column, select
 from sqlalchemy import table as sql_table
 
 from db.models import FlowRun
@@ -16,15 +16,17 @@ _run = table(FlowRun).c
 _texts = sql_table(TEXTS, column("id"), column("run_id", Uuid()), column("text", Text()))
 RUN_ID = _texts.c.run_id
 """The column with the run that a text belongs to."""
-_index = sql_table(INDEX, column("rowid")).c
+_index = sql_table(INDEX, column("rowid"))
 
 
-def is_indexed(text: str, dialect: str) -> ColumnElement[bool]:
-    """Returns the condition of the texts of runs that contain `text`, by the index of texts."""
+def runs_with(text: str, dialect: str) -> Select[Any]:
+    """Returns the query of the runs with a text that contains `text`, by the index of texts; some several times."""
+    query = select(RUN_ID)
     if dialect == "sqlite":
+        # Joined, so that a limit ends the search: a list of all rows of the index would be made as a whole.
         phrase = bindparam(None, phrase_of(fold(text)), Text, unique=True)
-        return _texts.c.id.in_(select(_index.rowid).where(literal_column(INDEX).op("MATCH")(phrase)))
-    return _texts.c.text.contains(fold(text), autoescape=True)
+        return query.where(_texts.c.id == _index.c.rowid, literal_column(INDEX).op("MATCH")(phrase))
+    return query.where(_texts.c.text.contains(fold(text), autoescape=True))
 
 
 def is_of_run(text: str) -> ColumnElement[bool]:
@@ -37,18 +39,17 @@ def is_of_run(text: str) -> ColumnElement[bool]:
 
 def found_of_run(folded: Sequence[str], dialect: str) -> ColumnElement[Any]:
     """Returns the column of those of `folded`, folded texts, that texts of the run contain, as a list."""
-    if dialect == "sqlite":
+    is_sqlite = dialect == "sqlite"
+    if is_sqlite:
         each = func.json_each(bindparam(None, orjson.dumps(list(folded)).decode(), Text, unique=True))
-        searched, gather = each.table_valued("value"), func.json_group_array
     else:
         each = func.unnest(bindparam(None, list(folded), ARRAY(Text()), unique=True))
-        searched, gather = each.table_valued("value"), func.array_agg
+    searched = each.table_valued("value")
     has_it = HasText(_texts.c.text, searched.c.value)
     is_found = select(literal_column("1")).select_from(_texts).where(_run.id == RUN_ID, has_it).exists()
-    found = (
-        select(gather(searched.c.value, type_=Tags())).select_from(searched).where(is_found.correlate_except(_texts))
-    )
-    return found.scalar_subquery()
+    value = searched.c.value
+    gathered = func.json_group_array(value, type_=Tags()) if is_sqlite else func.array_agg(value, type_=Tags())
+    return select(gathered).select_from(searched).where(is_found.correlate_except(_texts)).scalar_subquery()
 
 
 def phrase_of(part: str) -> str:

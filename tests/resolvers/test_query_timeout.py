@@ -1,8 +1,10 @@
 """Tests of the time limit of reads through the API."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from db.runs import reads
 from domain import ids
@@ -23,16 +25,22 @@ async def hasty_app(database_url: str, request: pytest.FixtureRequest) -> AsyncI
 
 async def test_reads_beyond_limit_are_typed_errors(hasty_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways answer alike, and what is compiled is not read again in the general way."""
-    fetch, tried = hasty_app.database.fetch, []
+    fetch = hasty_app.database.fetch
+    tried: list[str] = []
 
-    def tries(way: str) -> None:
-        tried.append(way)
+    def endless(*_: object) -> Any:
+        tried.append("compiled")
+        return fetch(str(ENDLESS), ())
+
+    def counting(conn: Connection, *_: object) -> Any:
+        tried.append("general")
+        return count(conn)
 
     with monkeypatch.context() as patched:
         # Both read as long as they are let.
-        patched.setattr(hasty_app.database, "fetch", lambda *_: tries("compiled") or fetch(str(ENDLESS), ()))
-        patched.setattr(reads, "page", lambda conn, *_: tries("general") or count(conn))
-        patched.setattr(reads, "by_ids", lambda conn, *_: tries("general") or count(conn))
+        patched.setattr(hasty_app.database, "fetch", endless)
+        patched.setattr(reads, "page", counting)
+        patched.setattr(reads, "by_ids", counting)
         listed = await hasty_app.execute(LISTED)
         is_compiled = "compiled" in tried
         if is_compiled:
