@@ -224,6 +224,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             self._database,
             self._flows,
             viewer,
+            compiles=self.reads is not None,
             hub=self._hub,
             secret_keys=self._secret_keys,
             token_keys=self._token_keys,
