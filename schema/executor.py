@@ -7,6 +7,7 @@ from graphql import GraphQLOutputType, GraphQLResolveInfo
 from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from resolvers.context import Context
 from schema.compiled_selection import item_completer
 
 _LONG = 16
@@ -23,7 +24,7 @@ class FlowRunsExecutor(StrawberryGraphQLCoreExecutionContext):
         self,
         item_type: GraphQLOutputType,
         field_details_list: Any,
-        info: GraphQLResolveInfo,
+        info: GraphQLResolveInfo[Context],
         path: Path,
         items: Iterable[Any],
         position_context: Any,

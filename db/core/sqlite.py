@@ -12,7 +12,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db.core import unit_of_work
 from db.core.terms import run_terms
+from db.core.threads import Threads
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.definition import unchanged_steps
 from domain.errors import DatabaseUnavailableError
@@ -237,14 +237,14 @@ class Readers:
         self.pool = self._engine.pool
         self._arguments = self._engine.dialect.create_connect_args(url)
         self._idle: list[_TextConnection] = []
-        self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self._threads = Threads(count, "sqlite-reader")
         self._closed = False
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """Returns the result of `query`."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+        return await self._threads.run(self._read, query)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self._engine.connect() as conn:
@@ -256,7 +256,7 @@ class Readers:
         """Returns the rows of a statement in text."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+        return await self._threads.run(self._fetch, statement, arguments)
 
     def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
@@ -281,7 +281,7 @@ class Readers:
     async def close(self) -> None:
         """Waits for the reads that were requested, then stops the threads."""
         self._closed = True
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
         while self._idle:
             self._idle.pop().close()
         self._engine.dispose()

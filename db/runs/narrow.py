@@ -12,6 +12,7 @@ PostgreSQL knows how rare most values are, so it is asked about texts alone. SQL
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +47,8 @@ _COMMON = 5
 """A text in as many runs of the sample is common."""
 TRIGRAM = 3
 """Characters that a text must have for an index of texts to know it."""
+_KEPT_FILTERS = 2_000
+"""Filters of which it is kept whether they may be narrowed."""
 _SAFE_LIST = 100
 """Values of one field beyond which its index is not used: each value is a search of its own."""
 
@@ -101,6 +104,7 @@ def narrowed(conn: Connection, where: RunFilter, now: datetime, *, reads_all: bo
     return matches(narrow(conn, where), conn.dialect.name, now, reads_all=reads_all)
 
 
+@lru_cache(_KEPT_FILTERS)
 def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
     """Returns False if `narrow_page` would return the filter as it is: most lists are spared the question."""
     if where.searched:

@@ -326,8 +326,8 @@ class RunFilter:
         return cls(**{"archived": Archived.INCLUDE, **values})
 
     def __post_init__(self) -> None:
-        for name, declared in FILTER_FIELDS.items():
-            if declared.is_list and isinstance(values := getattr(self, name), list):
+        for name in _LISTS:
+            if isinstance(values := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(values))
 
     def restrictions(self) -> Iterator[tuple[FilterField, Any]]:
@@ -379,6 +379,8 @@ FILTER_FIELDS: Mapping[str, FilterField] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(RunFilter, include_extras=True).items()
 }
 """The declarations of `RunFilter`, by attribute."""
+_LISTS = tuple(name for name, declared in FILTER_FIELDS.items() if declared.is_list)
+"""The attributes that are lists."""
 
 
 class RunOrderField(DescribedEnum):

@@ -8,7 +8,7 @@ error, is left to the general path: it executes the operation as a whole, so tha
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,16 +36,22 @@ from domain.errors import FlowRunsError, QueryTimeoutError
 from domain.time import clock
 from resolvers.context import Context
 from schema import visibility
-from schema.compiled.environment import Decide, Environment, UncoveredError
+from schema.compiled.environment import Decide, Environment, Request, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
-from schema.cost import MAX_TOKENS, RepeatedNames, check
+from schema.cost import MAX_TOKENS, RepeatedNames, check, signature
 from schema.errors import to_client_error
 
 _logger = logging.getLogger(__name__)
 
 _MAX_PLANS = 16
 """Plans of one operation: one for each set of answers that its variables give, such as those of `@include`."""
+_MAX_REQUESTS = 2_000
+"""Requests whose variables are kept coerced, with their plans."""
+_MAX_KEPT_VARIABLES = 1_024
+"""Bytes of variables that are kept."""
+_MAX_SIGNATURES = 100
+"""Signatures of variables whose cost is remembered, for one operation: page sizes, and sizes of filters."""
 _RULES = (*specified_rules, RepeatedNames)
 
 
@@ -109,19 +115,19 @@ class _Plan:
         """True if the variables give the answers that the plan was made with."""
         return all(decide(variables) == answer for decide, answer in self.decisions)
 
-    async def run(self, context: Context, variables: VariableValues) -> bytes:
+    async def run(self, context: Context, request: Request) -> bytes:
         """Returns the body of the response."""
         values: dict[str, object] = {"now": instant_value(context.database.dialect, clock.now())}
         for name, value in self.parameters.items():
-            values[name] = value(variables)
+            values[name] = value(request.variables)
         if len(self.fields) == 1:
             (field,) = self.fields
             try:
-                text = f'{{"data":{{"{field.key}":{await field.text(context, variables, values)}}}}}'
+                text = f'{{"data":{{"{field.key}":{await field.text(context, request, values)}}}}}'
             except _TimeoutError as error:
                 text = self._body([error])
         else:
-            reads = (field.text(context, variables, values) for field in self.fields)
+            reads = (field.text(context, request, values) for field in self.fields)
             text = self._body(await asyncio.gather(*reads, return_exceptions=True))
         if BROKEN in text:
             raise UnexpectedError
@@ -146,8 +152,9 @@ class _Plan:
 class _Operation:
     """An operation of a valid document, with its plans."""
 
-    def __init__(self, schema: Schema, document: DocumentNode, name: str | None) -> None:
+    def __init__(self, schema: Schema, document: DocumentNode, name: str | None, prepared: "_PreparedRequests") -> None:
         self._schema = schema
+        self._prepared = prepared
         self._document = document
         self._name = name
         self._node = _operation(document, name)
@@ -155,6 +162,8 @@ class _Operation:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._plans: list[_Plan] = []
+        self._within_limits: set[Hashable] = set()
+        """Signatures of variables with which the operation was within the limits of its cost."""
         self._refused: str | None = None
         self._convert = converter(schema)
 
@@ -162,13 +171,32 @@ class _Operation:
         """Returns the body of the response."""
         if self._refused is not None:
             raise _LeaveError(self._refused)
-        check(self._document, self._name, given)
+        key = _variables_key(given)
+        known = None if key is None else self._prepared.find((self, key))
+        if known is None:
+            self._check_cost(given)
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
+        if known is None:
+            known = self._planned_request(given)
+            if key is not None:
+                self._prepared.put((self, key), known)
+        plan, request = known
+        return await plan.run(context, request)
+
+    def _planned_request(self, given: dict[str, Any]) -> tuple["_Plan", Request]:
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
             raise _LeaveError("variables")
-        return await self._plan(graphql_schema, variables).run(context, variables)
+        return self._plan(graphql_schema, variables), Request(variables)
+
+    def _check_cost(self, given: dict[str, Any]) -> None:
+        size = signature(given)
+        if size in self._within_limits:
+            return
+        check(self._document, self._name, given)
+        if len(self._within_limits) < _MAX_SIGNATURES:
+            self._within_limits.add(size)
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
         for known in self._plans:
@@ -200,6 +228,19 @@ class _Operation:
         return _Plan(fields, environment.decisions, planner.values, planner.has_nested_cursors)
 
 
+_PreparedRequests = Recent[tuple[_Operation, bytes], tuple[_Plan, Request]]
+"""Requests whose variables were seen before: pages that are asked for again and again."""
+
+
+def _variables_key(given: Mapping[str, Any]) -> bytes | None:
+    """Returns what is equal for equal variables; None if they are not to be kept."""
+    try:
+        key = orjson.dumps(given)
+    except TypeError:  # a number that orjson does not write
+        return None
+    return key if len(key) <= _MAX_KEPT_VARIABLES else None
+
+
 class CompiledReads:
     """Answers the operations that it covers. Share one: it keeps the plans."""
 
@@ -207,6 +248,7 @@ class CompiledReads:
         """Of at most so many documents, the plans are kept."""
         self.counts = ReadCounts()
         self._schema = schema
+        self._requests: _PreparedRequests = Recent(_MAX_REQUESTS)
         self._operations: Recent[tuple[str, str | None], _Operation | str] = Recent(documents)
         self._parse = ParserCache(maxsize=documents).cached_parse_document
         self._validate = ValidationCache(maxsize=documents).cached_validate_document
@@ -251,7 +293,7 @@ class CompiledReads:
             document = self._parse(query, max_tokens=MAX_TOKENS)
             if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name
                 return "document"
-            return _Operation(self._schema, document, name)
+            return _Operation(self._schema, document, name, self._requests)
         except _LeaveError as error:
             return error.reason
         except (FlowRunsError, GraphQLError, ValueError, RecursionError):

@@ -1,17 +1,25 @@
 """What a client accepts, by the `Accept` headers of its request (RFC 9110)."""
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 from starlette.requests import Request
 
 _ZERO = re.compile(r"0(\.0{0,3})?")
+_KEPT_HEADERS = 256
+"""Headers that are kept parsed: clients send the same ones again and again."""
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
 
-def accepted(request: Request) -> list[str]:
+def accepted(request: Request) -> Sequence[str]:
     """Returns the media ranges that the client accepts, in lower case. Several headers are one list."""
-    media_ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
-    parsed = [[part.strip() for part in media_range.split(";")] for media_range in media_ranges]
+    return _accepted(",".join(request.headers.getlist("accept")))
+
+
+@lru_cache(_KEPT_HEADERS)
+def _accepted(header: str) -> Sequence[str]:
+    parsed = [[part.strip() for part in media_range.split(";")] for media_range in header.lower().split(",")]
     return [name for name, *parameters in parsed if name and not any(map(_is_refusal, parameters))]
 
 
