@@ -143,7 +143,7 @@ def _sized(value: Any) -> Hashable:
         return "filter", _number_of_parts(value)
     if isinstance(value, list):
         return "list", len(value), sum(map(_number_of_parts, value))
-    return value if isinstance(value, int) else value is None
+    return ("size", int(value)) if isinstance(value, int) else value is None
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:

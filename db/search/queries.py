@@ -44,7 +44,7 @@ def found_of_run(folded: Sequence[str], dialect: str) -> ColumnElement[Any]:
         each = func.json_each(bindparam(None, orjson.dumps(list(folded)).decode(), Text, unique=True))
     else:
         each = func.unnest(bindparam(None, list(folded), ARRAY(Text()), unique=True))
-    searched = each.table_valued("value")
+    searched = each.table_valued("value") if is_sqlite else each.table_valued("value").render_derived()
     has_it = HasText(_texts.c.text, searched.c.value)
     is_found = select(literal_column("1")).select_from(_texts).where(_run.id == RUN_ID, has_it).exists()
     value = searched.c.value

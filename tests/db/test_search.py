@@ -239,17 +239,17 @@ class TestSwitch:
 
 async def test_index_serves_a_rare_text(database: Database, published: PublishedFlow) -> None:
     await database.write(factory.make_runs, published, [{"input": json_of(f"text {number}")} for number in range(500)])
-    seen: list[str] = []
 
-    def plan(conn: Connection) -> str:
+    def plan(uow: UnitOfWork) -> str:
+        conn = uow.conn
         if conn.dialect.name == "sqlite":
             explain = "EXPLAIN QUERY PLAN SELECT run_id FROM run_text WHERE id IN (SELECT rowid FROM run_text_index"
             return str(conn.exec_driver_sql(f"{explain} WHERE run_text_index MATCH '\"text 77\"')").all())
         conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
         return str(conn.exec_driver_sql("EXPLAIN SELECT run_id FROM run_text WHERE text LIKE '%text 77%'").all())
 
-    seen.append(await database.read(plan))
-    assert "run_text_index" in seen[0] or "VIRTUAL TABLE INDEX" in seen[0]
+    seen = await database.write(plan)
+    assert "run_text_index" in seen or "VIRTUAL TABLE INDEX" in seen
     named = await database.read(narrow.narrow, RunFilter(search="TEXT 77"))
     assert named.ids is not None
     assert len(named.ids) == 1

@@ -217,7 +217,7 @@ async def test_searched_texts_are_those_that_the_run_has_when_it_is_read(
         ({"search": "the Input"}, "+++++-++-"),
         ({"search": "nothing of it"}, "........."),
         # It may have had them before each event, and may have had none of them.
-        ({"not_": RunFilter.part(search="THE output")}, ".--------"),
+        ({"not_": RunFilter.part(search="THE output")}, ".-----.--"),
         ({"not_": RunFilter.part(search="nothing of it"), "archived": Archived.INCLUDE}, "+" * 9),
         (
             {"or_": (RunFilter.part(search="nothing of it"), RunFilter.part(search="output")), "statuses": ["QUEUED"]},

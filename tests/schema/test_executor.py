@@ -28,7 +28,6 @@ LOADED = "{ flowRuns(first: 100) { nodes { id retryability { allowed reason } } 
         (BUCKETS, [True]),
         (DIRECTIVE, [False]),  # it has a directive
         (LOADED, [False]),  # a field waits for a loader
-        ("{ __schema { types { name kind } } }", [False]),  # not declared by the service
     ],
 )
 async def test_long_lists_are_equal_both_ways(

@@ -18,7 +18,7 @@ TOKEN = """mutation($filter: FlowRunFilter!) { createAccessToken(filter: $filter
 
 async def test_search_in_lists_counts_and_statistics(idle_app: App) -> None:
     await idle_app.database.write(switch.switch_on)
-    flow, foreign = await make_flow(idle_app), await make_flow(idle_app, project="foreign")
+    flow, foreign = await make_flow(idle_app), await make_flow(idle_app, "foreign", project=idle_app.other_project)
     found, _ = await make_runs(idle_app, flow, {"input": '{"who":"Müller \\"Jr\\""}'}, {"input": '{"who":"Meier"}'})
     await make_runs(idle_app, foreign, {"input": '{"who":"Müller"}'})
     for needle in ("MÜLLER", 'müller "jr"'):

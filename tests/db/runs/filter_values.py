@@ -10,7 +10,8 @@ from domain import ids
 from domain.ids import IdKind
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
-from domain.runs.run_filter import FILTER_FIELDS
+from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH
+from domain.text import fold
 from tests.support import factory
 from tests.support.clock import START
 
@@ -103,6 +104,7 @@ JSON_SCALARS = st.sampled_from(["1", "1.0", "true", "false", '"1"', '"1.5"', "2"
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     # Which IDs there are is known in the test: until then a number stands for each.
     **dict.fromkeys(IdKind, st.integers(0, 5)),
+    ValueType.SEARCHED_TEXT: st.sampled_from([part for part in PARTS if not part or len(fold(part)) >= MIN_SEARCH]),
     ValueType.INSTANT: st.sampled_from(INSTANTS),
     ValueType.MILLISECONDS: st.sampled_from(DURATIONS),
     ValueType.FLAG: st.booleans(),

@@ -22,6 +22,7 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs import reads as run_reads
 from db.runs.filter import _CONDITIONS
+from db.search import switch
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
 from domain import ids
@@ -55,6 +56,7 @@ from tests.support.factory import PublishedFlow
 
 def fill(uow: UnitOfWork) -> None:
     """Two projects, three flows, four versions, and runs of every kind."""
+    switch.switch_on(uow)
     first, second = projects.create(uow, "first"), projects.create(uow, "second")
     homes = [factory.make_flow(uow, first, "one"), factory.make_flow(uow, first, "two")]
     homes.append(PublishedFlow(first, homes[0].flow_id, factory.make_version(uow, first, homes[0].flow_id)))
@@ -88,6 +90,7 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
         "updated_at": START - changed,
         **times(draw, key, status),
         **queue(random.Random(key.int), status),
+        "input": orjson.dumps(random.Random(key.int + 1).choice(MESSAGES)).decode(),
     }
 
 
@@ -188,6 +191,9 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "any_tags": lambda row, tags: bool(set(tags) & set(row.tags)),
     "failed_step_name": same("failed_step_name"),
     "error_fingerprint": same("error_fingerprint"),
+    "search": lambda row, part: (
+        (message := orjson.loads(row.input)) not in (None, "") and without_case(part) in without_case(f'"{message}"')
+    ),
     "error_contains": lambda row, part: (
         row.error_message is not None and without_case(part) in without_case(row.error_message)
     ),
@@ -297,6 +303,7 @@ TYPICAL: dict[str, Any] = {
     "failed_step_name": "fetch",
     "error_fingerprint": "00ff",
     "error_contains": "o",
+    "search": "ÜNÏ",
     "created_after": OLDEST + 200 * MS,
     "created_before": OLDEST + 500 * MS,
     "started_after": START - 900 * MS,
@@ -365,6 +372,16 @@ def ids_in_memory(runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter) ->
     return [run_id for run_id, snapshot in reversed(runs) if compiled.matches(snapshot)]
 
 
+def with_texts(
+    conn: Connection, runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter
+) -> Sequence[tuple[UUID, RunSnapshot]]:
+    """The runs, with what the filter searches for."""
+    if not where.searched:
+        return runs
+    found = run_reads.by_ids(conn, [run_id for run_id, _ in runs], table(FlowRun).c.keys(), where.searched)
+    return [(run_id, snapshot_now(found[run_id])) for run_id, _ in runs]
+
+
 def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[str, Any]]) -> list[int]:
     """Asserts that SQL, predicates and reference match the same rows; returns the number that each filter matches."""
     sizes = []
@@ -373,7 +390,7 @@ def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[st
         where = with_keys(values, rows)
         matched = ids_in_sql(conn, where)
         assert matched == ids_by_reference(rows, where), where
-        assert matched == ids_in_memory(runs, where), where
+        assert matched == ids_in_memory(with_texts(conn, runs, where), where), where
         sizes.append(len(matched))
     return sizes
 
