@@ -65,6 +65,7 @@ class RunRow(Protocol):
     running_since: datetime | None
     ran_ms: int
     steps_purged_at: datetime | None
+    erased_at: datetime | None
     note: str | None
     tags: list[str]
     metadata: str

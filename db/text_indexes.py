@@ -6,9 +6,13 @@ a text at all: the answers are the same, and take longer.
 """
 
 import logging
+import sqlite3
 import time
+from collections.abc import Sequence
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
+import orjson
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -39,6 +43,11 @@ _SQLITE = (
         BEGIN {_INSERT_NEW} END""",
 )
 
+_SECURE_SINCE = (3, 42)
+"""The first version of SQLite whose index can forget a text at once."""
+_DELETE_SECURELY = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
+_DELETE = f"DELETE FROM {ERROR_TEXT} WHERE run_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+
 _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
@@ -67,6 +76,20 @@ def is_there(conn: Connection) -> bool:
         else "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid"
     )
     return conn.exec_driver_sql(query, (ERROR_TEXT,)).first() is not None
+
+
+def forget(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Removes runs whose error messages are erased from the index, and what the index holds of their texts.
+
+    On PostgreSQL the index follows the rows. On SQLite its table is read through: the index has no key of runs.
+    """
+    if conn.dialect.name != "sqlite" or not is_there(conn):
+        return
+    # Without it, parts of deleted texts stay in the index until SQLite merges them.
+    if sqlite3.sqlite_version_info >= _SECURE_SINCE:
+        conn.exec_driver_sql(_DELETE_SECURELY)
+    keys = orjson.dumps([run_id.hex for run_id in run_ids]).decode()
+    conn.exec_driver_sql(_DELETE, (keys,))
 
 
 def is_known(conn: Connection) -> bool:

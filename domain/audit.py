@@ -44,6 +44,8 @@ class AuditAction(DescribedEnum):
     BULK_RETRY = "BULK_RETRY", "A bulk retry was started."
     BULK_ARCHIVE = "BULK_ARCHIVE", "A bulk archive was started."
     BULK_UNARCHIVE = "BULK_UNARCHIVE", "A bulk unarchive was started."
+    BULK_ERASE = "BULK_ERASE", "A bulk erase was started."
+    BULK_DELETE = "BULK_DELETE", "A bulk delete was started."
     CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
 
 

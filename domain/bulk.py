@@ -10,6 +10,8 @@ class BulkKind(DescribedEnum):
     RETRY = "RETRY", "Retries runs that ended without success."
     ARCHIVE = "ARCHIVE", "Archives runs that have ended."
     UNARCHIVE = "UNARCHIVE", "Unarchives runs."
+    ERASE = "ERASE", "Erases the payloads of runs that have ended. The runs stay."
+    DELETE = "DELETE", "Deletes runs that have ended."
 
 
 class BulkStatus(DescribedEnum):
@@ -61,7 +63,12 @@ class BulkReason(DescribedEnum):
     FLOW_DISABLED = "FLOW_DISABLED", "The flow is disabled."
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED", "The flow has no published version."
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED", "The project's quota of runs was used up."
-    RUN_NOT_FINAL = "RUN_NOT_FINAL", "Only runs that have ended can be archived."
+    RUN_NOT_FINAL = "RUN_NOT_FINAL", "Only runs that have ended can be archived, erased or deleted."
+    FAMILY_NOT_FINAL = (
+        "FAMILY_NOT_FINAL",
+        "A run of its family is live: only families whose runs have all ended can be erased or deleted.",
+    )
+    RUN_ALREADY_ERASED = "RUN_ALREADY_ERASED", "The run is erased already."
     RUN_ALREADY_ARCHIVED = "RUN_ALREADY_ARCHIVED", "The run is archived already."
     RUN_NOT_ARCHIVED = "RUN_NOT_ARCHIVED", "The run is not archived."
     RUN_CHANGED_SINCE = "RUN_CHANGED_SINCE", "The run was archived again after the operation that is undone."

@@ -56,6 +56,15 @@ def decode(text: str | None) -> Any:
     return None if text is None else orjson.loads(text)
 
 
+def is_same(one: str | None, other: str | None) -> bool:
+    """Returns True if two JSON texts have the same value, whatever the order of keys."""
+    return one == other or _ordered(decode(one)) == _ordered(decode(other))
+
+
+def _ordered(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def parse(text: bytes) -> Any:
     """Returns the value of JSON text that comes from outside.
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import orjson
 
-from db.events.log import RUN_ARCHIVED, RUN_CHANGED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.events.log import RUN_ARCHIVED, RUN_CHANGED, RUN_ERASED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
 from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
 from domain import ids
@@ -141,7 +141,7 @@ def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
         snapshot.recovered = snapshot.may_be_recovered = True
     elif event.kind == RUN_CHANGED:
         snapshot.set_changed(event, after=True)
-    else:
+    elif event.kind != RUN_ERASED:
         snapshot.archived = event.kind == RUN_ARCHIVED
     return snapshot
 

@@ -34,7 +34,8 @@ class Statistics:
     position = None
     """Statistics are an `Item` outside the event log."""
 
-    def __init__(self, database: Database, run_filter: RunFilter) -> None:
+    def __init__(self, database: Database, run_filter: RunFilter, before: "Statistics | None" = None) -> None:
+        """`before` are the previous statistics of the same filter."""
         self.filter = run_filter
         self.now = clock.now()
         """The instant of the statistics, until which live runs have lasted."""
@@ -42,6 +43,7 @@ class Statistics:
         self.memo: Memo = {}
         self.reading = timedelta(0)
         """The total time for reading the parts requested so far."""
+        self._reading_before = timedelta(0) if before is None else before.reading
         self._database = database
         self._parts: dict[Hashable, asyncio.Future[Any]] = {}
 
@@ -72,8 +74,12 @@ class Statistics:
 
     @property
     def interval(self) -> timedelta:
-        """The time after which the statistics may be read again."""
-        return max(INTERVAL, self.reading / MAX_LOAD)
+        """The time after which the statistics may be read again.
+
+        They count as expensive if the previous ones took long, too: once alone, it was the opening of connections, or
+        a busy machine, and no reason to show old numbers for many seconds.
+        """
+        return max(INTERVAL, min(self.reading, self._reading_before) / MAX_LOAD)
 
     def _drop_failed(self, name: Hashable, done: asyncio.Future[Any]) -> None:
         # `exception()` also marks the error as retrieved, in case no subscriber waits for it any more.
@@ -170,7 +176,7 @@ class _Feed:
         publication."""
         # The age is negative after the clock was set back, and would look small for that long.
         if self._latest is not None and not timedelta(0) <= clock.now() - self._latest.now < self._latest.interval:
-            self._latest = Statistics(self._database, self.filter)
+            self._latest = Statistics(self._database, self.filter, self._latest)
         return self._latest
 
     def close(self) -> None:
@@ -192,7 +198,7 @@ class _Feed:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            self._latest = Statistics(self._database, self.filter)
+            self._latest = Statistics(self._database, self.filter, self._latest)
             published, self.next = self.next, asyncio.get_running_loop().create_future()
             published.set_result(self._latest)
             await clock.sleep(INTERVAL.total_seconds())

@@ -15,6 +15,8 @@ from db.events.log import (
     BULK_PROGRESS,
     INPUT_REQUEST,
     RUN_CHANGED,
+    RUN_DELETED,
+    RUN_ERASED,
     RUN_KINDS,
     RUN_STATUS,
     LogPosition,
@@ -110,7 +112,8 @@ class RunsTopic:
     filter: RunFilter
     is_confined: bool = False
     """True for an access token: it gets no event of runs that leave the filter when their tags or metadata are changed,
-    because then they may have left its scope."""
+    because then they may have left its scope; nor of the deletion or erasure of runs, whose rows do not tell any more
+    whether they were in its scope."""
     marks_caught_up = True
 
     @property
@@ -137,7 +140,7 @@ class _RunsMatcher:
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
-            return None
+            return False if event.kind == RUN_DELETED and not self._is_confined else None
         after = matching.snapshot_after(event, run)
         hides = self._is_confined and event.kind == RUN_CHANGED
         if self._matches(after):
@@ -148,6 +151,8 @@ class _RunsMatcher:
             return True if self._matches(after) else None
         if hides:
             return None
+        if event.kind == RUN_ERASED:
+            return None if self._is_confined else False
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None
 

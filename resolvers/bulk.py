@@ -68,6 +68,8 @@ _PREPARATION_LEASE = timedelta(minutes=1)
 """A preparation is lost when it pins no runs for so long."""
 _HONOURED_BESIDE_IDS = {"projectIds"}
 """The fields of a filter that hold for its `ids` too."""
+_KEPT_OF_ERASURE = frozenset({"ids", "projectIds", "flowIds"})
+"""Fields of the filter of a bulk erase whose values are kept."""
 _ORDER_OF_OPERATIONS = 200
 _ORDER_OF_OUTCOMES = 201
 """Numbers that name the orders of operations and outcomes in cursors."""
@@ -106,6 +108,15 @@ class BulkRequest:
         step = [] if self.step_name is None else [self.step_name]
         pace = [self.max_per_second, self.spread_over_ms]
         return Idempotency.of(self.idempotency_key, ["bulk", *selection, *pace, *step])
+
+    @property
+    def kept_filter_text(self) -> str | None:
+        """The text of the filter that the operation keeps. An erasure keeps no value that names whom it is about."""
+        if self.kind is not BulkKind.ERASE or self.filter_text is None:
+            return self.filter_text
+        given = json_codec.decode(self.filter_text)
+        kept = {name: value if name in _KEPT_OF_ERASURE else None for name, value in given.items()}
+        return json_codec.encode(kept, limit=json_codec.MAX_INPUT_BYTES, what="filter")
 
     @property
     def pace(self) -> dict[str, Any]:
@@ -280,7 +291,7 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
         "strategy": strategy,
         "step_name": step_name,
         "source_id": selection.source_id,
-        "filter": request.filter_text,
+        "filter": request.kept_filter_text,
         "excluded_ids": json_codec.encode(
             list(request.excluded_ids), limit=json_codec.MAX_INPUT_BYTES, what="excludeIds"
         ),

@@ -1,9 +1,8 @@
 """Custom scalars: how they are parsed from requests and serialized to responses."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NewType
 
 import orjson
@@ -12,13 +11,10 @@ from graphql import GraphQLError, ListValueNode, ObjectValueNode, Undefined, Val
 from strawberry.scalars import JSON
 from strawberry.schema.types.scalar import DEFAULT_SCALAR_REGISTRY
 
+from domain.time import instants
+
 _MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that JavaScript numbers represent exactly."""
-
-_END_OF_DAY = re.compile(r"(?<=[T ])24(?=$|(:?00){1,2}([.,]0+)?($|[Z+-]))")
-_LEAP_SECOND = re.compile(r"(?<=[T ]\d\d:\d\d:)60(?=$|[.,Z+-])|(?<=[T ]\d\d\d\d)60(?=$|[.,Z+-])")
-_BEYOND_THE_CLOCK = ((_END_OF_DAY, "00", timedelta(days=1)), (_LEAP_SECOND, "59", timedelta(seconds=1)))
-"""What ISO 8601 and RFC 3339 can write and `datetime` cannot: its replacement, and the time to add."""
 
 BigInt = NewType("BigInt", int)
 
@@ -36,12 +32,7 @@ def _parse_big_int(value: Any) -> int:
 
 def _parse_instant(value: Any) -> datetime:
     try:
-        text, later = value.upper(), timedelta()
-        for pattern, replacement, difference in _BEYOND_THE_CLOCK:
-            text, matches = pattern.subn(replacement, text)
-            later += matches * difference
-        instant = datetime.fromisoformat(text) + later
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        return instants.parse(value).astimezone(UTC)
     except (AttributeError, ValueError, OverflowError):
         raise GraphQLError(
             f"DateTime must be a time in ISO 8601, such as `2026-01-31T12:00:00Z`, got {value!r:.80}."

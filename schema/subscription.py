@@ -8,7 +8,17 @@ from typing import Annotated, Any, TypeVar, cast
 import strawberry
 
 from db.bulk import reads as bulk_reads
-from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_CHANGED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
+from db.events.log import (
+    LOG_LINES,
+    RUN_ARCHIVED,
+    RUN_CHANGED,
+    RUN_DELETED,
+    RUN_ERASED,
+    RUN_RECOVERED,
+    RUN_STATUS,
+    RUN_UNARCHIVED,
+    STEP_STATUS,
+)
 from db.runs import inbox, input_requests, reads
 from domain import ids, json_codec
 from domain.ids import IdKind
@@ -41,6 +51,7 @@ class UpdateKind(Enum):
         RUN_RECOVERED, description="A retry of the run succeeded: a direct one, or a retry of a retry."
     )
     CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata or the note were changed.")
+    ERASED = strawberry.enum_value(RUN_ERASED, description="The payloads of the run were erased.")
 
 
 @strawberry.type
@@ -79,8 +90,8 @@ class FlowRunStatusChanged(_RunEvent):
 
 
 @strawberry.type(
-    description="A run changed in another way than its status: it was archived, unarchived or recovered, or its tags,"
-    " metadata or note were changed."
+    description="A run changed in another way than its status: it was archived, unarchived, recovered or erased, or its"
+    " tags, metadata or note were changed."
 )
 class FlowRunUpdated(_RunEvent):
     """A run changed in another way than its status."""
@@ -88,6 +99,24 @@ class FlowRunUpdated(_RunEvent):
     @field("What changed.")
     def kind(self) -> UpdateKind:
         return UpdateKind(self.row.kind)
+
+
+@strawberry.type(
+    description="A run was deleted. Remove it from lists: `matches` is always false. Subscribers with any filter"
+    " receive it, because what the run was can no longer be told; those with access tokens do not."
+)
+class FlowRunDeleted:
+    """A run was deleted."""
+
+    row: strawberry.Private[EventOfKind]
+
+    cursor: str = strawberry.field(description=CURSOR)
+    matches: bool = strawberry.field(description="False: a deleted run matches no filter.")
+    at: datetime = column("at", "Time of the deletion.")
+
+    @field("ID of the run.")
+    def run_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
 
 @strawberry.type(
@@ -173,7 +202,7 @@ class InputRequestChanged:
         return InputRequest(row=row) if row is not None else None
 
 
-RunEvent = FlowRunStatusChanged | FlowRunUpdated | CaughtUp
+RunEvent = FlowRunStatusChanged | FlowRunUpdated | FlowRunDeleted | CaughtUp
 FlowRunStatusEvent = Annotated[
     RunEvent,
     strawberry.union(
@@ -212,6 +241,8 @@ def run_event(item: LogItem) -> RunEvent:
     cursor = encode_position(item.position)
     if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
+    if item.row.kind == RUN_DELETED:
+        return FlowRunDeleted(row=item.row, cursor=cursor, matches=item.matches)
     type_ = FlowRunStatusChanged if item.row.kind == RUN_STATUS else FlowRunUpdated
     return type_(row=item.row, cursor=cursor, matches=item.matches)
 

@@ -20,6 +20,7 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
+from db.runs import families
 from db.sql.rows import AnyRow, group_by
 from domain.bulk import ELIGIBLE, BulkReason, BulkResult, BulkStatus
 from domain.time import clock
@@ -177,15 +178,19 @@ def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> 
 
 def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
     """Locks the pending runs of a chunk, records those that are skipped, and returns the others."""
-    statement = actions.of_operation(chunk.operation).lock_statement
-    locked = uow.conn.execute(statement, {**chunk.parameters, "source_id": chunk.operation.source_id}).all()
+    action = actions.of_operation(chunk.operation)
+    if action.judges_by_other_runs:
+        # Another transaction may be retrying them: the judgement must begin after its commit.
+        families.lock_runs(uow, uow.conn.execute(outcomes.PENDING_IN_CHUNK, chunk.parameters).scalars().all())
+    parameters = {**chunk.parameters, "source_id": chunk.operation.source_id}
+    locked = uow.conn.execute(action.lock_statement, parameters).all()
     by_refusal = group_by(locked, "refusal")
     for reason, refused in by_refusal.items():
         if reason is not None:
             outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
     if len(locked) < chunk.pending:
         outcomes.record_missing(uow, chunk)
-    covered = set(actions.of_operation(chunk.operation).covered(uow.conn, chunk))
+    covered = set(action.covered(uow.conn, chunk))
     if covered:
         outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason.COVERED_BY_PARENT, sorted(covered))
     return [run for run in by_refusal.get(None, ()) if run.id not in covered]

@@ -18,8 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.core import pg_url
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds after which a server that does not answer counts as away, unless the URL has a `connect_timeout`."""
+CONNECT_TIMEOUT = 15.0
+"""Seconds after which a server that does not answer counts as away, unless the URL has a `connect_timeout`.
+
+A server that is there answers in milliseconds, and within some seconds when its machine is overloaded (measured: 3 s at
+four times as many busy processes as cores). Requests had better wait for that one than fail."""
 _ROUNDS = 5
 """Rounds in which two connections look for a session that they share. A pooler in transaction mode gives out
 the session that was used last, so the first round finds it when it is idle; when it is busy, the sessions change."""

@@ -35,10 +35,14 @@ RUN_UNARCHIVED = "RUN_UNARCHIVED"
 """Kind of event: a run was unarchived."""
 RUN_RECOVERED = "RUN_RECOVERED"
 """Kind of event: a retry of the run, direct or later in the chain, succeeded."""
+RUN_ERASED = "RUN_ERASED"
+"""Kind of event: the payloads of the run were erased."""
+RUN_DELETED = "RUN_DELETED"
+"""Kind of event: the run was deleted. Its earlier events are deleted, too."""
 RUN_CHANGED = "RUN_CHANGED"
 """Kind of event: tags, metadata or the note of a run were changed. `data` has for `tags` and `metadata` (JSON text), if
 they were changed, the values before and after. Both statuses are that of the run."""
-RUN_KINDS = frozenset({RUN_STATUS, RUN_ARCHIVED, RUN_UNARCHIVED, RUN_RECOVERED, RUN_CHANGED})
+RUN_KINDS = frozenset({RUN_STATUS, RUN_ARCHIVED, RUN_UNARCHIVED, RUN_RECOVERED, RUN_CHANGED, RUN_ERASED, RUN_DELETED})
 """Kinds of events that change the run itself, and with it the filters that it matches."""
 INPUT_REQUEST = "INPUT_REQUEST"
 """Kind of event: an input request was created, answered, cancelled, or has expired. `data` is

@@ -12,7 +12,7 @@ from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.revoked_token import RevokedToken
 from db.models.run_event import EventLowWatermark, RunEvent
-from db.models.run_file import RunFile, RunFileReference
+from db.models.run_file import DeletedFile, RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
@@ -28,6 +28,7 @@ __all__ = [
     "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
+    "DeletedFile",
     "EventLowWatermark",
     "Flow",
     "FlowRun",

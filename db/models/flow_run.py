@@ -115,6 +115,8 @@ class FlowRun(SQLModel, table=True):
     ran_ms: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
     """Milliseconds that the run was RUNNING before its last pause: a run's timeout does not count pauses."""
     steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
+    erased_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """When its payloads were erased; then `steps_purged_at` is set as well."""
 
     note: str | None = Field(sa_column=Column(Text))
     """A note about the run, set after its start."""

@@ -37,6 +37,19 @@ class RunFile(SQLModel, table=True):
     """The time at which the file was purged. It is hidden from then on; its bytes are deleted before its row."""
 
 
+class DeletedFile(SQLModel, table=True):
+    """A file of a deleted run. Its bytes are deleted before the row is.
+
+    No foreign key: the run is gone.
+    """
+
+    __tablename__ = "deleted_file"
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    """Under which the file store has it; made of IDs alone."""
+
+
 class RunFileReference(SQLModel, table=True):
     """A file of one run that another run lists as well, because it reuses the result of the step that stored the
     file."""

@@ -149,7 +149,8 @@ class EarlierAttempt:
     children: Mapping[int, ChildResult]
     """The runs that held the places of items, by item."""
     is_same: bool
-    """True if it had the same flow version and input: then every item is the one of before, whatever its input says."""
+    """True if it had the same flow version, and the same input or one that the parent rendered anew: then every item is
+    the one of before, whatever its input says."""
 
 
 def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
@@ -191,7 +192,10 @@ def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, att
         is_executed = (_step.name == name, _step.kind == "flow", _step.attempts_count > 0)
         step: StepRow | None = fetch_first(conn, select(_steps).where(_step.run_id == continued.id, *is_executed))
         if step is not None:
-            is_same = (continued.flow_version_id, continued.input) == (run.flow_version_id, run.input)
+            # The parent renders the input of a retried child anew: `run.attempt` and `run.id` in it are no other input.
+            is_one_operation = run.first_run_id == (continued.first_run_id or continued.id)
+            has_same_input = is_one_operation or continued.input == run.input
+            is_same = continued.flow_version_id == run.flow_version_id and has_same_input
             return _attempt_of(conn, continued.id, step.position, step.attempts_count, is_same=is_same)
     return None
 

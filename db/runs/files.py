@@ -7,9 +7,10 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import FlowRun, RunFile, RunFileReference
+from db.models import DeletedFile, FlowRun, RunFile, RunFileReference
 from db.models.types import table
 from db.row_types import FileRow
+from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain.time import clock
 
@@ -18,6 +19,8 @@ _file = _table.c
 _references = table(RunFileReference)
 _reference = _references.c
 _runs = table(FlowRun)
+_deleted_table = table(DeletedFile)
+_deleted = _deleted_table.c
 
 _INSERT = insert(_table)
 
@@ -90,15 +93,32 @@ def purge(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     uow.conn.execute(update(_table).where(_file.run_id.in_(run_ids)).values(purged_at=clock.now()))
 
 
+def erase(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
+    """Gives up the files of runs, as `purge` does, and their names."""
+    purge(uow, run_ids)
+    is_erased = (any_of(_file.run_id, run_ids), _file.purged_at.is_not(None))
+    uow.conn.execute(update(_table).where(*is_erased).values(name="", media_type=""))
+
+
+def delete_of_runs(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
+    """Deletes the rows of the files of runs, which are about to be deleted; maintenance deletes their bytes."""
+    purge(uow, run_ids)
+    of_runs = any_of(_file.run_id, run_ids)
+    uow.conn.execute(insert(_deleted_table).from_select(["id", "key"], select(_file.id, _file.key).where(of_runs)))
+    uow.conn.execute(delete(_table).where(of_runs))
+
+
 def purged(conn: Connection, limit: int) -> Sequence[PurgedFile]:
-    """Returns at most `limit` purged files. The store may still have their bytes."""
+    """Returns at most `limit` purged files, and files of deleted runs. The store may still have their bytes."""
     query = select(_file.id, _file.key).where(_file.purged_at.is_not(None)).order_by(_file.id)
-    return [PurgedFile(*row) for row in conn.execute(query.limit(limit))]
+    rows = conn.execute(query.limit(limit)).all() or conn.execute(select(_deleted.id, _deleted.key).limit(limit)).all()
+    return [PurgedFile(*row) for row in rows]
 
 
 def remove(uow: UnitOfWork, keys: Sequence[UUID]) -> None:
     """Deletes the rows of files whose bytes are deleted."""
     uow.conn.execute(delete(_table).where(_file.id.in_(keys)))
+    uow.conn.execute(delete(_deleted_table).where(_deleted.id.in_(keys)))
 
 
 def orphans(conn: Connection, stored: Mapping[UUID, UUID]) -> set[UUID]:

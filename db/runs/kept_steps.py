@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Insert, and_, case, exists, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Insert,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, FlowVersion, RunFile, RunFileReference, StepResult
@@ -75,24 +88,48 @@ class Completion:
 
 
 def step_of_end(conn: Connection, run_id: UUID) -> StepRow | None:
-    """Returns the step at which a run ended; None if it ended at none."""
+    """Returns the step at which a run ended; None if it ended at none.
+
+    A retry from the failed step that ended before it began, because of the quota or a cancellation, ended at the step
+    of the run that it retries.
+    """
     at = (_step.run_id == run_id, _step.position == ended_at(_step.run_id, _steps))
     row: StepRow | None = fetch_first(conn, select(_steps).where(*at))
+    if row is None and (retried_id := _retried_before_begin(conn, [run_id]).get(run_id)) is not None:
+        return step_of_end(conn, retried_id)
     return row
 
 
 def steps_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, str]:
-    """Returns the name of the step at which each run ended; runs that ended at none are left out."""
+    """Returns the name of `step_of_end` of each run; runs that ended at none are left out."""
     at_end = _step.position == ended_at(_step.run_id, _steps)
     rows = conn.execute(select(_step.run_id, _step.name).where(_step.run_id.in_(run_ids), at_end))
-    return {row.run_id: row.name for row in rows}
+    found: dict[UUID, str] = {row.run_id: row.name for row in rows}
+    if retried := _retried_before_begin(conn, [run_id for run_id in run_ids if run_id not in found]):
+        of_retried = steps_of_end_by_runs(conn, list(set(retried.values())))
+        found |= {run_id: of_retried[key] for run_id, key in retried.items() if key in of_retried}
+    return found
+
+
+def _retried_before_begin(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+    """Returns the retried run of each retry from the failed step that never began; other runs are left out."""
+    if not run_ids:
+        return {}
+    query = select(_run.id, _run.retry_of_id).where(
+        _run.id.in_(run_ids),
+        _run.started_at.is_(None),
+        _run.retry_of_id.is_not(None),
+        _run.retry_strategy == RetryStrategy.FROM_FAILED_STEP,
+    )
+    return {row.id: row.retry_of_id for row in conn.execute(query)}
 
 
 def complete_step(uow: UnitOfWork, retry_id: UUID, step: StepRow, completion: Completion) -> None:
     """Gives a retry, which has just been created, the result of `step`, at which the run that it retries ended.
 
-    The retry does not execute the step: it has no attempt.
+    The retry does not execute the step: it has no attempt. The result of an earlier completion is replaced.
     """
+    uow.conn.execute(delete(_steps).where(_step.run_id == retry_id, _step.name == step.name))
     row = {
         "run_id": retry_id,
         **{name: getattr(step, name) for name in ("position", "name", "display_name", "kind", "input")},

@@ -82,7 +82,9 @@ def get_zone(name: str) -> tzinfo:
         ValueError: there is no time zone of that name.
     """
     if name not in _zone_names():
-        raise ValueError("There is no such time zone.")
+        same = next((zone for zone in _zone_names() if zone.casefold() == name.casefold()), None)
+        hint = f"Write `{same}`." if same else "Write an IANA name, such as `Europe/Berlin` or `UTC`."
+        raise ValueError(f"There is no such time zone. {hint}")
     return ZoneInfo(name)
 
 

@@ -49,8 +49,9 @@ def urlencode(meter: Meter, value: Any) -> str:
     if isinstance(value, dict):
         meter.work(len(value))
         parts = (f"{quoted(meter, key)}={quoted(meter, entry)}" for key, entry in value.items())
-        return operations.join_text(meter, (f"&{part}" if index else part for index, part in enumerate(parts)))
-    return quoted(meter, value)
+        pieces = (f"&{part}" if index else part for index, part in enumerate(parts))
+        return operations.EncodedText(operations.join_text(meter, pieces))
+    return operations.EncodedText(quoted(meter, value))
 
 
 def quoted(meter: Meter, value: Any) -> str:

@@ -59,7 +59,9 @@ def type_name(value: Any) -> str:
     """Returns the JSON type of `value` for a message; raises the error of an undefined value."""
     if isinstance(value, Undefined):
         str(value)
-    return "null" if value is None else _JSON_TYPES.get(type(value), "the loop itself")
+    return (
+        "null" if value is None else _JSON_TYPES.get(str if isinstance(value, str) else type(value), "the loop itself")
+    )
 
 
 class Meter:

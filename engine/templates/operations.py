@@ -36,8 +36,20 @@ def text_of(meter: Meter, value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+class EncodedText(str):
+    """Text that is percent-encoded already: the result of the filter `urlencode`, until something is made of it."""
+
+    __slots__ = ()
+
+
 class UrlText(str):
     """Text that an expression puts into a URL."""
+
+    __slots__ = ()
+
+
+class EncodedUrlText(UrlText):
+    """Text that an expression puts into a URL, and that is percent-encoded already."""
 
     __slots__ = ()
 
@@ -46,6 +58,8 @@ def url_text(meter: Meter, value: Any) -> str:
     """Returns `value` as text in a URL: only strings, numbers and booleans can stand there."""
     if not isinstance(value, str | int | float):
         raise template_error(f"{type_name(value).capitalize()} cannot stand in a URL: give a string or a number")
+    if isinstance(value, EncodedText):
+        return EncodedUrlText(value)
     return UrlText(text_of(meter, value))
 
 

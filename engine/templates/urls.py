@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from engine.templates.encodings import quoted
 from engine.templates.meter import Meter, template_error
-from engine.templates.operations import UrlText
+from engine.templates.operations import EncodedUrlText, UrlText
 
 _BEHIND_HOST = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*[/?#]")
 """The beginning of a URL whose scheme and host are complete."""
@@ -17,6 +17,8 @@ _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 
 def url_pieces(meter: Meter, pieces: Iterator[str]) -> Iterator[str]:
     """Yields the pieces of a URL; values of expressions are percent-encoded once scheme and host are complete.
+
+    What the filter `urlencode` has made is left as it is.
 
     Raises:
         StepError: TEMPLATE_ERROR, a value would be `.` or `..` as a part of the path, and so lead out of it.
@@ -33,7 +35,7 @@ def url_pieces(meter: Meter, pieces: Iterator[str]) -> Iterator[str]:
                 segment, has_value = head[match.end() :].rpartition("/")[2], False
             continue
         if isinstance(piece, UrlText):
-            piece = quoted(meter, piece)
+            piece = str(piece) if isinstance(piece, EncodedUrlText) else quoted(meter, piece)
             segment, has_value = segment + piece, True
             yield piece
             continue

@@ -98,7 +98,7 @@ def _is_recorded(request: InputRequestRow, response: Response) -> bool:
     has_same_key = response.idempotency_key is not None and request.idempotency_key == response.idempotency_key
     key_id = response.by.id if response.by is not None else None
     is_same_viewer = key_id is not None and request.answered_by_key_id == key_id
-    if request.answer == response.text and (has_same_key or is_same_viewer):
+    if (has_same_key or is_same_viewer) and json_codec.is_same(request.answer, response.text):
         return True
     raise IdempotencyConflictError if has_same_key else InputAlreadyAnsweredError
 

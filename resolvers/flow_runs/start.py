@@ -104,8 +104,9 @@ def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
 
 
 def _identity(request: StartRequest, effective: dict[str, Any], parent_id: UUID | None) -> Sequence[Any]:
-    # With the JSON values instead of their texts: the order of an object's keys makes no difference.
-    return [request.flow_id, effective | {"input": request.input, "metadata": request.metadata}, str(parent_id)]
+    # JSON values instead of their texts, and tags in one order: the order of keys and of tags makes no difference.
+    same = {"input": request.input, "metadata": request.metadata, "tags": sorted(effective["tags"])}
+    return [request.flow_id, effective | same, str(parent_id)]
 
 
 async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> tuple[UUID, Any]:

@@ -10,6 +10,7 @@ from domain import audit, ids
 from domain.ids import IdKind
 from schema.arguments import optional
 from schema.enums import AuditAction
+from schema.inputs.filters import bounded, checked_texts
 
 
 @strawberry.input(
@@ -34,18 +35,19 @@ class AuditEventFilter:
         """Returns the domain's filter.
 
         Raises:
-            InvalidIdError.
+            InvalidIdError: a value is not an ID of the expected type.
+            InvalidArgumentError: a list is too long, or a value is malformed.
         """
         return audit.AuditFilter(
-            project_ids=_each(self.project_ids, lambda text: ids.decode(IdKind.PROJECT, text)),
+            project_ids=_each("projectIds", self.project_ids, lambda text: ids.decode(IdKind.PROJECT, text)),
             actions=self.actions,
-            actor_ids=_each(self.actor_ids, lambda text: ids.decode_any(text)[1]),
-            object_ids=_each(self.object_ids, lambda text: ids.decode_any(text)[1]),
-            request_ids=self.request_ids,
+            actor_ids=_each("actorIds", self.actor_ids, lambda text: ids.decode_any(text)[1]),
+            object_ids=_each("objectIds", self.object_ids, lambda text: ids.decode_any(text)[1]),
+            request_ids=None if self.request_ids is None else checked_texts("requestIds", self.request_ids),
             created_after=self.created_after,
             created_before=self.created_before,
         )
 
 
-def _each(texts: Sequence[str] | None, decode: Callable[[str], UUID]) -> list[UUID] | None:
-    return None if texts is None else [decode(text) for text in texts]
+def _each(name: str, texts: Sequence[str] | None, decode: Callable[[str], UUID]) -> list[UUID] | None:
+    return None if texts is None else [decode(text) for text in bounded(name, texts)]

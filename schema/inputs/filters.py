@@ -111,7 +111,7 @@ class MetadataConditionInput:
         path = split_path(checked_text("path", self.path))
         if len(path) > MAX_PATH_KEYS:
             raise InvalidArgumentError(f"`path` takes at most {MAX_PATH_KEYS} keys, got {len(path)}.")
-        options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in _bounded("in", self.in_))
+        options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in bounded("in", self.in_))
         bounds = {name: getattr(self, name) for name in COMPARISONS}
         for name, bound in bounds.items():
             if bound is not None and not math.isfinite(bound):
@@ -234,7 +234,7 @@ def _values_of(filter_: Any, budget: _Budget, depth: int) -> dict[str, Any]:
             continue
         if field.is_list:
             limit = MAX_CONDITIONS if field.value_type is ValueType.METADATA_CONDITION else MAX_LIST_VALUES
-            budget.spend(values=len(_bounded(_name(attribute), value, limit)))
+            budget.spend(values=len(bounded(_name(attribute), value, limit)))
             if field.value_type is ValueType.METADATA_CONDITION:
                 budget.spend(values=sum(len(each.in_ or ()) + each.path.count(".") for each in value))
         values[attribute] = _to_domain(_name(attribute), field, value)
@@ -284,6 +284,15 @@ def checked_text(name: str, text: str) -> str:
     return text
 
 
+def checked_texts(name: str, texts: Sequence[str]) -> Sequence[str]:
+    """Returns `texts`, the values of the argument `name`, unchanged.
+
+    Raises:
+        InvalidArgumentError: there are too many, or one has a character that no stored text has.
+    """
+    return [checked_text(name, text) for text in bounded(name, texts)]
+
+
 def _nul_refused(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
 
@@ -330,7 +339,7 @@ def _without_nul(name: str, json_text: str) -> str:
     return json_text
 
 
-def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:
+def bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:
     if len(values) > limit:
         raise InvalidArgumentError(f"`{name}` takes at most {limit:,} values, got {len(values):,}.")
     return values
@@ -403,7 +412,7 @@ def decode_ids(kind: IdKind, name: str, texts: Sequence[str]) -> list[UUID]:
         InvalidIdError: one is not an ID of the kind.
         InvalidArgumentError: there are too many.
     """
-    return [ids.decode(kind, text) for text in _bounded(name, texts)]
+    return [ids.decode(kind, text) for text in bounded(name, texts)]
 
 
 def check_run_ids(name: str, texts: Sequence[str]) -> Sequence[str]:

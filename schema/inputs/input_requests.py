@@ -11,14 +11,14 @@ from domain.runs import input_request_filter
 from domain.time import iso_duration
 from schema.arguments import optional
 from schema.enums import InputRequestStatus
-from schema.inputs.filters import MAX_LIST_VALUES, checked_text, decode_ids
+from schema.inputs.filters import checked_texts, decode_ids
 
 _DURATION = "a duration in ISO 8601, such as `PT15M` or `P1D`"
 
 
 @strawberry.input(
-    description="A filter of input requests. Fields are ANDed. A field that is null or left out restricts nothing; an"
-    " empty list matches no request."
+    description="A filter of input requests. Fields are ANDed. A field that is null, left out or an empty text"
+    " restricts nothing; an empty list matches no request."
 )
 class InputRequestFilter:
     """A filter of input requests."""
@@ -74,13 +74,11 @@ def _decoded(kind: IdKind, name: str, texts: list[strawberry.ID] | None) -> tupl
 
 
 def _texts(name: str, texts: list[str] | None) -> tuple[str, ...] | None:
-    if texts is not None and len(texts) > MAX_LIST_VALUES:
-        raise InvalidArgumentError(f"`{name}` takes at most {MAX_LIST_VALUES:,} values, got {len(texts):,}.")
-    return None if texts is None else tuple(checked_text(name, text) for text in texts)
+    return None if texts is None else tuple(checked_texts(name, texts))
 
 
 def _duration(name: str, text: str | None) -> str | None:
-    if text is None:
+    if not text:
         return None
     try:
         iso_duration.parse(text)

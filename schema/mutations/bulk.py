@@ -146,6 +146,16 @@ class BulkUnarchiveSuccess(BulkOperationSuccess):
 
 
 @success
+class BulkEraseSuccess(BulkOperationSuccess):
+    """The bulk erase was started or planned."""
+
+
+@success
+class BulkDeleteSuccess(BulkOperationSuccess):
+    """The bulk delete was started or planned."""
+
+
+@success
 class CancelBulkOperationSuccess(BulkOperationSuccess):
     """The bulk operation was cancelled."""
 
@@ -167,6 +177,8 @@ BulkCancelResult = Annotated[BulkCancelSuccess | _Error, result("BulkCancelResul
 BulkRetryResult = Annotated[BulkRetrySuccess | _Error | _SourceError, result("BulkRetryResult", _RESULT)]
 BulkArchiveResult = Annotated[BulkArchiveSuccess | _Error, result("BulkArchiveResult", _RESULT)]
 BulkUnarchiveResult = Annotated[BulkUnarchiveSuccess | _Error | _SourceError, result("BulkUnarchiveResult", _RESULT)]
+BulkEraseResult = Annotated[BulkEraseSuccess | _Error, result("BulkEraseResult", _RESULT)]
+BulkDeleteResult = Annotated[BulkDeleteSuccess | _Error, result("BulkDeleteResult", _RESULT)]
 CancelBulkOperationResult = Annotated[
     CancelBulkOperationSuccess | BulkOperationNotFoundError | BulkOperationEndedError,
     result("CancelBulkOperationResult", "The operation, or an error that says why it was not cancelled."),
@@ -220,6 +232,25 @@ class BulkMutation:
         if where is not None and not where.is_empty and arguments.filter and not arguments.filter.constrains_archived:
             request = replace(request, filter=replace(where, archived=Archived.ONLY))
         return await _begin(info, BulkUnarchiveSuccess, arguments, request)
+
+    @mutation(
+        Role.ADMIN,
+        "Erases the payloads of runs that have ended, and of their descendants: inputs, outputs, metadata, tags,"
+        " answers, texts of errors, logs and files. IDs, statuses, times and counts stay. Cannot be undone. The"
+        f" operation keeps of its filter only which fields it had, and IDs.{_WHEN_IT_ENDS}",
+        BulkArguments,
+    )
+    async def bulk_erase(self, info: Info, arguments: BulkArguments) -> BulkEraseResult:
+        return await _begin(info, BulkEraseSuccess, arguments, arguments.request(BulkKind.ERASE))
+
+    @mutation(
+        Role.ADMIN,
+        "Deletes runs that have ended, and their descendants. Cannot be undone. Outcomes keep the IDs of the"
+        f" runs.{_WHEN_IT_ENDS}",
+        BulkArguments,
+    )
+    async def bulk_delete(self, info: Info, arguments: BulkArguments) -> BulkDeleteResult:
+        return await _begin(info, BulkDeleteSuccess, arguments, arguments.request(BulkKind.DELETE))
 
     @mutation(
         Role.OPERATOR,

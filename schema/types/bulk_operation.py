@@ -135,7 +135,9 @@ class BulkOperation(Node):
     )
     step_name: str | None = column("step_name", "The step from which retries FROM_STEP start. Null for others.")
     filter: JSON | None = json_column(
-        "filter", "The filter, as the client sent it. Null if the runs are those of an earlier operation."
+        "filter",
+        "The filter, as the client sent it. A bulk erase keeps the values of `ids`, `projectIds` and `flowIds` alone;"
+        " the other fields are null. Null if the runs are those of an earlier operation.",
     )
     excluded_ids: list[strawberry.ID] = column(
         "excluded_ids", "The runs that are left out, as the client sent them.", convert=json_codec.decode

@@ -233,6 +233,12 @@ class FlowRun(Node):
     def error(self) -> RunError | None:
         return RunError(row=self.row) if self.row.error_code is not None else None
 
+    erased_at: datetime | None = column(
+        "erased_at",
+        "When the payloads of the run were erased: input, output, metadata, tags, texts, logs and files. Null if they"
+        " were not.",
+    )
+
     @field("Whether the inputs and outputs of steps can be read.", "steps_purged_at", "started_at", written=STEP_DATA)
     def step_data(self) -> StepData:
         if self.row.steps_purged_at is not None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from datetime import timedelta
 from json import JSONDecodeError
@@ -306,7 +307,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
-        text = data if isinstance(data, bytes) else data.encode(errors="surrogatepass")
+        # A byte order mark says nothing in UTF-8; some libraries write one (RFC 8259, 8.1).
+        text = data.removeprefix(BOM_UTF8) if isinstance(data, bytes) else data.encode(errors="surrogatepass")
         try:
             value = json_codec.parse(text)
         except NumberOutOfRangeError:

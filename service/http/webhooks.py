@@ -36,9 +36,13 @@ from service.http.request_limits import bounded
 
 WAIT = "wait"
 """URL parameter: milliseconds to wait for the run's end."""
-_CREDENTIALS = re.compile(r"token|secret|signature|api-?key|passw|auth|cookie|credential|session")
-"""Parts of the names of headers that may hold credentials: runs do not get such headers unless the webhook says so."""
-_HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority"})
+_CREDENTIALS = re.compile(
+    r"token|secret|signature|apikey|passw|auth(?!ors?\b)|cookie|credential|session|hmac|jwt|\b(key|sig|pass|pwd)\b"
+)
+"""Parts of the names of headers that may hold credentials, or words of them: runs do not get such headers unless the
+webhook says so."""
+_HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority", "idempotency-key", "x-event-key"})
+"""Headers that only look so. `X-Event-Key` is Bitbucket's kind of the event."""
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "set-cookie"})
@@ -79,6 +83,8 @@ class Webhooks:
             return greeting
         # HEAD comes with the route of GET; it is a request without a body, and of no sender of events.
         if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
+            if request.method == "GET" and (answer := await self._handshake_by_get(webhook, request)) is not None:
+                return _answered(answer)
             raise MethodNotAllowedError
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
@@ -96,6 +102,10 @@ class Webhooks:
         except QuotaExceededError as error:
             return await self._beyond_quota(webhook, error)
         return await _response(context, webhook, call, delivery, milliseconds)
+
+    async def _handshake_by_get(self, webhook: WebhookRow, request: Request) -> Answer | None:
+        """Returns the response to a handshake, which no sender signs; None: the call is none, and GET starts no run."""
+        return webhook_calls.handshake(webhook, await self._shown(webhook, request, b""))
 
     async def _shown(self, webhook: WebhookRow, request: Request, body: bytes) -> dict[str, Any]:
         """Returns the request as templates and runs see it."""

@@ -15,6 +15,7 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepResult
 from db.models.types import table
+from db.removal import deletion, erasure
 from db.runs import narrow, reads
 from db.runs.filter import matches
 from db.runs.logs import Line, append
@@ -189,6 +190,18 @@ async def test_purged_data_are_not_found(database: Database, published: Publishe
     assert await found(database, "logged") == {kept}
     # The run itself stays.
     assert await found(database, "input") == {purged, kept}
+
+
+async def test_erased_and_deleted_runs_leave_no_text(database: Database, published: PublishedFlow) -> None:
+    erased, deleted = await database.write(factory.make_runs, published, [{"input": json_of("needle")}] * 2)
+    for run_id in (erased, deleted):
+        await database.write(factory.make_steps, run_id, [{"input": json_of("needle"), "output": json_of("needle")}])
+        await database.write(append, run_id, [Line(clock.now(), LogLevel.INFO, "a", 1, "needle")], 10)
+    await database.write(erasure.erase, [erased], clock.now())
+    await database.write(deletion.delete_runs, [deleted], clock.now())
+    assert await found(database, "needle") == set()
+    left = "SELECT count(*) FROM run_text"
+    assert await database.read(lambda conn: conn.exec_driver_sql(left).scalar_one()) == 0
 
 
 class TestSwitch:

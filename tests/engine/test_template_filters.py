@@ -47,6 +47,8 @@ def test_forms_of_text(source: str, value: Any, expected: Any) -> None:
     [
         ("'2026-01-31T13:00:00+01:00' | date_parse", TIME),
         ("'2026-01-31 12:00' | date_parse", TIME),
+        ("'2026-01-31t12:00:00z' | date_parse", TIME),
+        ("'2026-01-30T24:00:00Z' | date_parse", "2026-01-31T00:00:00Z"),
         ("'2026-01-31T13:00' | date_parse(time_zone='Europe/Berlin')", TIME),
         ("'31.01.2026 13:00' | date_parse('%d.%m.%Y %H:%M', 'Europe/Berlin')", TIME),
         ("1769860800 | date_parse", TIME),
@@ -127,6 +129,10 @@ def url(source: str, value: Any) -> Any:
         ("https://h/s?{% for x in [1, 2] %}x={{ x }}&{% endfor %}", None, "https://h/s?x=1&x=2&"),
         ("https://h?q={{ run.input.v }}", "a/b", "https://h?q=a%2Fb"),
         ("https://h/s?q=..{{ run.input.v }}", "", "https://h/s?q=.."),
+        # What is encoded by hand is not encoded twice.
+        ("https://h/o/{{ run.input.v | urlencode }}?q={{ run.input.v }}", "a b/", "https://h/o/a%20b%2F?q=a%20b%2F"),
+        ("https://h/s?{{ run.input.v | urlencode }}", {"q": "a b", "n": 1}, "https://h/s?q=a%20b&n=1"),
+        ("https://h/s?x={{ 'a' ~ (run.input.v | urlencode) }}", "&", "https://h/s?x=a%2526"),
     ],
 )
 def test_values_stay_in_their_place_of_a_url(source: str, value: Any, expected: str) -> None:
@@ -141,6 +147,7 @@ def test_values_stay_in_their_place_of_a_url(source: str, value: Any, expected: 
         ("https://h/o/{{ run.input.v }}", {}),
         ("https://{{ run.input.v }}/o", None),
         ("https://h/o/{{ run.input.v }}/x", ".."),
+        ("https://h/o/{{ run.input.v | urlencode }}/x", ".."),
         ("https://h/o/{{ run.input.v }}", "."),
         ("https://h/o/.{{ run.input.v }}?x", "."),
     ],

@@ -144,6 +144,34 @@ async def test_statistics_that_take_long_are_read_a_twentieth_of_the_time(
     assert min(end - start for start, end in pairwise(follower.times[1:])) >= 0.5 / MAX_LOAD
 
 
+@pytest.mark.parametrize("slow_one", [0, 2])
+async def test_one_slow_reading_does_not_keep_old_numbers(
+    worker: WorkerHarness,
+    flow: Flow,
+    still: FakeClock,
+    following: Following,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    slow_one: int,
+) -> None:
+    read, readings = database.read, 0
+
+    async def read_slowly_once(query: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal readings
+        if query is stats.counts:
+            readings += 1
+            if readings == slow_one + 1:
+                still.block(0.9)
+        return await read(query, *args, **kwargs)
+
+    monkeypatch.setattr(database, "read", read_slowly_once)
+    async with following() as follower:
+        for _ in range(4):
+            await worker.start(flow)
+            await still.advance(1.5)
+        assert follower.totals == [0, 1, 2, 3, 4]
+
+
 async def test_changes_out_of_scope_deliver_nothing(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, database: Database
 ) -> None:

@@ -78,8 +78,15 @@ async def test_same_response_again_finds_the_success(app: App) -> None:
     assert [answer["__typename"] for answer in answers] == ["ResumeRunSuccess"] * 4
     await app.wait_until_final(run_id)
     assert (await resume(app, run_id, asked["id"], {"ok": True}))["run"]["status"] == "SUCCEEDED"
+    assert (await resume(app, run_id, asked["id"], {"ok": 1}))["code"] == "INPUT_ALREADY_ANSWERED"
     other = await resume(app, run_id, asked["id"], {"ok": True}, key=app.keys.operator)
     assert other["code"] == "INPUT_ALREADY_ANSWERED"
+
+
+async def test_order_of_keys_makes_no_other_response(app: App) -> None:
+    run_id, asked = await paused(app)
+    for response in ({"ok": True, "n": {"a": 1, "b": 2}}, {"n": {"b": 2, "a": 1}, "ok": True}):
+        assert (await resume(app, run_id, asked["id"], response))["__typename"] == "ResumeRunSuccess"
 
 
 async def test_idempotency_key_finds_the_response_of_another_api_key(app: App) -> None:

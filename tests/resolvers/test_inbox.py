@@ -75,6 +75,7 @@ async def test_inbox_is_filtered_by_age_expiry_flow_and_assignee(fake_clock: Fak
         ({}, "210"),
         ({"olderThan": "PT30M"}, "10"),
         ({"createdWithin": "PT90M"}, "21"),
+        ({"createdWithin": "", "olderThan": "", "expiresWithin": ""}, "210"),
         ({"expiresWithin": "PT2H"}, "1"),
         ({"expiresAfter": (now + timedelta(hours=2)).isoformat()}, "2"),
         ({"unassigned": True}, "0"),

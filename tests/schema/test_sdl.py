@@ -34,7 +34,8 @@ CONTRACT = {
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun updateRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey
+        bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
+        createApiKey rotateApiKey revokeApiKey
         createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
@@ -46,7 +47,8 @@ CONTRACT = {
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
-        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor waitingFor
+        inputRequests startedBy retriedBy cancelledBy archivedBy erasedAt logs files
+        externalId source scheduledFor waitingFor
         queuedMs runningMs pausedMs flowId projectId logUrl note""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
@@ -59,6 +61,7 @@ CONTRACT = {
     "BulkCounts": "status matched processed succeeded skipped failed",
     "FlowRunStatusChanged": "cursor matches runId status change run",
     "FlowRunUpdated": "cursor matches runId kind run",
+    "FlowRunDeleted": "cursor matches runId at",
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
     "FlowRunGroupStats": "key total byStatus flow flowVersion",
@@ -189,6 +192,8 @@ ARGUMENTS = {
         waitMs""",
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
+    "Mutation.bulkErase": "filter excludeIds dryRun planId idempotencyKey waitMs",
+    "Mutation.bulkDelete": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
     "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
@@ -226,21 +231,22 @@ VALUES = {
     "TimeBucketSize": "MINUTE HOUR DAY",
     "Archived": "EXCLUDE INCLUDE ONLY",
     "QuotaPeriod": "HOUR DAY MONTH",
-    "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED CHANGED",
+    "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED CHANGED ERASED",
     "Role": "VIEWER OPERATOR ADMIN",
-    "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE",
+    "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE ERASE DELETE",
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
     "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
     "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
-        FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
+        FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
+        RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
         CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE CANCEL_BULK_OPERATION""",
+        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -279,6 +285,10 @@ UNIONS = {
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
+    "BulkEraseResult": """BulkEraseSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+        PlanUsed TooManyBulkOperations IdempotencyConflict""",
+    "BulkDeleteResult": """BulkDeleteSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+        PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkRetryResult": """BulkRetrySuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
@@ -295,7 +305,7 @@ UNIONS = {
 
 
 STREAMED = {
-    "FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp",
+    "FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated FlowRunDeleted CaughtUp",
     "InputRequestEvent": "InputRequestChanged CaughtUp",
 }
 

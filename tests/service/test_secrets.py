@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import logging
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
-from sqlalchemy import Connection, inspect, make_url, text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,7 +31,7 @@ from service.settings import Settings
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
 from tests.support.app import App, run_app
-from tests.support.databases.binaries import find_binaries
+from tests.support.leaks import all_rows, contents, dump, found
 from tests.support.processes.listener import answering
 from tests.support.query import query as query_database
 
@@ -108,30 +106,6 @@ def process_log() -> Iterator[io.StringIO]:
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
-
-
-def all_rows(conn: Connection) -> str:
-    """Returns all rows of all tables, as text."""
-    tables = inspect(conn).get_table_names()
-    return "\n".join(f"{name}: {row}" for name in tables for row in conn.execute(text(f'SELECT * FROM "{name}"')).all())
-
-
-def found(value: str, where: str | bytes) -> list[str]:
-    """Returns the forms of `value` that are in a text."""
-    content = where.encode() if isinstance(where, str) else where
-    return [name for name, form in secret_actions.forms(value).items() if form.strip("\"'b").encode() in content]
-
-
-def contents(folder: Path, pattern: str) -> bytes:
-    """Returns the contents of all files in a folder that match a pattern."""
-    return b"".join(path.read_bytes() for path in folder.glob(pattern) if path.is_file())
-
-
-def dump(url: str) -> bytes:
-    """Returns the dump of a PostgreSQL database."""
-    program = next(place for place in (find_binaries() / "pg_dump", Path("/usr/bin/pg_dump")) if place.exists())
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return subprocess.run([program, "--dbname", plain], check=True, capture_output=True).stdout
 
 
 async def create(app: App, name: str, value: str, environment: str | None = None) -> dict[str, Any]:

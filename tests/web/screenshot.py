@@ -40,7 +40,7 @@ def photograph(service: Service) -> None:
     ):
         page = browser.new_page(viewport=WIDE, color_scheme="light")  # type: ignore[arg-type]
         expect.set_options(timeout=PATIENCE_MS)
-        sign_in(page, service.url, service.key)
+        sign_in(page.context, service.url, service.key)
         save(page, f"{service.url}/", "refund", "console-runs")
         save(page, f"{service.url}/runs/{failed}", "PROVIDER_DOWN", "console-run")
         save(page, f"{service.url}/runs/{paused}", "Comment", "console-question")

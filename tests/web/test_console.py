@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect, sync_playwright
 
 from tests.support.app import PATIENCE
 from tests.support.databases.database_templates import Template
 from tests.support.databases.postgres import free_port
+from tests.support.processes.commands import service_command
 from tests.support.processes.path_proxy import below_path
 from tests.web.test_graphiql import BROWSER_ARGS, ROOT, find_browser
 
@@ -55,35 +55,35 @@ class Service:
     """`python -m service serve` on one database and one port, which can be stopped and started again."""
 
     def __init__(self, database_url: str, folder: Path) -> None:
+        self.database_url = database_url
         self._folder = folder
         self._port = free_port()
+        self.key = "the key of the browser's tests"
         self._environment = {
             **os.environ,
             "FLOWRUNS_DATABASE_URL": database_url,
             "FLOWRUNS_PORT": str(self._port),
+            "FLOWRUNS_BOOTSTRAP_KEY": self.key,
             "PYTHONUNBUFFERED": "1",
         }
         self._process: subprocess.Popen[str] | None = None
         self._http: httpx.Client
         self.url = f"http://127.0.0.1:{self._port}"
-        self.key = ""
         self.flows: dict[str, str] = {}
 
     def start(self) -> None:
         """Starts the service, and returns when it answers."""
         self._http = httpx.Client(timeout=PATIENCE)
-        command = [sys.executable, "-m", "service", "serve"]
         with (self._folder / "service.log").open("a") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, text=True
+                service_command("serve"), cwd=ROOT, env=self._environment, stdout=log, stderr=log, text=True
             )
         until = time.monotonic() + START_S
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "service.log").read_text()
             assert time.monotonic() < until
             time.sleep(0.05)
-        if not self.key:
-            self.key = self.create_key("ADMIN")
+        if not self.flows:
             self.create_flow("refund", REFUND)
             nodes = self.ask("{ flows { nodes { id name } } }")["flows"]["nodes"]
             self.flows = {flow["name"]: flow["id"] for flow in nodes}
@@ -104,11 +104,13 @@ class Service:
 
     def create_key(self, role: str) -> str:
         """Returns a new API key of the default project."""
-        command = [sys.executable, "-m", "service", "key", "create", "--name", role, "--role", role]
-        done = subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=True)
-        found = re.search(r"fr_\S+", done.stdout)
-        assert found is not None, done.stdout
-        return found[0]
+        created = self.ask(
+            'mutation ($role: Role!) { createApiKey(name: "of a test", role: $role)'
+            " { ... on CreateApiKeySuccess { secret } } }",
+            role=role,
+        )
+        secret: str = created["createApiKey"]["secret"]
+        return secret
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Returns the data of a query."""
@@ -166,23 +168,29 @@ def browser() -> Iterator[Browser]:
         yield launched
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
+    """A browser that is signed in at the service. What it loaded for one test it need not load for the next."""
+    with browser.new_context(viewport=WIDE) as opened:  # type: ignore[arg-type]
+        sign_in(opened, service.url, service.key)
+        yield opened
+
+
 @pytest.fixture
-def page(browser: Browser, service: Service) -> Iterator[Page]:
-    with signed_in(browser, service.url, service.key) as opened:
+def page(context: BrowserContext, service: Service) -> Iterator[Page]:
+    with page_of(context, service.url) as opened:
         yield opened
 
 
 @contextmanager
-def signed_in(browser: Browser, url: str, key: str) -> Iterator[Page]:
-    """A page of a browser that is signed in at `url`. Errors of scripts and requests to other hosts fail the test."""
-    with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]
-        context.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        opened = context.new_page()
+def page_of(context: BrowserContext, url: str) -> Iterator[Page]:
+    """A page of a browser. Errors of its scripts, and its requests to other hosts than that of `url`, fail the test."""
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    with context.new_page() as opened:
         faults: list[str] = []
         opened.on("pageerror", lambda error: faults.append(str(error)))
-        context.on("request", lambda request: _note_stranger(request.url, url, faults))
-        sign_in(opened, url, key)
+        opened.on("request", lambda request: _note_stranger(request.url, url, faults))
         yield opened
         assert faults == []
 
@@ -192,8 +200,8 @@ def _note_stranger(url: str, origin: str, faults: list[str]) -> None:
         faults.append(url)
 
 
-def sign_in(page: Page, url: str, key: str) -> None:
-    response = page.request.post(f"{url}/sign-in", data={"key": key})
+def sign_in(context: BrowserContext, url: str, key: str) -> None:
+    response = context.request.post(f"{url}/sign-in", data={"key": key})
     assert response.status == 204
 
 
@@ -326,9 +334,10 @@ def test_flow_is_run_scheduled_called_and_published(page: Page, service: Service
     expect(refused).to_contain_text("steps[0]")
 
 
-def test_console_works_below_a_path(browser: Browser, service: Service) -> None:
+def test_console_works_below_a_path(context: BrowserContext, service: Service) -> None:
     run_id = service.run("hello", tags=["below"])
-    with below_path(service.url, "/tools/flowruns") as url, signed_in(browser, url, service.key) as page:
+    with below_path(service.url, "/tools/flowruns") as url, page_of(context, url) as page:
+        sign_in(context, url, service.key)
         page.goto(f"{url}/?tags=below")
         live(page)
         page.get_by_role("link", name="hello").click()
@@ -354,7 +363,7 @@ def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) 
     run_id = service.run("flaky-checkout", tags=["viewed"])
     with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]
         page = context.new_page()
-        sign_in(page, service.url, service.create_key("VIEWER"))
+        sign_in(context, service.url, service.create_key("VIEWER"))
         page.goto(f"{service.url}/runs/{run_id}")
         expect(page.get_by_role("heading", name="flaky-checkout")).to_be_visible()
         for name in ("Retry", "Archive", "Cancel"):
@@ -385,11 +394,9 @@ def test_events_are_streamed_where_sockets_do_not_get_through(page: Page, servic
     expect(page.get_by_role("link", name="hello")).to_have_count(1)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Service, scheme: Any) -> None:
+def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Service) -> None:
     failed = service.run("flaky-checkout", tags=["checked"])
     paused = service.pause("A-5")
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     axe = AXE.read_text()
     pages = {
         "/": "Runs",
@@ -401,15 +408,19 @@ def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Servi
         f"/flows/{service.flows['refund']}?tab=run": "refund",
         "/bulk": "Bulk operations",
     }
+    # What a page looks like does not depend on the database, so each shows half of the looks.
+    on_sqlite = service.database_url.startswith("sqlite")
+    looks = [(WIDE, "light" if on_sqlite else "dark"), (NARROW, "dark" if on_sqlite else "light")]
     for path, heading in pages.items():
-        for size in (WIDE, NARROW):
+        page.goto(f"{service.url}{path}")
+        page.evaluate(axe)
+        for size, scheme in looks:
             page.set_viewport_size(size)  # type: ignore[arg-type]
-            page.goto(f"{service.url}{path}")
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             expect(page.get_by_role("heading", name=heading, exact=True).first).to_be_attached()
             expect(page.locator("[aria-busy=true]")).to_have_count(0)
             overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert overflow <= 0, (path, overflow)
-            page.evaluate(axe)
             violations = page.evaluate("axe.run().then((found) => found.violations)")
             said = [(it["id"], [node["html"][:160] for node in it["nodes"]][:3]) for it in violations]
             assert said == [], (path, size)

@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Page
 
-from db.migrate import upgrade
 from service.http.auth import COOKIE
 from tests.support.processes.server import run_server
 from tests.web.test_graphiql import page
@@ -60,11 +58,7 @@ async def site() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-@pytest.fixture
-async def database_url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/file.db"
-    await asyncio.to_thread(upgrade, url)
-    return url
+pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 
 async def test_page_of_a_listed_origin_calls_the_api_and_others_cannot(page: Page, database_url: str) -> None:

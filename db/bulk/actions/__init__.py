@@ -6,12 +6,21 @@ A new kind takes a module here, which `_ACTIONS` lists, and a mutation.
 from db.bulk.actions.action import BulkAction
 from db.bulk.actions.archive import ArchiveRuns, UnarchiveRuns
 from db.bulk.actions.cancel import CancelRuns
+from db.bulk.actions.delete import DeleteRuns
+from db.bulk.actions.erase import EraseRuns
 from db.bulk.actions.retry import RetryRuns
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkResult
 from domain.enums import RetryStrategy
 
-_ACTIONS: list[BulkAction] = [CancelRuns(), ArchiveRuns(), UnarchiveRuns(), *map(RetryRuns, RetryStrategy)]
+_ACTIONS: list[BulkAction] = [
+    CancelRuns(),
+    ArchiveRuns(),
+    UnarchiveRuns(),
+    EraseRuns(),
+    DeleteRuns(),
+    *map(RetryRuns, RetryStrategy),
+]
 _BY_KIND = {(action.kind, action.strategy): action for action in _ACTIONS}
 _TAKES_OVER = {action.kind: action.takes_over for action in _ACTIONS if action.takes_over is not None}
 

@@ -31,6 +31,8 @@ class BulkAction(ABC):
     """The runs, joined with the tables that `refusal` reads."""
     columns: ClassVar[Sequence[ColumnElement[Any]]] = (RUNS.c.id,)
     """The columns of `source` that `apply` reads. Must include the run's ID."""
+    judges_by_other_runs: ClassVar[bool] = False
+    """True if `refusal` reads other runs than the one it judges."""
     strategy: RetryStrategy | None = None
     """Strategy of retries; None for other kinds. An operation's action is the one of its kind and strategy."""
 
@@ -80,7 +82,8 @@ class BulkAction(ABC):
     def lock_statement(self) -> Select[Any]:
         """Locks the pending runs of a chunk, and returns the `columns` and the `refusal` of each.
 
-        Rows are locked in the order of `db.runs.families`. The refusal is computed from the row as it is locked.
+        Rows are locked in the order of `db.runs.families`. The refusal is computed from the row as it is locked, but
+        from other rows as they are when the statement begins: with `judges_by_other_runs`, lock the runs before.
         """
         runs = select(*self.columns, self.refusal().label("refusal"))
         runs = runs.select_from(OUTCOMES.join(self.source, RUNS.c.id == _outcome.run_id)).where(IN_CHUNK, PENDING)

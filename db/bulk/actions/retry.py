@@ -107,6 +107,7 @@ class RetryRuns(BulkAction):
     takes_over = (BulkKind.RETRY, BulkResult.FAILED)
     source = retries.WITH_FLOWS
     columns = (_run.id, _run.project_id)
+    judges_by_other_runs = True
 
     def __init__(self, strategy: RetryStrategy) -> None:
         self._strategy = self.strategy = strategy

@@ -66,7 +66,7 @@ async def test_prune_deletes_old_events_except_run_status_changes(
 ) -> None:
     await database.write(write, published, run_id)
     old = await log_positions(database)
-    await fake_clock.advance(DAYS * 86_400 + 1)
+    fake_clock.jump(DAYS * 86_400 + 1)
     await database.write(write, published, run_id)
     await prune_events(database, DAYS)
     assert await kinds(database) == ["RUN_STATUS", "STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
@@ -81,7 +81,7 @@ async def test_prune_keeps_events_within_retention(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
-    await fake_clock.advance(DAYS * 86_400)
+    fake_clock.jump(DAYS * 86_400)
     await prune_events(database, DAYS)
     await prune_events(database, None)
     assert len(await read_from(database, START)) == 3
@@ -94,7 +94,7 @@ async def test_prune_in_batches_deletes_same_events(
     for _ in range(5):
         await database.write(write, published, run_id)
     old = await log_positions(database)
-    await fake_clock.advance(DAYS * 86_400 + 1)
+    fake_clock.jump(DAYS * 86_400 + 1)
     await fake_clock.drive(prune_events(database, DAYS))
     assert await kinds(database) == ["RUN_STATUS"] * 5
     assert not await read_from(database, old[-1])
@@ -106,7 +106,7 @@ async def test_second_prune_deletes_nothing(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
-    await fake_clock.advance(DAYS * 86_400 + 1)
+    fake_clock.jump(DAYS * 86_400 + 1)
     before = clock.now() - timedelta(days=DAYS)
     assert await database.write(event_log.purge, before, 100) == 3
     assert await database.write(event_log.purge, before, 100) == 0
@@ -117,7 +117,7 @@ async def test_old_cursor_is_expired_after_restart(
 ) -> None:
     await database.write(write, published, run_id)
     last = (await log_positions(database))[-1]
-    await fake_clock.advance(DAYS * 86_400 + 1)
+    fake_clock.jump(DAYS * 86_400 + 1)
     await prune_events(database, DAYS)
     again = open_database(database_url)
     hub = Hub(again)
@@ -137,7 +137,7 @@ async def test_worker_prunes_events(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, tmp_path: Any
 ) -> None:
     await database.write(write, published, run_id)
-    await fake_clock.advance(DAYS * 86_400 + 1)
+    fake_clock.jump(DAYS * 86_400 + 1)
     (job,) = [
         each for each in maintenance_jobs(database, FileStore(str(tmp_path)), None, DAYS) if "events" in each.name
     ]

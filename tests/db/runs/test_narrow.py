@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from db import projects
 from db.core import terms
@@ -131,7 +131,9 @@ async def test_narrowed_reads_find_what_the_filter_matches(filled: Database, nam
 def check(conn: Connection, values: dict[str, Any], number: int | None) -> None:
     where = RunFilter(project_ids=projects_of(conn, number), **values)
     condition = matches(where, conn.dialect.name)
-    runs = conn.execute(table(FlowRun).select().where(condition)).all()
+    sorted_by = [name for name in reads.SORT_COLUMNS.values() if name is not None]
+    row = table(FlowRun).c
+    runs = conn.execute(select(row.id, *(row[name] for name in sorted_by)).where(condition)).all()
     assert reads.count(conn, where, None) == len(runs)
     assert reads.count(conn, where, 10) == min(10, len(runs))
     for order in ORDERS:

@@ -66,7 +66,7 @@ async def test_delay_ends_at_its_time_and_not_before(worker: WorkerHarness, stil
     assert await worker.tries(run_id) == [("wait", 1, "SUCCEEDED"), ("after", 1, "SUCCEEDED")]
 
 
-@pytest.mark.parametrize("step_input", [{"for": "{{ 20 + 10 }}"}, {"until": "2026-01-01T00:00:30Z"}])
+@pytest.mark.parametrize("step_input", [{"for": "{{ 20 + 10 }}"}, {"until": "2026-01-01t00:00:30z"}])
 async def test_delay_accepts_templates_and_instants(
     worker: WorkerHarness, still: FakeClock, step_input: Document
 ) -> None:

@@ -39,7 +39,7 @@ async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
     return run_ids
 
 
-JOINING = 30
+JOINING = 16
 
 
 async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_twice(
@@ -52,15 +52,15 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
         start = await anext(feed)
         part = asyncio.create_task(heard_to_the_end(feed))
         whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
-        whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 2, 3, 7, 20)]
-        writers = asyncio.create_task(writing(worker, flow, 15))
+        whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 3, 20)]
+        writers = asyncio.create_task(writing(worker, flow, 8))
         # Another writer, between whose writes others join: not without an end, for all of them read all there is.
         while not writers.done() and len(whole) < JOINING:
             await worker.start(flow)
             whole.append(asyncio.create_task(one_who_stays(hub)))
         run_ids = await writers
         log = await whole[0]
-        assert len(run_ids) == 180 < len(log)
+        assert len(run_ids) == 96 < len(log)
         assert log == sorted(set(log))
         for task in whole:
             assert await task == log

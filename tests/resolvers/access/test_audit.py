@@ -38,6 +38,8 @@ OBJECTS = {
     "bulkRetry": "bulk",
     "bulkArchive": "bulk",
     "bulkUnarchive": "bulk",
+    "bulkErase": "bulk",
+    "bulkDelete": "bulk",
     "cancelBulkOperation": "bulk",
     "createApiKey": "key",
     "rotateApiKey": "key",

@@ -32,6 +32,8 @@ MUTATIONS = {
     "bulkRetry": (Role.OPERATOR, 'bulkRetry(filter: {{ids: ["{failed}"]}}, strategy: FROM_FAILED_STEP)'),
     "bulkArchive": (Role.OPERATOR, 'bulkArchive(filter: {{ids: ["{failed}"]}})'),
     "bulkUnarchive": (Role.OPERATOR, 'bulkUnarchive(filter: {{ids: ["{failed}"]}})'),
+    "bulkErase": (Role.ADMIN, 'bulkErase(filter: {{ids: ["{failed}"]}})'),
+    "bulkDelete": (Role.ADMIN, 'bulkDelete(filter: {{ids: ["{failed}"]}})'),
     "createApiKey": (Role.ADMIN, 'createApiKey(name: "ci", role: VIEWER)'),
     "rotateApiKey": (Role.ADMIN, 'rotateApiKey(id: "{key}")'),
     "revokeApiKey": (Role.ADMIN, 'revokeApiKey(id: "{key}")'),

@@ -1,5 +1,6 @@
 """Bulk operations cancel, retry, archive and unarchive runs."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -129,6 +130,16 @@ async def test_retry_of_run_without_parent_is_its_own_root(idle_app: App) -> Non
     assert run["rootRun"]["id"] == new
     created_at = ids.created_at(ids.decode(IdKind.RUN, new))
     assert run["createdAt"] == run["updatedAt"] == created_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+async def test_operations_at_the_same_time_retry_a_run_once(idle_app: App) -> None:
+    runs = await add_flow_runs(idle_app, *[RunStatus.FAILED] * 20)
+    arguments = f"bulkRetry(filter: {{ids: {listed(runs)}}}, strategy: FROM_FAILED_STEP)"
+    operations = await asyncio.gather(*(done(idle_app, arguments) for _ in range(4)))
+    assert sum(counts(operation)[2] for operation in operations) == len(runs)
+    text = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on FlowRun { retries { totalCount } } } }"
+    nodes = (await idle_app.query(text, {"ids": runs}))["nodes"]
+    assert [node["retries"]["totalCount"] for node in nodes] == [1] * len(runs)
 
 
 async def test_retries_are_executed(app: App) -> None:

@@ -267,6 +267,32 @@ class TestCompletion:
         assert (await complete(families, run, "boom", skip=True, key="k"))["code"] == "IDEMPOTENCY_CONFLICT"
         assert (await complete(families, run, "boom", output=1))["code"] == "ALREADY_RECOVERED"
 
+    @pytest.mark.parametrize("refused_is", ["completion", "retry"])
+    async def test_step_is_completed_after_the_quota_refused_it(self, families: Families, refused_is: str) -> None:
+        run = await self.failed(families)
+        text = """mutation($id: ID!, $runs: Int) {
+            updateProject(input: {projectId: $id, quotaRuns: $runs, quotaPeriod: DAY}) { __typename } }"""
+        await families.app.query(text, {"id": families.app.project, "runs": 1})
+        await families.start(await families.flow(step("other", 1), name="other"))
+        if refused_is == "completion":
+            refused = await complete(families, run, "boom", output=1, key="k")
+        else:
+            refused = await families.retry(run)
+        assert refused["code"] == "QUOTA_EXCEEDED"
+        (last,) = (await families.app.query("{ flowRuns(filter: {statuses: [QUOTA_EXCEEDED]}) { nodes { id } } }"))[
+            "flowRuns"
+        ]["nodes"]
+        await families.app.query(text, {"id": families.app.project, "runs": 9})
+        check = (await read(families, last["id"]))["completability"]
+        assert (check["allowed"], check["stepName"], check["reusedStepNames"][0]) == (True, "boom", "a")
+        if refused_is == "completion":
+            done = await complete(families, run, "boom", output=1, key="k")
+        else:
+            done = await complete(families, last["id"], "boom", output=1)
+        found = await read(families, done["run"]["id"])
+        assert found["output"] == {"status": "SUCCEEDED", "output": 1}
+        assert found["steps"][0]["reusedFrom"] == {"id": run}
+
     async def test_completed_child_takes_its_place_in_the_waiting_parent(self, families: Families) -> None:
         await families.flow(
             {**FAILED_ITEM, "when": "{{ run.input.n != 1 }}"}, {**ASK, "when": "{{ run.input.n == 1 }}"}, name="kid"

@@ -152,6 +152,19 @@ class TestKeptChildren:
         assert (await families.run(parent))["output"] == [0, 1, 2, 1, 4, 5]
         assert len(await families.children(parent)) == 7
 
+    async def test_items_of_a_child_are_kept_though_its_rendered_input_differs(self, families: Families) -> None:
+        once = {"name": "s", "kind": "transform", "input": "{{ 1 // (run.attempt - 1) if run.input.n == 2 else 0 }}"}
+        await families.flow(once, name="leaf")
+        value = {"n": "{{ item }}", "of": "{{ run.input.of }}"}
+        middle = call("leaf", forEach=[0, 1, 2], input=value)
+        await families.flow(middle, name="middle")
+        top = await families.flow(call("middle", forEach=[7, 8], input={"of": "{{ run.id }} {{ run.attempt }}"}))
+        again = (await families.retry(await families.start(top)))["run"]["id"]
+        assert (await families.run(again))["output"] == [[0, 0, 1]] * 2
+        for child in await families.children(again):
+            (leaf,) = await families.children(child["id"])
+            assert (leaf["attempt"], leaf["input"]) == (2, {"n": 2, "of": f"{again} 2"})
+
     async def test_child_continues_from_its_failed_step_at_every_depth(self, families: Families) -> None:
         calls: list[str] = []
 

@@ -24,9 +24,14 @@ async def echo(idle_app: App) -> str:
 
 
 async def test_same_key_and_arguments_return_same_run(idle_app: App, echo: str) -> None:
-    values: dict[str, Any] = {"idempotencyKey": "k", "input": {"b": 1, "a": 2}, "metadata": {"x": 1}, "tags": ["t"]}
+    values: dict[str, Any] = {
+        "idempotencyKey": "k",
+        "input": {"b": 1, "a": 2},
+        "metadata": {"x": 1},
+        "tags": ["t", "s"],
+    }
     first = await idle_app.start(echo, **values)
-    again = await idle_app.start(echo, **values | {"input": {"a": 2, "b": 1}})
+    again = await idle_app.start(echo, **values | {"input": {"a": 2, "b": 1}, "tags": ["s", "t"]})
     assert first == again
     assert (await idle_app.query(COUNT))["flowRuns"]["totalCount"] == 1
 

@@ -123,6 +123,10 @@ async def test_content_type_can_name_charset(idle_app: App) -> None:
     assert response.status_code == 200
 
 
+async def test_byte_order_mark_is_ignored(idle_app: App) -> None:
+    assert (await post(idle_app, b'\xef\xbb\xbf{"query": "{ viewer { role } }"}')).json()["data"]["viewer"]
+
+
 async def test_media_types_have_no_case(idle_app: App) -> None:
     response = await post(idle_app, {"query": ROLE}, GRAPHQL.upper(), **{"content-type": "Application/JSON"})
     assert (response.status_code, response.headers["content-type"]) == (200, f"{GRAPHQL}; charset=utf-8")

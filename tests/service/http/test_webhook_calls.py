@@ -136,6 +136,16 @@ async def test_handshake_of_a_template_starts_no_run(idle_app: App) -> None:
     assert (await idle_app.query("{ flowRuns { totalCount } }"))["flowRuns"]["totalCount"] == 1
 
 
+async def test_handshake_of_a_template_comes_by_get_too(idle_app: App) -> None:
+    respond = {"when": "request.query.challenge is defined", "body": "{{ request.query.challenge }}"}
+    created = await create(idle_app, respond=respond, signature="GITHUB", secret="a long enough secret")
+    answered = await idle_app.http.get(f"{created['path']}?challenge=abc")
+    assert (answered.status_code, answered.text) == (200, "abc")
+    assert (await idle_app.http.get(created["path"])).status_code == 405
+    assert (await idle_app.http.post(f"{created['path']}?challenge=abc", json={})).status_code == 401
+    assert (await idle_app.query("{ flowRuns { totalCount } }"))["flowRuns"]["totalCount"] == 0
+
+
 async def test_known_handshakes_are_answered_without_a_run(idle_app: App) -> None:
     path = (await create(idle_app))["path"]
     slack = await idle_app.http.post(path, json={"type": "url_verification", "challenge": "abc"})
@@ -168,11 +178,13 @@ async def test_slash_at_the_end_makes_no_difference(idle_app: App) -> None:
 async def test_credentials_in_headers_are_withheld(app: App) -> None:
     names = (
         "Authorization Cookie Proxy-Authorization X-Api-Key X-Gitlab-Token X-Slack-Signature X-Client-Secret X-Auth"
-        " X-Password"
+        " X-Password X-Access-Key X-Functions-Key Ocp-Apim-Subscription-Key X-JWT X-Shopify-Hmac-Sha256 X-Ms-Sig"
     )
     secret = dict.fromkeys(names.split(), "topsecret")
     path = (await create(app))["path"]
     assert "topsecret" not in str(await output_of(app, path, headers={**secret, "X-Event": "paid"}))
+    shown = dict.fromkeys(("X-Event-Key", "X-Author", "X-Monkey", "X-Design"), "shown")
+    assert str(await output_of(app, path, headers=shown)).count("shown") == len(shown)
     flow = await app.create_flow(ECHO, "other")
     created = await create(app, flow=flow, exposed=["X-Gitlab-Token"])
     assert created["webhook"]["exposedHeaders"] == ["x-gitlab-token"]

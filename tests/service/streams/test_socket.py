@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from db.migrate import upgrade
 from tests.support.app import PATIENCE
 from tests.support.processes.server import Server, run_server
 
@@ -272,10 +270,9 @@ async def test_blank_operation_name_is_absent(server: Server) -> None:
         assert (await receive(socket))["payload"] == {"data": {"viewer": {"role": "ADMIN"}}}
 
 
-async def test_message_obeys_the_limit_of_request_bodies(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'limit.db'}"
-    await asyncio.to_thread(upgrade, url)
-    async with run_server(url, max_body_bytes=10_000) as server:
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_message_obeys_the_limit_of_request_bodies(database_url: str) -> None:
+    async with run_server(database_url, max_body_bytes=10_000) as server:
         for character in ("a", "é"):
             async with signed_in(server) as socket:
                 comment = character * (9_000 // len(character.encode()))

@@ -1,9 +1,13 @@
 """The command line, in processes of its own."""
 
 import asyncio
+import atexit
+import functools
 import re
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,15 +15,36 @@ from pathlib import Path
 from tests.support.app import PATIENCE
 
 ROOT = Path(__file__).parents[3]
+_CLIENT = Path(__file__).with_name("fork_client.py")
+
+
+@functools.cache
+def _fork_server() -> str:
+    """Starts the fork server of this test process, and returns the path of its socket."""
+    folder = tempfile.TemporaryDirectory(prefix="flowruns-")
+    path = str(Path(folder.name) / "socket")
+    command = [sys.executable, "-m", "tests.support.processes.fork_server", path]
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+
+    def end() -> None:
+        server.communicate()
+        folder.cleanup()
+
+    atexit.register(end)
+    return path
+
+
+def service_command(*arguments: str) -> list[str]:
+    """Returns a command that does what `python -m service` does, without the seconds that its imports take."""
+    return [sys.executable, "-ISE", str(_CLIENT), _fork_server(), *arguments]
 
 
 async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
     """`python -m service` with these arguments, its output in pipes."""
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "service",
-        *arguments,
+        *service_command(*arguments),
         cwd=ROOT,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,6 +1,5 @@
 """The harness `server`: the service on a port of this machine, for clients that need a real connection."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ import uvicorn
 from starlette.routing import WebSocketRoute
 
 from db.assembly import open_database
-from db.migrate import upgrade
 from service.asgi import create_service
 from service.bootstrap import bootstrap
 from service.http.graphql import GraphQLEndpoint
 from service.server import server_config
 from service.settings import Settings
 from tests.support.app import App, run_app
+from tests.support.databases.database_templates import SqliteTemplate
 from tests.support.processes.listener import listening_with
 
 
@@ -48,17 +47,17 @@ class AppServer(Server):
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+async def server(sqlite_template: SqliteTemplate, tmp_path: Path) -> AsyncIterator[Server]:
     """A service as the command `serve` starts it, with worker, demo flows and GraphiQL, on SQLite."""
-    settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'server.db'}")
-    await asyncio.to_thread(upgrade, settings.database_url)
-    database = open_database(settings.database_url)
-    project = await bootstrap(database, settings)
-    service = create_service(settings, database, project.project_id, with_worker=True)
-    config = server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)
-    async with listening_with(config) as (url, _):
-        assert project.new_secret is not None
-        yield Server(url, project.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
+    with sqlite_template.clone(tmp_path) as database_url:
+        settings = Settings(database_url=database_url)
+        database = open_database(database_url)
+        project = await bootstrap(database, settings)
+        service = create_service(settings, database, project.project_id, with_worker=True)
+        config = server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)
+        async with listening_with(config) as (url, _):
+            assert project.new_secret is not None
+            yield Server(url, project.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
 
 
 @pytest.fixture

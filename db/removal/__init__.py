@@ -1,0 +1,1 @@
+"""What removes runs or their payloads."""
