@@ -119,11 +119,11 @@ async def test_values_are_found_as_they_are(database: Database, published: Publi
 
 async def test_log_messages_are_found_as_they_are(database: Database, published: PublishedFlow) -> None:
     runs = await database.write(factory.make_runs, published, [{}] * len(VALUES))
-    for run_id, value in zip(runs, VALUES, strict=True):
-        await database.write(append, run_id, [Line(clock.now(), LogLevel.INFO, "a", 1, value)], 100)
+    for run_id, message in zip(runs, VALUES, strict=True):
+        await database.write(append, run_id, [Line(clock.now(), LogLevel.INFO, "a", 1, message)], 100)
     by_value = dict(zip(VALUES, runs, strict=True))
-    for needle, wanted in NEEDLES.items():
-        assert await found(database, needle) == ({by_value[wanted]} if wanted is not None else set()), needle
+    for needle, value in NEEDLES.items():
+        assert await found(database, needle) == ({by_value[value]} if value is not None else set()), needle
 
 
 async def test_inputs_and_outputs_of_steps_are_found(database: Database, published: PublishedFlow) -> None:

@@ -1,5 +1,6 @@
 """Values of the runs that filters are compared on, and random filters with such values."""
 
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -7,10 +8,12 @@ import orjson
 from hypothesis import strategies as st
 
 from domain import ids
+from domain.enums import RunStatus
 from domain.ids import IdKind
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH
+from domain.runs.state_machine import FINAL
 from domain.text import fold
 from tests.support import factory
 from tests.support.clock import START
@@ -159,3 +162,15 @@ PARTS_OF_FILTERS = st.recursive(
 FILTERS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names})
 )
+
+
+def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
+    """What a live run waits for: it is due, will be due, stands in the queue of a limit, or has a worker."""
+    if status in FINAL:
+        return {"due_at": None}
+    return {
+        "due_at": draw.choice([None, START - MS, START + timedelta(hours=1)]),
+        "blocked_by": draw.choice([None, None, None, UNKNOWN]) if status != RunStatus.RUNNING else None,
+        "waits_for": draw.choice([None, "PERSON", "TIME", "CHILDREN"]),
+        "lease_token": draw.choice([None, UNKNOWN]) if status == RunStatus.RUNNING else None,
+    }

@@ -47,6 +47,7 @@ from tests.db.runs.filter_values import (
     TAGS,
     UNKNOWN,
     WEBHOOKS,
+    queue,
 )
 from tests.db.runs.metadata_reference import contains, meets
 from tests.support import factory
@@ -91,18 +92,6 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
         **times(draw, key, status),
         **queue(random.Random(key.int), status),
         "input": orjson.dumps(random.Random(key.int + 1).choice(MESSAGES)).decode(),
-    }
-
-
-def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
-    """What a live run waits for: it is due, will be due, stands in the queue of a limit, or has a worker."""
-    if status in FINAL:
-        return {"due_at": None}
-    return {
-        "due_at": draw.choice([None, START - MS, START + timedelta(hours=1)]),
-        "blocked_by": draw.choice([None, None, None, UNKNOWN]) if status != RunStatus.RUNNING else None,
-        "waits_for": draw.choice([None, "PERSON", "TIME", "CHILDREN"]),
-        "lease_token": draw.choice([None, UNKNOWN]) if status == RunStatus.RUNNING else None,
     }
 
 
