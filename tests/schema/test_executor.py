@@ -9,7 +9,7 @@ import pytest
 from domain.time import clock
 from engine.compiled_flow import FlowCache
 from resolvers.context import Context
-from schema import executor
+from schema import compiled_selection, executor
 from schema.build import build_schema
 from tests.schema.compiled.both_ways import viewer_of
 from tests.support.app import App
@@ -36,7 +36,7 @@ async def test_long_lists_are_equal_both_ways(
     await make_run_family(idle_app)
     await make_runs(idle_app, await make_flow(idle_app, "many"), *[{"created_at": clock.now()}] * 20)
     viewer, was_compiled = await viewer_of(idle_app), []
-    complete = executor.item_completer
+    complete = compiled_selection.item_completer
 
     def noted(*args: Any) -> Any:
         found = complete(*args)
