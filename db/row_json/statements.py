@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from asyncpg.pgproto.pgproto import UUID as DriverUuid  # made in a sixth of the time
+from asyncpg.pgproto import pgproto  # whose UUIDs are made in a sixth of the time
 from sqlalchemy import and_, true
 
 from db.models.types import to_microseconds
@@ -117,7 +117,7 @@ def keys_value(dialect: str, keys: Sequence[UUID]) -> object:
 
 def read_key(value: Any) -> UUID:
     """Returns a key as the driver gives it."""
-    return DriverUuid(value) if isinstance(value, str) else value
+    return pgproto.UUID(value) if isinstance(value, str) else value
 
 
 def instant_value(dialect: str, instant: datetime) -> object:
