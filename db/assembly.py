@@ -1,6 +1,7 @@
 """Assembles the database: the one place where the before-commit steps of a unit of work are listed, in lock order."""
 
 from db.core.database import POOL_SIZE, Database
+from db.core.traced import TracedDatabase
 from db.core.unit_of_work import CommitSteps
 from db.events import log as event_log
 from db.queue import slots
@@ -16,9 +17,13 @@ COMMIT_STEPS = CommitSteps(
 """Charge quotas, promote waiting runs, append the events of all units of the transaction."""
 
 
-def open_database(url: str, *, pool_size: int = POOL_SIZE, query_timeout: float | None = None) -> Database:
+def open_database(
+    url: str, *, pool_size: int = POOL_SIZE, query_timeout: float | None = None, is_traced: bool = False
+) -> Database:
     """Opens the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`).
 
-    `query_timeout` is the time limit of reads in seconds; None: they have none.
+    `query_timeout` is the time limit of reads in seconds; None: they have none. With `is_traced`, statements are
+    spans of the traces that are recorded.
     """
-    return Database(url, COMMIT_STEPS, pool_size=pool_size, query_timeout=query_timeout)
+    kind = TracedDatabase if is_traced else Database
+    return kind(url, COMMIT_STEPS, pool_size=pool_size, query_timeout=query_timeout)

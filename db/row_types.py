@@ -66,6 +66,7 @@ class RunRow(Protocol):
     ran_ms: int
     steps_purged_at: datetime | None
     erased_at: datetime | None
+    trace_parent: str | None
     note: str | None
     tags: list[str]
     metadata: str
@@ -301,3 +302,18 @@ class AuditEventRow(Protocol):
     request_id: str | None
     details: str | None
     created_at: datetime
+
+
+class WorkerRow(Protocol):
+    """A row of `worker`."""
+
+    id: UUID
+    host: str
+    process_id: int
+    version: str
+    concurrency: int
+    executing: int
+    run_ids: str
+    draining: bool
+    started_at: datetime
+    heartbeat_at: datetime

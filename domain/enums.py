@@ -163,3 +163,31 @@ class Role(DescribedEnum):
         """Returns True if this role may do everything that `other` may do."""
         order = list(Role)
         return order.index(self) >= order.index(other)
+
+
+class WorkerStatus(DescribedEnum):
+    """Whether a worker lives, and claims runs."""
+
+    ACTIVE = "ACTIVE", "It claims runs and executes them."
+    DRAINING = "DRAINING", "It was asked to stop: it claims no more runs, and ends those that it executes."
+    LOST = (
+        "LOST",
+        "It has not reported itself for 20 seconds: it was killed, or does not reach the database. Its runs go on"
+        " elsewhere when their leases end.",
+    )
+
+
+class QueuePriority(DescribedEnum):
+    """Priority of a run in the queue of due runs. Higher ones go first, and within a priority the longest due."""
+
+    INTERACTIVE = "INTERACTIVE", "The highest: retries and reruns of single runs, for which a person waits."
+    STARTED = "STARTED", "Runs that a worker has begun: they are finished before new work is begun."
+    NEW = "NEW", "The lowest: all other runs."
+
+
+class QueueGroup(DescribedEnum):
+    """What the runs of one row of `queues` have in common."""
+
+    FLOW = "FLOW", "The flow."
+    PROJECT = "PROJECT", "The project."
+    PRIORITY = "PRIORITY", "The priority."

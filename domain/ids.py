@@ -30,6 +30,7 @@ class IdKind(StrEnum):
     SCHEDULE = "sched"
     WEBHOOK = "hook"
     SECRET = "secret"  # noqa: S105 - a prefix
+    WORKER = "worker"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

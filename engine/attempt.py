@@ -6,6 +6,7 @@ attempt, so that there is one transaction between two steps.
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,9 @@ from domain import ids
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.log_context import log_fields
+from domain.observation import spans
+from domain.observation.observer import SILENT, AttemptOutcome, Observer
+from domain.observation.spans import NO_SPAN, Attributes, Span
 from domain.runs.run_log import LogLevel
 from domain.runs.state_machine import FINISHED
 from domain.time import clock
@@ -118,10 +122,13 @@ class Attempt:
 class StepExecutor:
     """Executes the steps of claimed runs, each by its kind."""
 
-    def __init__(self, database: Database, flows: FlowCache, kinds: Mapping[str, StepKind]) -> None:
+    def __init__(
+        self, database: Database, flows: FlowCache, kinds: Mapping[str, StepKind], observer: Observer = SILENT
+    ) -> None:
         self._database = database
         self._flows = flows
         self._kinds = kinds
+        self._observer = observer
 
     async def run_step(self, execution: Execution, position: int) -> None:
         """Execute the step at `position`, unless it is finished.
@@ -136,14 +143,38 @@ class StepExecutor:
         if execution.is_overdue:
             execution.abort(row, RunStatus.TIMEOUT, execution.timeout_error)
         attempt = Attempt.at(execution, position)
+        if (parent := spans.current()) is NO_SPAN:
+            await self._make(attempt)
+        else:
+            await self._make_in_span(attempt, parent)
+
+    async def _make_in_span(self, attempt: Attempt, parent: Span) -> None:
+        """Make an attempt that is traced. A step that pauses and is resumed has a span for each part."""
+        end: Suspended | RunEnded | None = None
+        step = attempt.step.definition
+        attributes: Attributes = {
+            "flowruns.step.name": step.name,
+            "flowruns.step.kind": step.kind,
+            "flowruns.step.attempt": attempt.number,
+        }
+        with parent.child(f"step {step.name}", attributes=attributes):
+            try:
+                await self._make(attempt)
+            except (Suspended, RunEnded) as control:
+                end = control
+        if end is not None:
+            raise end
+
+    async def _make(self, attempt: Attempt) -> None:
         try:
             if attempt.paused is not None:
                 await self._resume(attempt, attempt.paused)
             elif await self._check_condition(attempt):
                 await self._start(attempt)
         except StepError as error:
-            await execution.secrets.refresh()
-            await self._fail(attempt, storable_error(execution.secrets.error(error)))
+            secrets = attempt.execution.secrets
+            await secrets.refresh()
+            await self._fail(attempt, storable_error(secrets.error(error)))
 
     async def _check_condition(self, attempt: Attempt) -> bool:
         """Skip the step if its `when` does not hold. Later attempts do not evaluate it again."""
@@ -252,6 +283,7 @@ class StepExecutor:
         run_ids = await execution.journal.write(step_journal.launch, result, start, launch.children)
         output = [ids.encode(IdKind.RUN, run_id) for run_id in run_ids]
         execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
+        self._observer.attempt_ended(attempt.step.definition.kind, AttemptOutcome.SUCCEEDED)
 
     async def _run_with_timeouts(self, kind: StepKind, attempt: Attempt, rendered: Any, idempotency_key: str) -> Any:
         """Returns the output; the attempt may take as long as its step and its run allow."""
@@ -262,6 +294,7 @@ class StepExecutor:
         recorder = AttemptRecorder(execution.output, step.name, attempt.number, flush)
         run_id = execution.shown_id
         context = StepContext(run_id, step.name, attempt.number, idempotency_key, timeout, recorder)
+        begun = time.perf_counter()
         try:
             with log_fields(step=step.name, attempt=attempt.number):
                 return await clock.timeout(timeout, kind.run(rendered, context))
@@ -273,6 +306,7 @@ class StepExecutor:
             await flush()
             raise
         finally:
+            self._observer.step_executed(step.kind, time.perf_counter() - begun)
             await recorder.close()
 
     async def _succeed(self, attempt: Attempt, output: Any) -> None:
@@ -287,13 +321,16 @@ class StepExecutor:
         else:
             output, text = await execution.secrets.output(output)
         execution.pending_result = attempt.result(StepStatus.SUCCEEDED, output=text, sealed=sealed)
+        self._observer.attempt_ended(attempt.step.definition.kind, AttemptOutcome.SUCCEEDED)
         execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
 
     async def _fail(self, attempt: Attempt, error: StepError) -> None:
         """Attempt the step again later, end the run, or continue with the next step, as the definition says."""
+        spans.current().fail(error.code)
         execution, step = attempt.execution, attempt.step.definition
         if execution.is_overdue:
             execution.pending_result = attempt.result(StepStatus.FAILED, error=error)
+            self._observer.attempt_ended(step.kind, AttemptOutcome.FAILED)
             _log_failure(attempt, error, "the run has timed out", LogLevel.ERROR)
             raise RunEnded(RunStatus.TIMEOUT, step.name, execution.timeout_error) from error
         failures = attempt.failures + 1
@@ -302,8 +339,10 @@ class StepExecutor:
             # The other side may ask for more time, up to the longest delay of the policy.
             delay = max(delay, min(error.retry_after or 0.0, step.retry.max_delay))
             _log_failure(attempt, error, f"retrying in {delay:.1f} s", LogLevel.WARNING)
+            self._observer.attempt_ended(step.kind, AttemptOutcome.RETRIED)
             await self._snooze(attempt, error, delay)
         execution.pending_result = attempt.result(StepStatus.FAILED, error=error)
+        self._observer.attempt_ended(step.kind, AttemptOutcome.FAILED)
         if not step.continue_on_failure:
             _log_failure(attempt, error, "the run fails", LogLevel.ERROR)
             raise RunEnded(RunStatus.FAILED, step.name, error) from error

@@ -18,6 +18,9 @@ from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.log_context import log_fields
+from domain.observation import spans
+from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_TRACES, Attributes, Tracer
 from domain.runs.run_log import LogLevel
 from domain.time import clock
 from engine.attempt import StepExecutor
@@ -47,6 +50,8 @@ class Executor:
         kinds: Mapping[str, StepKind],
         limits: OutputLimits | None = None,
         secrets: SecretStore | None = None,
+        observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         """`kinds` are the opened step kinds, by name; `limits` bound what runs may log and store.
 
@@ -56,16 +61,33 @@ class Executor:
         self._flows = flows
         self._limits = limits or OutputLimits()
         self._secrets = secrets or SecretStore(database, NO_KEYS)
-        self._steps = StepExecutor(database, flows, kinds)
+        self._observer = observer
+        self._tracer = tracer
+        self._steps = StepExecutor(database, flows, kinds, observer)
 
     async def execute(self, claimed: Claimed) -> None:
         """Execute the run to its end, or until it is suspended. Errors end the run and are not raised."""
+        if self._tracer is NO_TRACES:
+            await self._execute_safely(claimed)
+            return
+        run = claimed.run
+        attributes: Attributes = {
+            "flowruns.run.id": ids.encode(IdKind.RUN, run.id),
+            "flowruns.flow.id": ids.encode(IdKind.FLOW, run.flow_id),
+            "flowruns.run.attempt": run.attempt,
+            "flowruns.run.trigger": run.trigger_method,
+        }
+        with self._tracer.run(run.id, run.trace_parent, attributes):
+            await self._execute_safely(claimed)
+
+    async def _execute_safely(self, claimed: Claimed) -> None:
         lease = claimed.lease
         with log_fields(run_id=ids.encode(IdKind.RUN, lease.run_id)):
             try:
                 await self._execute(claimed)
             except LeaseLostError:
                 _logger.warning("lease lost")
+                self._observer.lease_lost()
             except DatabaseUnavailableError:
                 # The lease expires, and the next worker resumes the run from its journal.
                 _logger.warning("database unavailable while executing a run")
@@ -83,14 +105,24 @@ class Executor:
             _fail_poison_run(execution)
             for position in range(len(flow.steps)):
                 await self._steps.run_step(execution, position)
-            await _finish(
-                execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": await _encode_run_output(execution)}
-            )
+            output = await _encode_run_output(execution)
+            await self._finish(execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": output})
         except RunEnded as end:
             message = f"Step {end.step_name!r}: {end.error.message}" if end.step_name else end.error.message
-            await _finish(execution, end.status, message, error_columns(end.step_name, end.error))
+            await self._finish(execution, end.status, message, error_columns(end.step_name, end.error))
         except Suspended:
             return
+
+    async def _finish(self, execution: Execution, status: RunStatus, message: str, columns: dict[str, Any]) -> None:
+        await _finish(execution, status, message, columns)
+        self._ended(status)
+
+    def _ended(self, status: RunStatus) -> None:
+        self._observer.run_ended(status)
+        span = spans.current()
+        span.set("flowruns.run.status", status)
+        if status != RunStatus.SUCCEEDED:
+            span.fail(status)
 
     async def _end_after_internal_error(self, lease: Lease) -> None:
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
@@ -106,6 +138,7 @@ class Executor:
             await self._database.write(
                 step_journal.finish, lease, result, RunStatus.INTERNAL_ERROR, error.message, columns, is_retry=False
             )
+            self._ended(RunStatus.INTERNAL_ERROR)
         except (LeaseLostError, DatabaseUnavailableError) as cause:
             fields = {"reason": type(cause).__name__}
             _logger.warning("run not ended after an internal error", extra=fields)

@@ -47,6 +47,11 @@ class Hub:
         """The number of subscriptions that have begun and not ended."""
         return len(self._subscriptions)
 
+    @property
+    def published_until(self) -> LogPosition | None:
+        """The position up to which this process has published events; None without subscribers."""
+        return self._tailer.published_until if self._tailer is not None else None
+
     async def close(self) -> None:
         """End every subscription, and the tailer."""
         self._is_closed = True

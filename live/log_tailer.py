@@ -110,6 +110,11 @@ class LogTailer:
             raise self._failure
         return self._position
 
+    @property
+    def published_until(self) -> LogPosition | None:
+        """The position up to which every event was published; None until the end of the log was found."""
+        return self._position
+
     async def join(self, subscriber: Subscriber) -> LogPosition:
         """Deliver to `subscriber` every event behind the position that this returns.
 

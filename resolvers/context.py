@@ -86,6 +86,8 @@ class Context:
     """The statistics feeds of the process; None where subscriptions are impossible."""
     token_keys: TokenKeys = NO_TOKEN_KEYS
     """The keys that sign access tokens."""
+    cost: int | None = None
+    """The cost of the last operation; None before it is known. See `schema.cost`."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

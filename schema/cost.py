@@ -21,6 +21,7 @@ from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
 from domain.time.time_buckets import MAX_BUCKETS
 from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS, DEFAULT_GROUPS
+from resolvers.queue.queues import DEFAULT_QUEUES
 from schema.selected_fields import by_response_key, fields_of, sets_below
 from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
@@ -66,6 +67,8 @@ _PAGED = {
     "logs",
     "topFailingSteps",
     "errors",
+    "workers",
+    "queues",
 }
 _ROOT_PAGED = {"inputRequests"}
 """Fields with pages at the root, which elsewhere are lists without pages."""
@@ -89,6 +92,7 @@ _DEFAULTS = {
     "errors": DEFAULT_ERRORS,
     "groupBy": DEFAULT_GROUPS,
     "failures": DEFAULT_GROUPS,
+    "queues": DEFAULT_QUEUES,
 }
 _SCANNING = {
     "flowRunStats",
@@ -98,6 +102,7 @@ _SCANNING = {
     "topFailingSteps",
     "groupBy",
     "failures",
+    "queues",
 }
 _OF_FLOW = "stats"
 """The field of a flow below which statistics are those of the flow."""
@@ -114,22 +119,26 @@ class QueryLimits(SchemaExtension):
     def on_execute(self) -> Iterator[None]:
         document = self.execution_context.graphql_document
         if document is not None:
-            check(document, self.execution_context.operation_name, self.execution_context.variables or {})
+            variables = self.execution_context.variables or {}
+            cost = check(document, self.execution_context.operation_name, variables)
+            self.execution_context.context.cost = cost
         yield
 
 
-def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> None:
-    """Checks that an operation of the document is within the limits.
+def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> int:
+    """Returns the cost of an operation of the document, which is within the limits.
 
     Raises:
         QueryTooComplexError: the operation exceeds a limit.
     """
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    total = 0
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
-            _CostCalculator(fragments, {**_defaults(node), **variables}).cost(
+            total += _CostCalculator(fragments, {**_defaults(node), **variables}).cost(
                 [node.selection_set], depth=1, scan=SCAN_COST
             )
+    return total
 
 
 def signature(variables: Mapping[str, Any]) -> Hashable:

@@ -20,6 +20,8 @@ from domain.enums import (
     Environment,
     InputRequestStatus,
     MissedFires,
+    QueueGroup,
+    QueuePriority,
     RetryStrategy,
     Role,
     RunStatus,
@@ -29,6 +31,7 @@ from domain.enums import (
     TriggerMethod,
     WaitKind,
     WebhookSignature,
+    WorkerStatus,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
@@ -81,6 +84,8 @@ __all__ = [
     "LogLevel",
     "MissedFires",
     "OrderDirection",
+    "QueueGroup",
+    "QueuePriority",
     "QuotaPeriod",
     "RetryStrategy",
     "Role",
@@ -94,6 +99,7 @@ __all__ = [
     "TriggerMethod",
     "WaitKind",
     "WebhookSignature",
+    "WorkerStatus",
 ]
 
 _NAMES: dict[type[DescribedEnum], str] = {
@@ -124,6 +130,9 @@ _NAMES: dict[type[DescribedEnum], str] = {
     BulkReason: "BulkReason",
     ActorKind: "ActorKind",
     AuditAction: "AuditAction",
+    WorkerStatus: "WorkerStatus",
+    QueuePriority: "QueuePriority",
+    QueueGroup: "QueueGroup",
 }
 
 for _enum, _name in _NAMES.items():

@@ -14,12 +14,14 @@ from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
+from resolvers.queue import workers
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
+from schema.queries.queue import QueueQuery
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
@@ -29,6 +31,7 @@ from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
+from schema.types.queue.worker import Worker
 from schema.types.run_file import RunFile
 from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
@@ -61,7 +64,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery):
+class Query(InboxQuery, DefinitionQuery, QueueQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key sees no such object.")
@@ -250,5 +253,6 @@ NODES = {
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
     IdKind.SECRET: (Secret, secrets.get),
+    IdKind.WORKER: (Worker, workers.get),
 }
 """The types of nodes by their IDs, each with what finds an object of the type."""

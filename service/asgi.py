@@ -18,6 +18,8 @@ from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError
+from domain.observation.observer import SILENT
+from domain.observation.spans import NO_TRACES, Tracer
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
@@ -33,10 +35,12 @@ from service.http.pages import Pages
 from service.http.request_ids import RequestIds, abandoned, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
-from service.secret_keys import load_key_ring
+from service.keys.secret_keys import load_key_ring
+from service.keys.token_keys import load_token_keys
+from service.metrics.collector import Metrics
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
-from service.token_keys import load_token_keys
+from service.traces.requests import TracedRequests
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -51,10 +55,14 @@ class Service:
     app: Starlette
     sessions: BrowserSessions
     hub: Hub
+    metrics: Metrics | None
+    """None: nothing is measured."""
 
 
-def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
-    """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
+def create_service(
+    settings: Settings, database: Database, project_id: UUID, *, with_worker: bool, tracer: Tracer = NO_TRACES
+) -> Service:
+    """Creates the application. It closes `database` and `tracer` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     pages = Pages(WEB)
     token_keys = load_token_keys(settings)
@@ -67,12 +75,15 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
     documents = _documents(settings)
-    worker = Worker(database, flows, settings, keys) if with_worker else None
+    metrics = Metrics(database) if settings.metrics else None
+    observer = metrics.recorder if metrics is not None else SILENT
+    worker = Worker(database, flows, settings, keys, observer, tracer) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             # Also when the start fails: threads of SQLite that are left would keep the process.
+            stack.push_async_callback(asyncio.to_thread, tracer.close)
             stack.push_async_callback(database.close)
             stack.push_async_callback(viewers.write_uses)
             stack.enter_context(viewers.forgetting_revoked())
@@ -102,12 +113,21 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
         token_keys=token_keys,
+        observer=observer,
+        tracer=tracer,
     )
+    if metrics is not None:
+        metrics.watch_streams(hub, connections)
+        if endpoint.reads is not None:
+            metrics.watch_reads(endpoint.reads.counts)
+        if worker is not None:
+            metrics.watch_worker(worker)
+    traced = [] if tracer is NO_TRACES else [Middleware(TracedRequests, tracer)]
     app = Starlette(
         routes=[
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            *Webhooks(database, flows, settings.max_body_bytes).routes(),
+            *Webhooks(database, flows, settings.max_body_bytes, observer).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
@@ -118,12 +138,12 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *origins.middleware()],
+        middleware=[Middleware(RequestIds), *traced, *origins.middleware()],
         exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
-    return Service(app, sessions, hub)
+    return Service(app, sessions, hub, metrics)
 
 
 def _documents(settings: Settings) -> Documents:

@@ -5,7 +5,6 @@ import getpass
 import json
 import logging
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
@@ -34,6 +33,8 @@ from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
+from domain.observation.observer import SILENT
+from domain.observation.spans import NO_TRACES
 from domain.time import clock, iso_duration
 from domain.time.iso_duration import IsoDuration
 from engine.actions import ActionLoadError
@@ -49,11 +50,16 @@ from service.commands.database import migrate as migrate_database
 from service.commands.database import with_database
 from service.commands.search import search
 from service.http.pages import Pages
+from service.keys.secret_keys import load_key_ring
+from service.listening import listen, listen_for_metrics
 from service.log_output import configure_logging
+from service.metrics.collector import Metrics
+from service.metrics.server import serving
+from service.queue_cli import queues, workers
 from service.runs_cli import runs
-from service.secret_keys import load_key_ring
 from service.server import freeze_gc, server_config
 from service.settings import Settings
+from service.traces.loading import load_tracer
 from service.worker import Worker
 
 T = TypeVar("T")
@@ -111,6 +117,8 @@ def main(context: click.Context) -> None:
 
 main.add_command(runs)
 main.add_command(search)
+for _command in (runs, workers, queues):
+    main.add_command(_command)
 
 
 @main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")
@@ -357,18 +365,27 @@ def rewrap_secrets(settings: Settings) -> None:
 
 
 async def _work(settings: Settings) -> None:
-    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-    try:
+    tracer = load_tracer(settings)
+    database = open_database(
+        settings.database_url, pool_size=settings.database_pool_size, is_traced=tracer is not NO_TRACES
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
+        stack.push_async_callback(database.close)
         stopping = asyncio.Event()
         _on_stop(stopping.set)
+        metrics = Metrics(database) if settings.metrics else None
+        sockets = listen_for_metrics(settings, stack)
         if await _wait_for_migration(database, stopping):
-            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
+            observer = metrics.recorder if metrics is not None else SILENT
+            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings), observer, tracer)
+            if metrics is not None:
+                metrics.watch_worker(worker)
             _on_stop(worker.stop)
             freeze_gc()
-            async with pg_notify.listen_for_other_processes(database, settings.database_url):
-                await worker.run()
-    finally:
-        await database.close()
+            await stack.enter_async_context(serving(metrics, sockets))
+            await stack.enter_async_context(pg_notify.listen_for_other_processes(database, settings.database_url))
+            await worker.run()
 
 
 def _on_stop(stop: Callable[[], None]) -> None:
@@ -406,8 +423,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings, *, with_worker: bool) -> None:
+    tracer = load_tracer(settings)
     database = open_database(
-        settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        query_timeout=settings.query_timeout,
+        is_traced=tracer is not NO_TRACES,
     )
     async with AsyncExitStack() as stack:
         # Without it, a start that fails would wait for the threads of SQLite.
@@ -416,12 +437,13 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
         if (problem := await database.read(problem_of_schema)) is not None:
             raise click.ClickException(problem)
         # Before the first start creates a key, which is shown only once.
-        sockets = _listen(settings.host, settings.port, stack)
+        sockets = listen(settings.host, settings.port, stack, "FLOWRUNS_HOST or FLOWRUNS_PORT")
+        metrics_sockets = listen_for_metrics(settings, stack)
         try:
             found = await bootstrap(database, settings)
         except OSError as error:
             raise click.ClickException(f"The file {error.filename} cannot be written: {error.strerror}.") from None
-        service = create_service(settings, database, found.project_id, with_worker=with_worker)
+        service = create_service(settings, database, found.project_id, with_worker=with_worker, tracer=tracer)
         config = server_config(
             service.app,
             host=settings.host,
@@ -431,30 +453,8 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
             timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
         )
         failed.pop_all()  # from here on the application closes the database
-        await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
-
-
-def _listen(host: str, port: int, stack: AsyncExitStack) -> list[socket.socket]:
-    """Returns sockets that are bound to all addresses of `host`; `stack` closes them.
-
-    Raises:
-        ClickException: an address cannot be used.
-    """
-    bound = []
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            opened = stack.enter_context(socket.socket(family, kind, protocol))
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            opened.bind(address)
-            bound.append(opened)
-    except OSError as error:
-        raise click.ClickException(
-            f"Cannot listen on {host}, port {port}: {error.strerror}. Correct FLOWRUNS_HOST or FLOWRUNS_PORT."
-        ) from None
-    return bound
+        async with serving(service.metrics, metrics_sockets):
+            await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
 
 
 class _Server(uvicorn.Server):

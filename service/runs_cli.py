@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from service.api_client import ApiClient, ApiError
+from service.remote import Output, RemoteGroup, connecting
 
 _RUN = "id status createdAt durationMs failedStepName flow { name } error { message }"
 _ERROR = "... on UserError { code message } ... on InputInvalid { problems { path message } }"
@@ -44,28 +45,6 @@ _FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 """Statuses of a bulk operation that has ended."""
 
 
-class _Output:
-    """Prints for people, or one JSON value a line."""
-
-    def __init__(self, client: ApiClient, *, as_json: bool) -> None:
-        self.client = client
-        self.as_json = as_json
-
-    def value(self, value: Any, *texts: str) -> None:
-        """Prints `value` as JSON, or the texts for people."""
-        for text in (json.dumps(value),) if self.as_json else texts:
-            click.echo(text)
-
-
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; what the service refuses ends it with one sentence and exit status 1."""
-        try:
-            return super().invoke(ctx)
-        except ApiError as error:
-            raise click.ClickException(str(error)) from None
-
-
 class _Json(click.ParamType[Any]):
     name = "json"
 
@@ -93,21 +72,17 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(cls=_Group, help="List, watch, start, retry, cancel and resume runs, through the API of a service.")
-@click.option("--url", envvar="FLOWRUNS_URL", default="http://127.0.0.1:8000", show_default=True, help="The service.")
-@click.option("--key", envvar="FLOWRUNS_KEY", required=True, help="The API key; better in FLOWRUNS_KEY.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
-@click.pass_context
-def runs(context: click.Context, url: str, key: str, as_json: bool) -> None:
+@click.group(cls=RemoteGroup, help="List, watch, start, retry, cancel and resume runs, through the API of a service.")
+@connecting
+def runs() -> None:
     """Connect the commands below."""
-    context.obj = _Output(ApiClient(url, key), as_json=as_json)
 
 
 @runs.command("list", help="List runs, the newest first.")
 @_filtered
 @click.option("--first", default=20, show_default=True, help="The number of runs, at most 1000.")
 @click.pass_obj
-def list_runs(output: _Output, /, first: int, **where: Any) -> None:
+def list_runs(output: Output, /, first: int, **where: Any) -> None:
     """List runs."""
     page = output.client.query(_LIST, {"filter": _filter(output.client, **where), "first": first})["flowRuns"]
     total = page["totalCount"]
@@ -119,7 +94,7 @@ def list_runs(output: _Output, /, first: int, **where: Any) -> None:
 @click.argument("run", required=False)
 @_filtered
 @click.pass_obj
-def watch(output: _Output, /, run: str | None, **where: Any) -> None:
+def watch(output: Output, /, run: str | None, **where: Any) -> None:
     """Watch."""
     if run is not None:
         events = output.client.stream(_WATCH_RUN, {"id": run})
@@ -138,7 +113,7 @@ def watch(output: _Output, /, run: str | None, **where: Any) -> None:
 @click.option("--idempotency-key", help="Of requests with the same key, only the first one starts a run.")
 @click.option("--wait", "wait_ms", type=click.IntRange(0, 60_000), help="Milliseconds to wait for the end of the run.")
 @click.pass_obj
-def start(output: _Output, /, flow: str, value: Any, tags: tuple[str, ...], **more: Any) -> None:
+def start(output: Output, /, flow: str, value: Any, tags: tuple[str, ...], **more: Any) -> None:
     """Start a run."""
     given = {
         "flowId": _flow_id(output.client, flow),
@@ -158,7 +133,7 @@ def start(output: _Output, /, flow: str, value: Any, tags: tuple[str, ...], **mo
 @click.argument("response", type=_JSON)
 @click.option("--request", help="The ID of the input request. By default the only one that is open.")
 @click.pass_obj
-def resume(output: _Output, /, run: str, response: Any, request: str | None) -> None:
+def resume(output: Output, /, run: str, response: Any, request: str | None) -> None:
     """Resume a run."""
     if request is None:
         found = output.client.query(_PENDING, {"id": run})["flowRun"]
@@ -186,7 +161,7 @@ def _bulk(command: Callable[..., Any]) -> Callable[..., Any]:
 @runs.command(help="Cancel the runs with these IDs, or all that match the filter.")
 @_bulk
 @click.pass_obj
-def cancel(output: _Output, /, **given: Any) -> None:
+def cancel(output: Output, /, **given: Any) -> None:
     """Cancel runs."""
     _operate(output, _CANCEL, {}, "Cancel", **given)
 
@@ -196,13 +171,13 @@ def cancel(output: _Output, /, **given: Any) -> None:
 @click.option("--strategy", default="FROM_FAILED_STEP", show_default=True, help="Where retries start.")
 @click.option("--max-per-second", type=float, help="The pace of the retries.")
 @click.pass_obj
-def retry(output: _Output, /, strategy: str, max_per_second: float | None, **given: Any) -> None:
+def retry(output: Output, /, strategy: str, max_per_second: float | None, **given: Any) -> None:
     """Retry runs."""
     _operate(output, _RETRY, {"strategy": strategy, "pace": max_per_second}, "Retry", **given)
 
 
 def _operate(
-    output: _Output,
+    output: Output,
     document: str,
     start: Mapping[str, Any],
     verb: str,
@@ -233,7 +208,7 @@ def _operate(
         raise ApiError(f"{done['failed']:,} runs could not be changed: see the outcomes of {done['id']}.")
 
 
-def _followed(output: _Output, operation: dict[str, Any]) -> dict[str, Any]:
+def _followed(output: Output, operation: dict[str, Any]) -> dict[str, Any]:
     """Returns the operation as it ended; a progress bar shows the way there."""
     if operation["status"] in _FINAL:
         return operation

@@ -156,6 +156,24 @@ class Settings(BaseSettings):
         " subscriptions, rendering a result once for all subscribers that get the same, and writing it straight to"
         " their sockets. If off, clients get the same answers and messages more slowly.",
     )
+    metrics: bool = Field(default=False, description="Measure, and serve the metrics for Prometheus: `on` or `off`.")
+    metrics_host: str = Field(
+        default="127.0.0.1", description="The address where metrics are read; no key is needed there."
+    )
+    metrics_port: int = Field(
+        default=9464, ge=0, le=65_535, description="The port where metrics are read; 0 takes any free one."
+    )
+    traces: bool = Field(
+        default=False,
+        description="Send traces to a collector of OpenTelemetry: `on` or `off`. Where it is says"
+        " `OTEL_EXPORTER_OTLP_ENDPOINT`, by default http://localhost:4318.",
+    )
+    traces_ratio: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="The share of requests and runs that are traced, unless their client says so in `traceparent`.",
+    )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."
     )

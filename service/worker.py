@@ -3,13 +3,22 @@
 import asyncio
 import fcntl
 import logging
-from collections.abc import AsyncIterator
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import BinaryIO
+from uuid import UUID
 
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
+from db.queue import workers
+from db.queue.workers import WorkerIdentity
 from db.runs import claims
+from domain import ids
+from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_TRACES, Tracer
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache
@@ -22,7 +31,9 @@ from engine.steps import KINDS, StepSettings
 from engine.worker.bulk_worker import BulkWorker
 from engine.worker.dispatcher import Dispatcher, DispatcherSettings
 from engine.worker.maintenance import MaintenanceRunner, maintenance_jobs
+from engine.worker.presence import Presence
 from engine.worker.scheduler import Scheduler
+from service import VERSION
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -35,11 +46,21 @@ _DEMO_ACTIONS = "service.demo_actions"
 class Worker:
     """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
 
-    def __init__(self, database: Database, flows: FlowCache, settings: Settings, keys: KeyRing = NO_KEYS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        flows: FlowCache,
+        settings: Settings,
+        keys: KeyRing = NO_KEYS,
+        observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
+    ) -> None:
         """`keys` decrypt the secrets of steps."""
         self._database = database
         self._flows = flows
         self._settings = settings
+        self._observer = observer
+        self._tracer = tracer
         self._stopped = False
         modules = [*settings.action_modules, *([_DEMO_ACTIONS] if settings.seed_demo else [])]
         self._step_settings = StepSettings(
@@ -53,6 +74,17 @@ class Worker:
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
         self._secrets = SecretStore(database, keys)
+        self._presence = Presence(database, _identity(settings.worker_concurrency), self._executing)
+
+    @property
+    def executing(self) -> int:
+        """The number of runs that are executed now."""
+        return self._dispatcher.executing
+
+    @property
+    def concurrency(self) -> int:
+        """The number of runs that are executed at the same time, at most."""
+        return self._settings.worker_concurrency
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
@@ -60,11 +92,19 @@ class Worker:
         self._scheduler.stop()
         self._bulk.stop()
         self._dispatcher.stop()
+        self._presence.drain()
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
-        async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
-            executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets)
+        async with (
+            self._file_lock(),
+            self._maintenance(),
+            self._reporting(),
+            KINDS.open(self._step_settings) as kinds,
+        ):
+            executor = Executor(
+                self._database, self._flows, kinds, self._output_limits, self._secrets, self._observer, self._tracer
+            )
             beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
             try:
                 with self._secrets.watching():
@@ -76,7 +116,7 @@ class Worker:
                     task.cancel()
 
     @asynccontextmanager
-    async def _presence(self) -> AsyncIterator[None]:
+    async def _file_lock(self) -> AsyncIterator[None]:
         """Known to the other workers of an SQLite file; the first of them takes over what is left there.
 
         They share a lock, which the operating system takes from those that are killed.
@@ -90,6 +130,19 @@ class Worker:
                 await self._take_over()
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
             yield
+
+    @asynccontextmanager
+    async def _reporting(self) -> AsyncIterator[None]:
+        """Listed among the workers."""
+        reporting = asyncio.create_task(self._presence.run())
+        try:
+            yield
+        finally:
+            self._presence.stop()
+            await asyncio.wait([reporting])
+
+    def _executing(self) -> Mapping[UUID, datetime]:
+        return self._dispatcher.executing_since()
 
     @asynccontextmanager
     async def _maintenance(self) -> AsyncIterator[None]:
@@ -120,6 +173,7 @@ class Worker:
 
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
+        await self._database.write(workers.remove_all)
         await self._database.write(bulk_leases.release_leases)
         if count := await self._database.write(claims.release_all):
             _logger.info("leases of the last worker released", extra={"runs": count})
@@ -130,7 +184,11 @@ class Worker:
             lease=self._settings.worker_lease_seconds,
             grace=self._settings.shutdown_grace_seconds,
         )
-        return Dispatcher(self._database, settings)
+        return Dispatcher(self._database, settings, self._observer)
+
+
+def _identity(concurrency: int) -> WorkerIdentity:
+    return WorkerIdentity(ids.new_uuid(), socket.gethostname(), os.getpid(), VERSION, concurrency, clock.now())
 
 
 def _lock_alone(lock: BinaryIO) -> bool:

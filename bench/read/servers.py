@@ -85,11 +85,11 @@ async def answering(server: Server) -> None:
 
 
 @contextmanager
-def service(url: str, count: int, folder: Path) -> Iterator[tuple[Server, Keys]]:
-    """The API of the service, and its keys."""
+def service(url: str, count: int, folder: Path, **settings: str) -> Iterator[tuple[Server, Keys]]:
+    """The API of the service, with more settings, and its keys."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
-    own = {"DATABASE_URL": url, "PORT": str(port), "SEED_DEMO": "false", "FILES_URL": str(folder)}
+    own = {"DATABASE_URL": url, "PORT": str(port), "SEED_DEMO": "false", "FILES_URL": str(folder), **settings}
     environment = {**kept, **{f"FLOWRUNS_{name}": value for name, value in own.items()}}
 
     def key(*options: str) -> str:

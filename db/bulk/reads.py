@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
@@ -59,6 +60,25 @@ def has_more_outcomes(conn: Connection, operation_id: UUID, where: OutcomeFilter
 def outcomes_count(conn: Connection, operation_id: UUID, where: OutcomeFilter, limit: int | None) -> int:
     """Counts the matching outcomes of an operation, up to `limit`."""
     return count_up_to(conn, select(_outcome.run_id).where(_matches(operation_id, where)), limit)
+
+
+class Progress(NamedTuple):
+    """The operations of one kind that are being processed."""
+
+    kind: str
+    operations: int
+    matched: int
+    """Runs that the operations cover."""
+    processed: int
+    """Those that were processed."""
+
+
+def progress(conn: Connection) -> Sequence[Progress]:
+    """Returns the progress of the operations that are being processed, by kind."""
+    sums = [func.sum(_operation[name]) for name in ("matched", "processed")]
+    query = select(_operation.kind, func.count(), *sums).where(_operation.status == BulkStatus.RUNNING)
+    rows = conn.execute(query.group_by(_operation.kind).order_by(_operation.kind))
+    return [Progress(kind, operations, int(matched), int(processed)) for kind, operations, matched, processed in rows]
 
 
 def reasons_by_operations(conn: Connection, operation_ids: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from db.core import pg_url, pubsub, sqlite, unit_of_work
 from db.core.pg_rows import RowFetcher
@@ -51,6 +53,19 @@ class ConflictError(Exception):
     """A write was refused because it would have broken a rule of the schema, such as a unique name."""
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """The use of one pool of connections, or of threads with a connection."""
+
+    name: str
+    """`read`, `fetch` (reads in text) or `write`."""
+    size: int
+    """Connections that are open at most."""
+    in_use: int
+    waiting: int | None
+    """Statements that wait for a connection; None: the pool does not know."""
+
+
 class Database:
     """Runs queries and units of work: `read` takes a function of a connection, `write` one of a `UnitOfWork`.
 
@@ -89,7 +104,8 @@ class Database:
         # Writes have connections of their own: the time limit is a setting of the session, and must never end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
         fetching = max(1, pool_size // 2)
-        self._reading_engine = _postgresql_engine(server, max(1, pool_size - fetching), {**_SESSION, **limit})
+        self._sizes = {"read": max(1, pool_size - fetching), "write": pool_size}
+        self._reading_engine = _postgresql_engine(server, self._sizes["read"], {**_SESSION, **limit})
         self._fetcher = RowFetcher(server, fetching, {**_SESSION, **limit}, POOL_TIMEOUT)
         self._pool = self._reading_engine.pool
         # Each statement of a read sees what was committed before it. A single SELECT needs no BEGIN and COMMIT.
@@ -188,6 +204,21 @@ class Database:
         async with self._engine.begin() as conn:
             return await conn.run_sync(unit_of_work.run_in_transaction, work, self._steps)
 
+    def pool_use(self) -> Sequence[PoolUse]:
+        """Returns the use of each pool at this time."""
+        if self._readers is not None and self._writer is not None:
+            asked, size = self._readers.asked, self._readers.size
+            return [
+                PoolUse("read", size, min(asked, size), max(0, asked - size)),
+                PoolUse("write", 1, 1 if self._writer.waiting else 0, self._writer.waiting),
+            ]
+        asked, size = self._fetcher.asked, self._fetcher.size
+        engines = {"read": self._reading_engine, "write": self._engine}
+        return [
+            *(PoolUse(name, self._sizes[name], _checked_out(engine), None) for name, engine in engines.items()),
+            PoolUse("fetch", size, min(asked, size), max(0, asked - size)),
+        ]
+
     async def close(self) -> None:
         """Waits for the reads and writes under way, then closes every connection."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -198,6 +229,12 @@ class Database:
             await self._engine.dispose()
             await self._reading_engine.dispose()
             await self._fetcher.close()
+
+
+def _checked_out(engine: AsyncEngine) -> int:
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()
 
 
 def _postgresql_engine(server: PostgresServer, pool_size: int, settings: Mapping[str, str]) -> AsyncEngine:

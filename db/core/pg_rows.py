@@ -29,6 +29,10 @@ class RowFetcher:
         self._server = server
         self._settings = dict(settings)
         self._pool_timeout = pool_timeout
+        self.size = size
+        """Connections that are open at most."""
+        self.asked = 0
+        """Statements under way, with those that wait for a connection."""
         self._room = asyncio.Semaphore(size)
         self._idle: list[Any] = []
 
@@ -38,6 +42,13 @@ class RowFetcher:
         Raises:
             TimeoutError: no connection became free in time.
         """
+        self.asked += 1
+        try:
+            return await self._fetch_in_room(statement, arguments)
+        finally:
+            self.asked -= 1
+
+    async def _fetch_in_room(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         if self._room.locked():
             async with asyncio.timeout(self._pool_timeout):
                 await self._room.acquire()

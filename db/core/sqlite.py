@@ -220,7 +220,7 @@ class Readers:
 
     def __init__(self, url: URL, count: int, timeout: float | None = None) -> None:
         # Each statement sees what was committed before it, so there is no transaction to begin or to roll back.
-        self._engine = create_engine(
+        self.engine = create_engine(
             url.set(drivername="sqlite"),
             pool_size=count,
             max_overflow=0,
@@ -229,16 +229,23 @@ class Readers:
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
         )
-        read_keys_fast(self._engine.dialect)
-        event.listen(self._engine, "connect", prepare)
+        read_keys_fast(self.engine.dialect)
+        event.listen(self.engine, "connect", prepare)
         if timeout is not None:
-            event.listen(self._engine, "connect", _watch_time)
+            event.listen(self.engine, "connect", _watch_time)
         self._timeout = timeout
-        self.pool = self._engine.pool
-        self._arguments = self._engine.dialect.create_connect_args(url)
+        self.pool = self.engine.pool
+        self._arguments = self.engine.dialect.create_connect_args(url)
         self._idle: list[_TextConnection] = []
         self._threads = Threads(count, "sqlite-reader")
+        self.size = count
+        """Reads at a time, at most."""
         self._closed = False
+
+    @property
+    def asked(self) -> int:
+        """Reads under way, with those that wait for a thread."""
+        return self._threads.under_way
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """Returns the result of `query`."""
@@ -247,7 +254,7 @@ class Readers:
         return await self._threads.run(self._read, query)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
-        with self._engine.connect() as conn:
+        with self.engine.connect() as conn:
             if self._timeout is not None:
                 conn.info["deadline"].set(self._timeout)
             return query(conn)
@@ -284,14 +291,14 @@ class Readers:
         await self._threads.close()
         while self._idle:
             self._idle.pop().close()
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 class Writer:
     """Runs units of work one after the other, in a thread of its own, and commits them in groups."""
 
     def __init__(self, url: URL, steps: CommitSteps) -> None:
-        self._engine = writing_engine(url)
+        self.engine = writing_engine(url)
         self._steps = steps
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -307,6 +314,11 @@ class Writer:
         self._jobs.put(job)
         return await job.done
 
+    @property
+    def waiting(self) -> int:
+        """The number of units of work that wait for the next group."""
+        return self._jobs.qsize()
+
     async def close(self) -> None:
         """Waits for the units of work that were requested, then stops the thread."""
         self._closed = True
@@ -317,12 +329,12 @@ class Writer:
         while (group := self._next_group()) is not None:
             self._commit(group)
         self._optimize()
-        self._engine.dispose()
+        self.engine.dispose()
 
     def _optimize(self) -> None:
         """Gathers statistics of tables that have changed much. Connections that are opened later use them."""
         # The file may be deleted, or locked by another process, which gathers the statistics as well.
-        with suppress(DBAPIError), self._engine.connect() as conn:
+        with suppress(DBAPIError), self.engine.connect() as conn:
             _analyse(conn, "PRAGMA optimize")
 
     def _next_group(self) -> list[_Job] | None:
@@ -342,7 +354,7 @@ class Writer:
 
     def _commit(self, group: list[_Job]) -> None:
         try:
-            with self._engine.begin() as conn:
+            with self.engine.begin() as conn:
                 for job in group:
                     job.run(conn, self._steps)
                 if events := [event for job in group if job.uow is not None for event in job.uow.events]:

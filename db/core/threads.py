@@ -50,20 +50,21 @@ class Threads:
         self._name = name
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._under_way = 0
+        self.under_way = 0
+        """Calls under way, with those that wait for a thread."""
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Returns `function(*arguments)`, called in a thread."""
         loop = asyncio.get_running_loop()
         call = _Call(function, arguments, loop, loop.create_future())
-        self._under_way += 1
-        if self._under_way > len(self._threads) < self._count:
+        self.under_way += 1
+        if self.under_way > len(self._threads) < self._count:
             self._start()
         self._calls.put(call)
         try:
             result: T = await call.done
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
         return result
 
     def _start(self) -> None:

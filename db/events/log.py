@@ -209,8 +209,13 @@ _WRITERS = text(
 
 def end(conn: Connection) -> Gaps:
     """Returns the newest position, and the gaps before it."""
-    newest = conn.execute(_NEWEST).scalar_one()
-    return Gaps(newest, _writers(conn))
+    return Gaps(newest(conn), _writers(conn))
+
+
+def newest(conn: Connection) -> LogPosition:
+    """Returns the newest position that is committed."""
+    position: LogPosition = conn.execute(_NEWEST).scalar_one()
+    return position
 
 
 def remaining(conn: Connection, gaps: Gaps) -> Gaps:

@@ -19,6 +19,7 @@ from db.models.schedule import Schedule
 from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
+from db.models.worker import Worker
 
 metadata = SQLModel.metadata
 
@@ -49,5 +50,6 @@ __all__ = [
     "StepAttempt",
     "StepResult",
     "Webhook",
+    "Worker",
     "metadata",
 ]

@@ -117,6 +117,8 @@ class FlowRun(SQLModel, table=True):
     steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
     erased_at: datetime | None = Field(sa_column=Column(Timestamp))
     """When its payloads were erased; then `steps_purged_at` is set as well."""
+    trace_parent: str | None = Field(sa_column=Column(Text))
+    """The span that started the run, as the header `traceparent` names it; None: it is not recorded."""
 
     note: str | None = Field(sa_column=Column(Text))
     """A note about the run, set after its start."""

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Connection, Integer, bindp
 
 from db.models import FlowRun
 from db.models.types import table
+from domain.enums import QueuePriority
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -26,6 +27,8 @@ NEW = 0
 """Priority of all other runs."""
 PRIORITIES = (INTERACTIVE, STARTED_RUN, NEW)
 """All priorities, in the order in which runs are claimed."""
+NAMES = {INTERACTIVE: QueuePriority.INTERACTIVE, STARTED_RUN: QueuePriority.STARTED, NEW: QueuePriority.NEW}
+"""The priorities by the names that clients see."""
 
 STARTED: ColumnElement[int] = case((_run.priority < STARTED_RUN, STARTED_RUN), else_=_run.priority)
 """Priority of a run from its first claim on."""

@@ -246,6 +246,15 @@ def limit_changed(uow: UnitOfWork, project_id: UUID, flow_id: UUID | None, limit
     uow.release_slots(project_id, flow_id, _BATCH)
 
 
+def in_use(conn: Connection, project_ids: Collection[UUID]) -> Counter[UUID]:
+    """Returns the number of slots in use, by flow and by project."""
+    used: Counter[UUID] = Counter()
+    for row in conn.execute(_RUNNING, {"project_ids": list(project_ids)}):
+        used[row.project_id] += row.number
+        used[row.flow_id] += row.number
+    return used
+
+
 def wait_queues(conn: Connection) -> Sequence[tuple[UUID, UUID]]:
     """Returns the wait queues that are not empty: the project of each, and the flow or project that it belongs to."""
     of_flows = select(_flow.project_id, _flow.id).where(exists().where(_run.blocked_by == _flow.id))

@@ -34,6 +34,7 @@ from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.actor import Actor
 from domain.enums import RunStatus, WaitKind
+from domain.observation import spans
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
 from domain.text import fold_column
@@ -238,6 +239,8 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now}
     in_bulk = values.get("retry_operation_id") is not None
     row["priority"] = due.initial_priority(values["trigger_method"], in_bulk=in_bulk)
+    if (traceparent := spans.current().traceparent) is not None:
+        row["trace_parent"] = traceparent
     project_id, quotas = values["project_id"], uow.quotas
     if project_id in quotas:
         uow.conn.execute(_CREATE, row)

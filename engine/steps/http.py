@@ -13,6 +13,7 @@ from pydantic import Field
 from domain import json_codec
 from domain.definition import LanguageModel
 from domain.errors import FlowRunsError
+from domain.observation import spans
 from domain.templated import Templated
 from domain.time import clock
 from engine.errors import StepError
@@ -139,6 +140,8 @@ class HttpKind(StepKind):
     def _request(self, call: HttpInput, context: StepContext, seconds: float) -> httpx.Request:
         own_headers, content = _headers_and_body(call)
         defaults = {"user-agent": USER_AGENT, "accept": "*/*", "idempotency-key": context.idempotency_key}
+        if (traceparent := spans.current().traceparent) is not None:
+            defaults["traceparent"] = traceparent
         headers = {**defaults, **own_headers, "accept-encoding": body.ACCEPT_ENCODING}
         timeouts = {"connect": min(CONNECT_SECONDS, seconds), "pool": seconds}
         url, target = request_url(call.url, call.query)

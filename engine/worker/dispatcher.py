@@ -7,9 +7,10 @@ Delivery is at least once; the lease token makes the journal exact.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from db.core import pubsub
 from db.core.database import Database
@@ -20,6 +21,7 @@ from db.runs.transitions import Lease
 from domain import ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from domain.observation.observer import SILENT, Observer
 from domain.time import clock
 
 _logger = logging.getLogger(__name__)
@@ -52,17 +54,30 @@ class DispatcherSettings:
 class Dispatcher:
     """Executes the runs of one database, `concurrency` at a time."""
 
-    def __init__(self, database: Database, settings: DispatcherSettings | None = None) -> None:
+    def __init__(
+        self, database: Database, settings: DispatcherSettings | None = None, observer: Observer = SILENT
+    ) -> None:
         self._database = database
+        self._observer = observer
         self._settings = settings or DispatcherSettings()
         self._lease = timedelta(seconds=self._settings.lease)
         self._interval = timedelta(seconds=self._settings.interval)
         self._tasks: dict[asyncio.Future[None], Lease] = {}
+        self._begun: dict[asyncio.Future[None], datetime] = {}
         self._lost_since: dict[asyncio.Future[None], datetime] = {}
         self._backlog = False
         self._next_look = self._seen_at = self._renewed_at = clock.now()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
+
+    @property
+    def executing(self) -> int:
+        """The number of runs that are executed now."""
+        return len(self._tasks)
+
+    def executing_since(self) -> Mapping[UUID, datetime]:
+        """Returns the runs that are executed now, each with the time of its claim."""
+        return {lease.run_id: self._begun[task] for task, lease in self._tasks.items()}
 
     def stop(self) -> None:
         """Stop claiming."""
@@ -102,9 +117,13 @@ class Dispatcher:
             )
             return
         self._backlog = len(claimed) == free
+        if claimed:
+            self._observer.runs_claimed(len(claimed))
+        begun = clock.now()
         for run in claimed:
             task = asyncio.ensure_future(execute(run))
             self._tasks[task] = run.lease
+            self._begun[task] = begun
             task.add_done_callback(self._forget)
 
     async def _adjust_to_clock(self) -> None:
@@ -124,7 +143,7 @@ class Dispatcher:
         self._seen_at = now
 
     def _forget(self, task: asyncio.Future[None]) -> None:
-        del self._tasks[task]
+        del self._tasks[task], self._begun[task]
         if not task.cancelled() and task.exception() is not None:
             _logger.error("task of a run failed", exc_info=task.exception())
         # Without a backlog the free capacity is not needed: new runs are published.
@@ -184,6 +203,7 @@ class Dispatcher:
             if lost[task] in stopped or not timedelta(0) <= now - since < _LOST_LEASE_GRACE:
                 # Its result could not be written.
                 _logger.warning("lease lost", extra={"run_id": ids.encode(IdKind.RUN, lost[task])})
+                self._observer.lease_lost()
                 task.cancel()
 
     async def _drain(self) -> None:

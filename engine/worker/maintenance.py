@@ -18,7 +18,7 @@ from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
-from db.queue import slots
+from db.queue import slots, workers
 from db.rollups import upkeep
 from db.runs import files
 from db.search import switch
@@ -54,6 +54,8 @@ OUTCOME_BATCH = 5_000
 """Outcomes of bulk operations deleted in one transaction."""
 SECRET_BATCH = 1_000
 """Retired values of secrets deleted in one transaction."""
+LOST_AGE = timedelta(days=1)
+"""Time after which a worker that was lost is no longer listed."""
 RETIRED_DAYS = 30
 """Days for which a value of a secret is masked after it was rotated or deleted. By then a value that is still accepted
 somewhere should be revoked there, and log lines of services that repeat it should be gone."""
@@ -109,6 +111,7 @@ def maintenance_jobs(
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
+        Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -230,6 +233,11 @@ async def prune_retired_secrets(database: Database) -> None:
     before = clock.now() - timedelta(days=RETIRED_DAYS)
     while await database.write(secrets.prune_retired, before, SECRET_BATCH) == SECRET_BATCH:
         await clock.sleep(PAUSE_SECONDS)
+
+
+async def prune_lost_workers(database: Database) -> None:
+    """Delete the workers that were lost long ago."""
+    await database.write(workers.prune_lost, clock.now() - LOST_AGE)
 
 
 async def delete_purged_files(database: Database, store: FileStore) -> int:

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from graphql import (
@@ -162,8 +162,8 @@ class _Operation:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._plans: list[_Plan] = []
-        self._within_limits: set[Hashable] = set()
-        """Signatures of variables with which the operation was within the limits of its cost."""
+        self._costs: dict[Hashable, int] = {}
+        """Costs within the limits, by the signature of the variables."""
         self._refused: str | None = None
         self._convert = converter(schema)
 
@@ -173,30 +173,29 @@ class _Operation:
             raise _LeaveError(self._refused)
         key = _variables_key(given)
         known = None if key is None else self._prepared.find((self, key))
-        if known is None:
-            self._check_cost(given)
+        context.cost = self._cost(given) if known is None else known.cost
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         if known is None:
-            known = self._planned_request(given)
+            known = self._prepare(given, context.cost)
             if key is not None:
                 self._prepared.put((self, key), known)
-        plan, request = known
-        return await plan.run(context, request)
+        return await known.plan.run(context, known.request)
 
-    def _planned_request(self, given: dict[str, Any]) -> tuple["_Plan", Request]:
+    def _prepare(self, given: dict[str, Any], cost: int) -> "_Prepared":
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
             raise _LeaveError("variables")
-        return self._plan(graphql_schema, variables), Request(variables)
+        return _Prepared(self._plan(graphql_schema, variables), Request(variables), cost)
 
-    def _check_cost(self, given: dict[str, Any]) -> None:
+    def _cost(self, given: dict[str, Any]) -> int:
         size = signature(given)
-        if size in self._within_limits:
-            return
-        check(self._document, self._name, given)
-        if len(self._within_limits) < _MAX_SIGNATURES:
-            self._within_limits.add(size)
+        cost = self._costs.get(size)
+        if cost is None:
+            cost = check(self._document, self._name, given)
+            if len(self._costs) < _MAX_SIGNATURES:
+                self._costs[size] = cost
+        return cost
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
         for known in self._plans:
@@ -228,7 +227,15 @@ class _Operation:
         return _Plan(fields, environment.decisions, planner.values, planner.has_nested_cursors)
 
 
-_PreparedRequests = Recent[tuple[_Operation, bytes], tuple[_Plan, Request]]
+class _Prepared(NamedTuple):
+    """What is kept of a request."""
+
+    plan: _Plan
+    request: Request
+    cost: int
+
+
+_PreparedRequests = Recent[tuple[_Operation, bytes], _Prepared]
 """Requests whose variables were seen before: pages that are asked for again and again."""
 
 

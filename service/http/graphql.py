@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from datetime import timedelta
@@ -34,6 +35,9 @@ from domain.errors import (
     NumberOutOfRangeError,
     TooManyConnectionsError,
 )
+from domain.observation import spans
+from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_SPAN, NO_TRACES, Tracer
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
@@ -50,6 +54,7 @@ from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
+from service.metrics.operations import describe
 from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
@@ -93,6 +98,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         compiled_reads: bool,
         secret_keys: KeyRing = NO_KEYS,
         token_keys: TokenKeys = NO_TOKEN_KEYS,
+        observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         super().__init__(
             schema,
@@ -102,7 +109,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             connection_init_wait_timeout=_INIT_TIMEOUT,
             allowed_origins=origins.allowed,
         )
-        self.streams = Streams(schema, is_compiled=compiled_reads)
+        self._observer = observer
+        self.streams = Streams(schema, is_compiled=compiled_reads, observer=observer, tracer=tracer)
         self.documents = documents
         self._origins = origins
         self._flow_runs_schema = schema
@@ -143,14 +151,47 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._pages.is_page_request(request):
             return self._pages.graphiql(request)
         try:
-            return await self._stream(request) or revalidated(request, await self._answer(request))
+            return await self._stream(request) or revalidated(request, await self._traced_answer(request))
         except FlowRunsError as error:
             return _error_response(request, error)
         except HTTPException as error:
             return _refusal(request, error)
 
+    async def _traced_answer(self, request: Request) -> Response:
+        """Returns the response to a query or mutation, with a span of it if the request is traced."""
+        if (parent := spans.current()) is NO_SPAN:
+            return await self._measured_answer(request)
+        with parent.child("GraphQL") as span:
+            response = await self._measured_answer(request)
+            data = getattr(request.state, "parsed_body", None)
+            if isinstance(data, GraphQLRequestData):
+                describe(span, data.query, data.operation_name)
+            if response.status_code >= 400 or getattr(request.state, "has_errors", False):
+                span.fail("errors")
+            return response
+
+    async def _measured_answer(self, request: Request) -> Response:
+        """Returns the response to a query or mutation, and reports it, unless nothing is measured."""
+        if self._observer is SILENT:
+            return await self._answer(request)
+        begun = time.perf_counter()
+        has_errors = True
+        try:
+            response = await self._answer(request)
+            has_errors = response.status_code >= 400 or getattr(request.state, "has_errors", False)
+        finally:
+            # Requests without an operation, such as those with a wrong key, have no part in the metrics of operations.
+            data = getattr(request.state, "parsed_body", None)
+            context: Context | None = getattr(request.state, "context", None)
+            if isinstance(data, GraphQLRequestData) and context is not None:
+                seconds = time.perf_counter() - begun
+                self._observer.operation_executed(
+                    data.query, data.operation_name, seconds, context.cost, has_errors=has_errors
+                )
+        return response
+
     async def _answer(self, request: Request) -> Response:
-        context = await self.get_context(request, Response())
+        context = request.state.context = await self.get_context(request, Response())
         if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
             return Response(body, headers={"content-type": response_type(request)})
         return await self.run(request, context=context)
@@ -252,6 +293,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The body; a request that was not executed has no `data`, and a status of its own."""
         body = await super().process_result(request, result)
+        request.state.has_errors = bool(result.errors)
         if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
             if accepts_graphql_response(request):

@@ -24,6 +24,7 @@ from domain.errors import (
     QuotaExceededError,
 )
 from domain.ids import IdKind
+from domain.observation.observer import SILENT, Observer
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache
@@ -54,8 +55,9 @@ _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed
 class Webhooks:
     """Receives webhook deliveries."""
 
-    def __init__(self, database: Database, flows: FlowCache, max_body_bytes: int) -> None:
+    def __init__(self, database: Database, flows: FlowCache, max_body_bytes: int, observer: Observer = SILENT) -> None:
         self._database = database
+        self._observer = observer
         self._flows = flows
         self._max_body_bytes = max_body_bytes
 
@@ -69,6 +71,11 @@ class Webhooks:
         ]
 
     async def _receive(self, request: Request) -> Response:
+        response = await self._respond(request)
+        self._observer.webhook_called(response.status_code)
+        return response
+
+    async def _respond(self, request: Request) -> Response:
         try:
             return await self._started(request)
         except FlowRunsError as error:

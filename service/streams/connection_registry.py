@@ -148,6 +148,11 @@ class ConnectionRegistry:
         self._has_connections.set()
         return connection
 
+    @property
+    def connections(self) -> int:
+        """The number of connections that are open."""
+        return sum(len(connections) for connections in self._connections.values())
+
     async def watch(self) -> None:
         """Check the connections every few seconds, until cancelled."""
         while True:

@@ -7,6 +7,7 @@ arguments of the root field. Other subscribers still share the loaders: a batch 
 
 import asyncio
 import contextvars
+import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
 from copy import copy
@@ -28,7 +29,10 @@ from graphql import (
 )
 
 from db.events.log import LogPosition
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, FlowRunsError
+from domain.observation import spans
+from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_SPAN, NO_TRACES, SpanKind, Tracer
 from domain.time import clock
 from live.events import FAILED, SENT, Item, MatchedEvent, Memo, SendResult, SendStatus
 from resolvers.context import Context
@@ -36,9 +40,13 @@ from resolvers.loaders import Loaders
 from schema.build import FlowRunsSchema, Subscribed
 from schema.compiled_selection import CompiledSelection, compile_selection
 from schema.errors import to_client_error
+from service.metrics.operations import describe
 
 Write = Callable[[Sequence["Payload"]], int]
 """Writes payloads as far as the connection takes them without waiting. Returns how many, from the first one."""
+
+_LEFT, _COMPLETE, _FAILED = "client", "complete", "failure"
+"""Why a stream ended without a code: its client left, it was at its end, or by an error of the service."""
 
 RETRY_SECONDS = 1.0
 """Seconds until an item is rendered again after the database was unavailable."""
@@ -78,9 +86,18 @@ class Failure:
 class Streams:
     """Executes operations of one schema."""
 
-    def __init__(self, schema: FlowRunsSchema, *, is_compiled: bool = True) -> None:
+    def __init__(
+        self,
+        schema: FlowRunsSchema,
+        *,
+        is_compiled: bool = True,
+        observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
+    ) -> None:
         """`is_compiled` is the setting `compiled_reads`."""
         self._schema = schema
+        self._observer = observer
+        self._tracer = tracer
         self.is_compiled = is_compiled
         """Whether the fast path is on. If not, graphql-core executes every event for every subscriber, whose task sends
         the result through ASGI: the same messages, more slowly."""
@@ -96,11 +113,13 @@ class Streams:
         """
         subscribed = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
         if subscribed is None:
-            yield await self._response(operation, context)
+            yield await self._traced_response(operation, context)
         elif isinstance(subscribed, list):
             yield Failure(subscribed)
         else:
             source, renderer = subscribed.source, self._renderer(operation, context, subscribed)
+            self._observer.stream_began()
+            reason = _LEFT
             del subscribed  # holds the document, which is not needed while the stream lasts, maybe for days
             try:
                 try_send = partial(renderer.try_send, write) if write is not None and self.is_compiled else None
@@ -109,16 +128,36 @@ class Streams:
                     del items  # the next ones may come much later
                     yield payloads
                     del payloads
+                reason = _COMPLETE
             except Exception as error:
+                reason = error.code if isinstance(error, FlowRunsError) else _FAILED
                 yield Failure([to_client_error(GraphQLError(str(error), original_error=error, path=[]))])
             finally:
+                self._observer.stream_ended(reason)
                 await source.aclose()
 
+    async def _traced_response(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
+        """Returns the response to a query or mutation. Over a socket, it begins a trace."""
+        parent = spans.current()
+        begun = (
+            self._tracer.request("GraphQL", None, SpanKind.SERVER, {}) if parent is NO_SPAN else parent.child("GraphQL")
+        )
+        with begun as span:
+            response = await self._response(operation, context)
+            if span is not NO_SPAN:
+                describe(span, operation.query, operation.name)
+            return response
+
     async def _response(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
+        begun = time.perf_counter()
         result = await self._schema.execute(
             operation.query, operation.variables, context_value=context, operation_name=operation.name
         )
         errors = result.errors or []
+        seconds = time.perf_counter() - begun
+        # The operations of a socket share the context, and so its cost.
+        cost = None if context.long_lived else context.cost
+        self._observer.operation_executed(operation.query, operation.name, seconds, cost, has_errors=bool(errors))
         if result.data is None and errors and all(error.path is None for error in errors):
             return Failure(errors)
         return (_payload(result.data, errors),)

@@ -24,6 +24,7 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.EventRow: models.RunEvent,
     row_types.ApiKeyRow: models.ApiKey,
     row_types.AuditEventRow: models.AuditEvent,
+    row_types.WorkerRow: models.Worker,
 }
 
 

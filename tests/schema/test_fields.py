@@ -122,6 +122,13 @@ WAYS = {
     "StepErrorStats": ["flowRunStats { topFailingSteps { errors { %s } } }"],
     "FlowRunConnection": ["flowRuns { %s }", "flowRun(id: $failed) { childRuns { %s } retries { %s } }"],
     "FlowConnection": ["flows { %s }"],
+    "Worker": [
+        "node(id: $worker) { ... on Worker { %s } }",
+        "workers(first: 5) { nodes { %s } }",
+        "workers(first: 5) { edges { node { %s } } }",
+    ],
+    "WorkerConnection": ["workers { %s }"],
+    "Queue": ["queues { %s }", "queues(by: PROJECT) { %s }", "queues(by: PRIORITY) { %s }"],
 }
 
 
@@ -234,6 +241,7 @@ def test_every_object_type_is_covered() -> None:
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
+    elsewhere |= {"WorkerEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -29,7 +29,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents inputRequests schedules projects
+        auditEvents inputRequests schedules projects workers queues
         validateFlowDefinition""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun updateRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
@@ -88,6 +88,10 @@ CONTRACT = {
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
+    "Worker": "id host processId version status concurrency executing free startedAt heartbeatAt runs",
+    "WorkerConnection": "edges nodes pageInfo totalCount",
+    "Queue": """project flow priority due oldestDueAt waitingForSlot oldestWaitingAt executing later nextDueAt
+        maxConcurrentRuns slotsInUse""",
     "AuditEventConnection": "edges nodes pageInfo totalCount",
     "StepAttempt": "number status startedAt finishedAt error durationMs",
     "StepError": "code message details",
@@ -203,6 +207,10 @@ ARGUMENTS = {
     "Query.apiKeys": "active first after last before",
     "Query.auditEvents": "filter first after last before",
     "ApiKeyConnection.totalCount": "limit",
+    "Query.queues": "by projectIds first",
+    "Query.workers": "statuses first after last before",
+    "Worker.runs": "first",
+    "WorkerConnection.totalCount": "limit",
     "AuditEventConnection.totalCount": "limit",
     "Query.bulkOperation": "id",
     "Query.bulkOperations": "first after last before includePlans",
@@ -222,6 +230,9 @@ VALUES = {
     "RunEnvironment": "PRODUCTION TESTING",
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
     "FlowRunGroup": "FLOW VERSION TRIGGER TAG ERROR",
+    "QueueGroup": "FLOW PROJECT PRIORITY",
+    "QueuePriority": "INTERACTIVE STARTED NEW",
+    "WorkerStatus": "ACTIVE DRAINING LOST",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
@@ -435,7 +446,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        "InputRequest",
+        *("InputRequest", "Worker"),
     }
 
 

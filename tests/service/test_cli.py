@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from db.migrate import upgrade
 from schema.build import SDL_FILE
-from service import cli
+from service import VERSION, cli
 from tests.support.app import PATIENCE
 from tests.support.processes.commands import run_service, run_worker, start
 
@@ -110,6 +111,11 @@ async def end_of_a_run(url: str, key: str) -> str:
     answer = await ask(url, key, f"mutation {{ {start} {{ ... on StartRunSuccess {{ run {{ status }} }} }} }}")
     status: str = answer.json()["data"]["startRun"]["run"]["status"]
     return status
+
+
+def test_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
 
 
 def test_invalid_settings_are_reported_in_one_line(environment: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ VALUE = 'zoë "quoted" \\ q5-9Kx'
 @pytest.fixture
 async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
     """The service with a worker, and actions that repeat their arguments in logs, files, results and errors."""
-    settings = {"actions": "tests.support.secret_actions", "files_url": str(tmp_path / "stored")}
+    settings: dict[str, Any] = {"actions": "tests.support.secret_actions", "files_url": str(tmp_path / "stored")}
     async with run_app(database_url, with_worker=True, **settings) as running:
         yield running
 

@@ -2,12 +2,20 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
+import click
 from click.testing import CliRunner, Result
 
+from db.queue import workers as workers_table
+from db.queue.workers import WorkerIdentity
+from domain import ids
 from domain.enums import RunStatus
+from domain.ids import IdKind
+from domain.time import clock
 from service.api_client import ApiClient
+from service.queue_cli import queues, workers
 from service.runs_cli import runs
 from tests.resolvers.test_cancel_and_resume import ASK
 from tests.support.app import PATIENCE
@@ -91,3 +99,34 @@ async def test_what_cannot_be_done_is_said_in_one_line(database_url: str) -> Non
         assert "UNAUTHENTICATED" in (await shell.run("--key", "wrong", "list")).output
         away = await shell.run("--url", "http://127.0.0.1:1", "list")
         assert (away.exit_code, "cannot be reached" in away.output) == (1, True)
+
+
+async def test_workers_and_queues_are_listed(database_url: str) -> None:
+    async with run_server(database_url) as server:
+        app = server.app
+        flow = await make_flow(app, "shop")
+        now, lease = clock.now(), {"lease_token": ids.new_uuid()}
+        (run_id,) = await make_runs(
+            app, flow, {"status": RunStatus.RUNNING, "due_at": now + timedelta(hours=1), **lease}
+        )
+        await make_runs(app, flow, {"due_at": now - timedelta(hours=3), "lease_token": None})
+        worker = WorkerIdentity(ids.new_uuid(), "host.test", 7, "9.9", 5, now)
+        await app.database.write(workers_table.report, worker, [ids.decode(IdKind.RUN, run_id)], draining=False)
+        runner = CliRunner(env={"FLOWRUNS_URL": server.url, "FLOWRUNS_KEY": server.admin_key})
+
+        async def printed(command: click.Command, *arguments: str) -> str:
+            result = await asyncio.to_thread(runner.invoke, command, arguments)
+            assert result.exit_code == 0, result.output
+            return result.stdout
+
+        shown = await printed(workers)
+        assert "ACTIVE    host.test:7  9.9  1 of 5 runs, 4 free" in shown
+        assert (run_id in shown, "1 of 1 workers" in shown) == (True, True)
+        (row,) = json.loads(await printed(queues, "--json"))
+        assert (row["due"], row["executing"], row["flow"]["name"]) == (1, 1, "shop")
+        header, *rows = (await printed(queues, "--by", "priority")).splitlines()
+        assert header.split() == ["due", "oldest", "for", "slot", "oldest", "executing", "later", "slots"]
+        assert [each.split()[-1] for each in rows] == ["INTERACTIVE", "STARTED", "NEW"]
+        assert rows[-1].split()[:3] == ["1", "3", "h"]
+        refused = await asyncio.to_thread(runner.invoke, queues, ["--first", "0"])
+        assert (refused.exit_code, "`first` must be from 1 to 1000" in refused.output) == (1, True)

@@ -25,8 +25,8 @@ from engine.secrets.rewrap import rewrap
 from engine.templates import compile_value
 from service.asgi import create_service
 from service.cli import main
+from service.keys.secret_keys import load_key_ring
 from service.log_output import ContextFilter, JsonFormatter
-from service.secret_keys import load_key_ring
 from service.settings import Settings
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
@@ -80,7 +80,7 @@ async def echo() -> AsyncIterator[Echo]:
 @pytest.fixture
 async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
     """The service with a worker, a key for secrets, and actions that repeat their arguments."""
-    settings = {
+    settings: dict[str, Any] = {
         "secret_keys": f"{KEY},{NEW_KEY}",
         "actions": "tests.support.secret_actions",
         "http_allow_private": True,

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from domain import ids
 from domain.access_token import AccessToken
 from domain.errors import TokenKeysMissingError
-from service.key_files import KeyFileError
+from service.keys.key_files import KeyFileError
+from service.keys.token_keys import load_token_keys
 from service.settings import Settings
-from service.token_keys import load_token_keys
 
 TOKEN = AccessToken(
     id=ids.new_uuid(),

@@ -21,6 +21,7 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
+from domain.observation.spans import NO_TRACES, Tracer
 from domain.runs.state_machine import FINAL
 from engine.secrets.key_ring import new_key
 from service.asgi import Service, create_service
@@ -151,12 +152,17 @@ async def either_app(request: pytest.FixtureRequest, database_url: str) -> Async
 
 
 @asynccontextmanager
-async def run_app(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[App]:
+async def run_app(
+    database_url: str, *, with_worker: bool, tracer: Tracer = NO_TRACES, **settings: Any
+) -> AsyncIterator[App]:
     """Runs a service on a migrated database, with two projects and their API keys."""
     settings.setdefault("token_keys", TOKEN_KEY)
-    database = open_database(database_url, query_timeout=settings.get("query_timeout"))
+    database = open_database(
+        database_url, query_timeout=settings.get("query_timeout"), is_traced=tracer is not NO_TRACES
+    )
     own, other, keys = await database.write(_populate)
-    service = create_service(Settings(database_url=database_url, **settings), database, own, with_worker=with_worker)
+    options = Settings(database_url=database_url, **settings)
+    service = create_service(options, database, own, with_worker=with_worker, tracer=tracer)
     # ASGITransport raises what the application raises: an unhandled exception fails the test.
     transport = httpx.ASGITransport(service.app)
     async with (

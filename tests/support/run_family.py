@@ -7,6 +7,8 @@ from uuid import UUID
 
 from db import api_keys, schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
+from db.queue import workers
+from db.queue.workers import WorkerIdentity
 from db.runs import input_requests
 from domain import ids, json_codec
 from domain.actor import SYSTEM
@@ -43,6 +45,7 @@ class RunFamily:
     bulk: str
     key: str
     token: str
+    worker: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -61,7 +64,8 @@ async def make_run_family(app: App) -> RunFamily:
     triggers = await app.database.write(_add_triggers, published)
     bulk = await _add_bulk(app, runs[1])
     access = (await _add_key(app), await _add_token(app))
-    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, *access])
+    worker = await _add_worker(app, runs[1])
+    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, *access, worker])
 
 
 async def _add_token(app: App) -> str:
@@ -69,6 +73,13 @@ async def _add_token(app: App) -> str:
     ask = 'mutation { it: createAccessToken(filter: {tags: ["red"]}) { ... on CreateAccessTokenSuccess { token } } }'
     token: str = (await app.query(ask))["it"]["token"]
     return token
+
+
+async def _add_worker(app: App, run_id: UUID) -> str:
+    """Makes a worker that reported a run which has ended since."""
+    worker = WorkerIdentity(ids.new_uuid(), "host.test", 7, "0.0.1", 4, clock.now())
+    await app.database.write(workers.report, worker, [run_id], draining=False)
+    return ids.encode(IdKind.WORKER, worker.id)
 
 
 async def _add_key(app: App) -> str:

@@ -44,7 +44,7 @@ def commits_of(database: Database) -> Iterator[list[None]]:
     def note(_conn: Connection) -> None:
         found.append(None)
 
-    event.listen(database._writer._engine, "commit", note)
+    event.listen(database._writer.engine, "commit", note)
     yield found
 
 

@@ -21,8 +21,8 @@ def step(step_name: str, action: str, **args: Any) -> Document:
 @pytest.fixture
 async def output_app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
     """An application whose steps can log and store files."""
-    settings = {"actions": "tests.support.output_actions", "files_url": str(tmp_path / "files"), "max_log_lines": 3_000}
-    async with run_app(database_url, with_worker=True, **settings) as served:
+    actions, files = "tests.support.output_actions", str(tmp_path / "files")
+    async with run_app(database_url, with_worker=True, actions=actions, files_url=files, max_log_lines=3_000) as served:
         yield served
 
 

@@ -1,7 +1,7 @@
 """The keys that encrypt secrets: those of the settings, or else a key file beside an SQLite database."""
 
 from engine.secrets.key_ring import KeyRing, new_key, parse_keys
-from service import key_files
+from service.keys import key_files
 from service.settings import Settings
 
 KEY_FILE = "secrets.key"

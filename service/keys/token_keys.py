@@ -3,7 +3,7 @@
 import secrets
 
 from domain.access_token import MIN_KEY_LENGTH, TokenKeys
-from service import key_files
+from service.keys import key_files
 from service.settings import Settings
 
 KEY_FILE = "access-token.key"

@@ -1,0 +1,107 @@
+"""What measuring and tracing cost reads: `python -m bench.metrics [--runs N] [--rounds N] [--seconds S] [--full]`.
+
+APIs on one SQLite file of its own take turns on one processor under the same load: one that does neither, one that
+measures, and one that traces the default share of the requests; a second one that does neither shows the noise. With
+--full, one more traces every request. The one that measures is read once in each turn, as Prometheus does; spans go to
+a collector in this process, which answers and keeps nothing. Prints for each work of bench.read the processor time of a
+request without either, and the median over the rounds of the ratio of each other one to it.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvloop
+
+from bench.read.data import fill
+from bench.read.load import Sample, measure, request
+from bench.read.load import ask as ask_once
+from bench.read.servers import OTHER_CPUS, SERVER_CPU, Server, answering, service
+from bench.read.works import WORKS, Work
+from db.migrate import upgrade
+from tests.support.databases.postgres import free_port
+
+CONNECTIONS = 16
+OFF, AGAIN, MEASURING, TRACING, FULL = "off", "off again", "metrics", "traces", "all traces"
+_RECEIVED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers one export of spans, as a collector does."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    await reader.readexactly(int(head.partition(b"content-length:")[2].split(maxsplit=1)[0]))
+    writer.write(_RECEIVED)
+    await writer.drain()
+    writer.close()
+
+
+async def turns(servers: dict[str, Server], metrics_port: int, work: Work, rounds: int, seconds: float) -> None:
+    """Measures one work, and prints what each server costs."""
+    found: list[dict[str, Sample]] = []
+    for number in range(rounds):
+        names: Sequence[str] = list(servers) if number % 2 == 0 else list(reversed(servers))
+        samples = {}
+        for name in names:
+            server = servers[name]
+            scrape = (
+                asyncio.create_task(ask_once(metrics_port, request("/metrics", None, None)))
+                if name == MEASURING
+                else None
+            )
+            samples[name] = await measure(
+                server.port, server.messages[work], CONNECTIONS, seconds, server.process.pid, None
+            )
+            if scrape is not None:
+                await scrape
+        found.append(samples)
+    rest = statistics.median(each[OFF].server_ms for each in found)
+    ratios = (
+        f"{name} {statistics.median(each[name].server_ms / each[OFF].server_ms for each in found):.3f}"
+        for name in servers
+        if name != OFF
+    )
+    print(f"({work.letter})  off {rest:.3f} ms   " + "   ".join(ratios), flush=True)
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Measures each work."""
+    os.sched_setaffinity(0, OTHER_CPUS or [SERVER_CPU])
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder, port, collector = Path(name), free_port(), free_port()
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector}"
+        url = f"sqlite+aiosqlite:///{folder}/metrics"
+        await asyncio.to_thread(upgrade, url)
+        await fill(url, options.runs)
+        settings = {
+            OFF: {},
+            AGAIN: {},
+            MEASURING: {"METRICS": "on", "METRICS_PORT": str(port)},
+            TRACING: {"TRACES": "on"},
+            **({FULL: {"TRACES": "on", "TRACES_RATIO": "1"}} if options.full else {}),
+        }
+        async with await asyncio.start_server(collect, "127.0.0.1", collector):
+            servers = {}
+            for each, given in settings.items():
+                servers[each], _ = stack.enter_context(service(url, options.runs, folder, **given))
+                await answering(servers[each])
+            for work in WORKS:
+                await turns(servers, port, work, options.rounds, options.seconds)
+
+
+def parsed_options() -> argparse.Namespace:
+    """Returns the options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.metrics", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=20_000, help="runs in the database")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each server for each work")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of one turn")
+    parser.add_argument("--full", action="store_true", help="also trace every request")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(parsed_options()))

@@ -1,0 +1,1 @@
+"""Views of the workers and of the queue."""

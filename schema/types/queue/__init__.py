@@ -1,0 +1,1 @@
+"""Types of the workers and of the queue."""

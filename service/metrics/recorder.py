@@ -1,0 +1,91 @@
+"""Counts and times what the process reports to its observer."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from domain.observation.observer import AttemptOutcome, Observer
+from service.metrics import declarations
+from service.metrics.declarations import Declared
+from service.metrics.operations import OTHER, UNNAMED, operation_of
+
+MAX_OPERATIONS = 100
+"""Names of operations that are told apart; clients choose the names, and each costs two dozen series. Later ones are
+counted as OTHER."""
+
+
+class Recorder(Observer):
+    """The observer of a process that measures."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Registers its metrics with `registry`."""
+
+        def counter(declared: Declared) -> Counter:
+            return Counter(declared.name, declared.meaning, declared.labels, registry=registry)
+
+        def histogram(declared: Declared) -> Histogram:
+            return Histogram(
+                declared.name, declared.meaning, declared.labels, registry=registry, buckets=declared.buckets
+            )
+
+        self._names: set[str] = {UNNAMED, OTHER}
+        self._operations = counter(declarations.OPERATIONS)
+        self._operation_seconds = histogram(declarations.OPERATION_SECONDS)
+        self._operation_cost = histogram(declarations.OPERATION_COST)
+        self._streams_begun = counter(declarations.STREAMS_BEGUN)
+        self._streams_ended = counter(declarations.STREAMS_ENDED)
+        self._webhook_deliveries = counter(declarations.WEBHOOK_DELIVERIES)
+        self._runs_claimed = counter(declarations.RUNS_CLAIMED)
+        self._runs_ended = counter(declarations.RUNS_ENDED)
+        self._attempts = counter(declarations.ATTEMPTS)
+        self._step_seconds = histogram(declarations.STEP_SECONDS)
+        self._leases_lost = counter(declarations.LEASES_LOST)
+
+    def operation_executed(
+        self, document: str | None, name: str | None, seconds: float, cost: int | None, *, has_errors: bool
+    ) -> None:
+        """See `Observer`."""
+        operation_type, operation = operation_of(document or "", name)
+        labels = (operation_type, self._bounded(operation))
+        self._operations.labels(*labels, "error" if has_errors else "ok").inc()
+        self._operation_seconds.labels(*labels).observe(seconds)
+        if cost is not None:
+            self._operation_cost.labels(*labels).observe(cost)
+
+    def _bounded(self, name: str) -> str:
+        if name in self._names:
+            return name
+        if len(self._names) >= MAX_OPERATIONS:
+            return OTHER
+        self._names.add(name)
+        return name
+
+    def stream_began(self) -> None:
+        """See `Observer`."""
+        self._streams_begun.inc()
+
+    def stream_ended(self, reason: str) -> None:
+        """See `Observer`."""
+        self._streams_ended.labels(reason).inc()
+
+    def webhook_called(self, status: int) -> None:
+        """See `Observer`."""
+        self._webhook_deliveries.labels(str(status)).inc()
+
+    def runs_claimed(self, count: int) -> None:
+        """See `Observer`."""
+        self._runs_claimed.inc(count)
+
+    def lease_lost(self) -> None:
+        """See `Observer`."""
+        self._leases_lost.inc()
+
+    def run_ended(self, status: str) -> None:
+        """See `Observer`."""
+        self._runs_ended.labels(status).inc()
+
+    def step_executed(self, kind: str, seconds: float) -> None:
+        """See `Observer`."""
+        self._step_seconds.labels(kind).observe(seconds)
+
+    def attempt_ended(self, kind: str, outcome: AttemptOutcome) -> None:
+        """See `Observer`."""
+        self._attempts.labels(kind, outcome).inc()

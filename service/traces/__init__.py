@@ -1,0 +1,1 @@
+"""Traces for OpenTelemetry: where spans are sent, and which traces are recorded."""

@@ -1,0 +1,48 @@
+"""Middleware that begins a trace with a request over HTTP, or continues that of its client."""
+
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.log_context import REQUEST_ID, current_log_fields
+from domain.observation.spans import NO_SPAN, SpanKind, Tracer
+
+_HEADER: Final = b"traceparent"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ROUTES = frozenset({"graphql", "hooks", "sign-in", "sign-out", "runs", "files", "schemas"})
+"""First segments of paths that are told apart. A whole path can contain the token of a webhook."""
+_UNTRACED = frozenset({"/healthz", "/readyz"})
+
+
+class TracedRequests:
+    """Begins a span for each request, except for health checks."""
+
+    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _UNTRACED:
+            await self._app(scope, receive, send)
+            return
+        traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER), None)
+        method = scope["method"] if scope["method"] in _METHODS else "HTTP"
+        first = scope["path"].split("/", 2)[1]
+        route = f"/{first}" if first in _ROUTES else "/"
+        attributes = {"http.request.method": method, "http.route": route}
+        with self._tracer.request(f"{method} {route}", traceparent, SpanKind.SERVER, attributes) as span:
+            if span is NO_SPAN:
+                await self._app(scope, receive, send)
+                return
+            span.set("flowruns.request.id", str(current_log_fields().get(REQUEST_ID, "")))
+
+            async def send_with_status(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        span.fail(str(message["status"]))
+                    if any(b"text/event-stream" in value for _, value in message.get("headers", ())):
+                        span.end()  # the stream may last for days
+                await send(message)
+
+            await self._app(scope, receive, send_with_status)
