@@ -117,7 +117,8 @@ def keys_value(dialect: str, keys: Sequence[UUID]) -> object:
 
 def read_key(value: Any) -> UUID:
     """Returns a key as the driver gives it."""
-    return pgproto.UUID(value) if isinstance(value, str) else value
+    key: UUID = pgproto.UUID(value) if isinstance(value, str) else value
+    return key
 
 
 def instant_value(dialect: str, instant: datetime) -> object:
