@@ -255,8 +255,8 @@ class _ConnectionPlan:
         """Returns the JSON text of the connection."""
         names = {member.name for member in self.members}
         page = None
+        bounds = arguments.page(source.ordering)  # refuses what is wrong, whatever is selected
         if not names.isdisjoint(("nodes", "edges", "pageInfo")):
-            bounds = arguments.page(source.ordering)
             placed = "edges" in names or "pageInfo" in names
             is_read = bounds.limit > 1 or "pageInfo" in names
             rows = await source.texts(self.texts.of(dialect), bounds, values, placed=placed) if is_read else ()

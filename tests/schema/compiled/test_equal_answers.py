@@ -207,6 +207,8 @@ async def test_missing_objects_are_null_in_both_ways(idle_app: App, field: str) 
         ('{ flowRuns(after: "x") { nodes { id } } }', "error"),
         ("{ flowRuns(first: 1001) { nodes { id } } }", "error"),
         ("{ flowRuns(first: 1, last: 1) { nodes { id } } }", "error"),
+        ("{ flowRuns(first: 1, last: 1) { totalCount } }", "error"),
+        ('{ flows(after: "x") { __typename } }', "error"),
         ("{ flowRuns { totalCount(limit: 0) } }", "totalCount(limit)"),
         ("{ flowRuns { nope } }", "document"),
         ("{ flowRuns {", "document"),
