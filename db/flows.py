@@ -17,6 +17,7 @@ from db.sql.clause_text import ClauseTexts
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain import ids
+from domain.errors import FlowNotFoundError
 from domain.text import fold_column
 from domain.time import clock
 
@@ -72,11 +73,18 @@ def create(uow: UnitOfWork, project_id: UUID, name: str) -> UUID:
 
 
 def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID:
-    """Inserts the next version of a flow and publishes it; returns the version's ID."""
+    """Inserts the next version of a flow and publishes it; returns the version's ID.
+
+    Raises:
+        FlowNotFoundError: the deletion of the flow has begun.
+    """
     version_id = ids.new_uuid()
     now = ids.created_at(version_id)
     # The UPDATE comes first: its lock keeps two publications from using one number.
-    uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(published_version_id=version_id, updated_at=now))
+    is_kept = (_flow.id == flow_id, _flow.deleting_since.is_(None))
+    published = update(_flows).where(*is_kept).values(published_version_id=version_id, updated_at=now)
+    if uow.conn.execute(published).rowcount == 0:
+        raise FlowNotFoundError
     last = select(func.coalesce(func.max(_version.number), 0)).where(_version.flow_id == flow_id)
     row = {
         "id": version_id,
@@ -91,18 +99,29 @@ def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, s
     return version_id
 
 
-def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns all its columns as they were before."""
+def keep(uow: UnitOfWork, flow_id: UUID) -> bool:
+    """Keeps a flow from being deleted until the end of the transaction. Returns False if its deletion has begun."""
+    is_kept = (_flow.id == flow_id, _flow.deleting_since.is_(None))
+    return uow.conn.execute(select(_flow.id).where(*is_kept).with_for_update(read=True)).first() is not None
+
+
+def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns all its columns as they were before;
+    None if the deletion of the flow has begun."""
     if "max_concurrent_runs" in values:
-        project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
+        project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar()
+        if project_id is None:
+            return None
         slots.lock(uow.conn, [project_id])
         slots.limit_changed(uow, project_id, flow_id, values["max_concurrent_runs"])
     if "name" in values:
         values = {**values, "name_folded": fold_column(values["name"])}
     locked = select(_flows).where(_flow.id == flow_id).with_for_update(key_share=True)
-    before = dict(uow.conn.execute(locked).mappings().one())
+    before = uow.conn.execute(locked).mappings().first()
+    if before is None or before["deleting_since"] is not None:
+        return None
     uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
-    return before
+    return dict(before)
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, FlowRow]:

@@ -37,13 +37,22 @@ def create(uow: UnitOfWork, name: str) -> UUID:
     return project_id
 
 
+def keep(uow: UnitOfWork, project_id: UUID) -> bool:
+    """Keeps a project from being deleted until the end of the transaction.
+
+    Returns False if its deletion has begun, or if there is no such project.
+    """
+    is_kept = (_project.id == project_id, _project.deleting_since.is_(None))
+    return uow.conn.execute(select(_project.id).where(*is_kept).with_for_update(read=True)).first() is not None
+
+
 def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
-    """Returns all columns of a project and locks it against other changes; None if there is no such project."""
+    """Returns all columns of a project and locks it against other changes; None if it is not kept, see `keep`."""
     # The lock on slots comes before the row, in every transaction: a claim that holds it waits for no other lock.
     slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
     row = uow.conn.execute(query).mappings().first()
-    return dict(row) if row is not None else None
+    return dict(row) if row is not None and row["deleting_since"] is None else None
 
 
 def change(uow: UnitOfWork, project_id: UUID, values: Mapping[str, Any]) -> None:

@@ -170,6 +170,7 @@ class FlowRow(Protocol):
     max_concurrent_runs: int | None
     created_at: datetime
     updated_at: datetime
+    deleting_since: datetime | None
 
 
 class FlowVersionRow(Protocol):
@@ -194,7 +195,10 @@ class ProjectRow(Protocol):
     quota_runs: int | None
     quota_period: str | None
     retention_days: int | None
+    run_retention: str | None
+    archive_after_days: int | None
     created_at: datetime
+    deleting_since: datetime | None
 
 
 class ScheduleRow(Protocol):

@@ -6,7 +6,6 @@ a text at all: the answers are the same, and take longer.
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,10 +15,14 @@ import orjson
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from db.core.unit_of_work import UnitOfWork
+
 _logger = logging.getLogger(__name__)
 
 ERROR_TEXT = "run_error_text"
 """The index of error messages: on PostgreSQL an index of `flow_run`, on SQLite a table."""
+_MIN_CHANGES = 2
+"""Changes that a statement to merge makes, at least, if it had something to merge, by the manual of FTS5."""
 _REMEMBERED_SECONDS = 5.0
 """Seconds for which it is remembered whether there is an index."""
 
@@ -30,12 +33,24 @@ _POSTGRESQL = (
         WHERE error_message IS NOT NULL""",
 )
 _FOLDED = "coalesce({row}error_folded, lower({row}error_message))"
-_INSERT = f"INSERT INTO {ERROR_TEXT} (text, run_id) "
-_INSERT_NEW = f"{_INSERT} VALUES ({_FOLDED.format(row='NEW.')}, NEW.id);"
+_ROWS = f"{ERROR_TEXT}_row"
+"""On SQLite, the table of the index's rows by their runs. The index itself finds rows by their texts alone."""
+# A run whose message changes gets a second row: its last one has the text that counts.
+_INSERT_NEW = f"""INSERT INTO {_ROWS} (run_id) VALUES (NEW.id);
+    INSERT INTO {ERROR_TEXT} (rowid, text, run_id)
+        SELECT max(id), {_FOLDED.format(row="NEW.")}, NEW.id FROM {_ROWS} WHERE run_id = NEW.id;"""  # noqa: S608
 _SQLITE = (
+    # Earlier versions made the index without the table of its rows.
+    *(f"DROP TRIGGER IF EXISTS {ERROR_TEXT}_{name}" for name in ("insert", "update")),
+    f"DROP TABLE IF EXISTS {ERROR_TEXT}",
+    f"CREATE TABLE {_ROWS} (id INTEGER PRIMARY KEY, run_id CHAR(32))",
+    f"CREATE INDEX {_ROWS}_run ON {_ROWS} (run_id)",
+    f"INSERT INTO {_ROWS} (run_id) SELECT id FROM flow_run WHERE error_message IS NOT NULL",  # noqa: S608
     f"""CREATE VIRTUAL TABLE {ERROR_TEXT}
         USING fts5(text, run_id UNINDEXED, tokenize = 'trigram case_sensitive 1')""",
-    f"{_INSERT} SELECT {_FOLDED.format(row='')}, id FROM flow_run WHERE error_message IS NOT NULL",  # noqa: S608
+    f"""INSERT INTO {ERROR_TEXT} (rowid, text, run_id)
+        SELECT made.id, {_FOLDED.format(row="run.")}, run.id FROM {_ROWS} made JOIN flow_run run ON run.id = made.run_id
+    """,  # noqa: S608
     f"""CREATE TRIGGER {ERROR_TEXT}_insert AFTER INSERT ON flow_run WHEN NEW.error_message IS NOT NULL
         BEGIN {_INSERT_NEW} END""",
     f"""CREATE TRIGGER {ERROR_TEXT}_update AFTER UPDATE OF error_message ON flow_run
@@ -43,10 +58,15 @@ _SQLITE = (
         BEGIN {_INSERT_NEW} END""",
 )
 
-_SECURE_SINCE = (3, 42)
-"""The first version of SQLite whose index can forget a text at once."""
-_DELETE_SECURELY = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
-_DELETE = f"DELETE FROM {ERROR_TEXT} WHERE run_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+_OF_RUNS = "run_id IN (SELECT value FROM json_each(?))"
+_FORGET = (
+    f"DELETE FROM {ERROR_TEXT} WHERE rowid IN (SELECT id FROM {_ROWS} WHERE {_OF_RUNS})",  # noqa: S608
+    # Parts of the deleted texts stay in the index until its segments are merged.
+    f"UPDATE {_ROWS} SET run_id = NULL WHERE {_OF_RUNS}",  # noqa: S608
+)
+_HAS_FORGOTTEN = f"SELECT 1 FROM {_ROWS} WHERE run_id IS NULL LIMIT 1"  # noqa: S608
+_MERGE = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('merge', ?)"  # noqa: S608
+_MERGED = f"DELETE FROM {_ROWS} WHERE run_id IS NULL"  # noqa: S608
 
 _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
@@ -70,26 +90,44 @@ def ensure(conn: Connection) -> bool:
 
 def is_there(conn: Connection) -> bool:
     """Returns True if the database has the index."""
-    query = (
-        "SELECT 1 FROM sqlite_schema WHERE name = ?"
-        if conn.dialect.name == "sqlite"
-        else "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid"
-    )
-    return conn.exec_driver_sql(query, (ERROR_TEXT,)).first() is not None
+    if conn.dialect.name == "sqlite":
+        query, name = "SELECT 1 FROM sqlite_schema WHERE name = ?", _ROWS
+    else:
+        query, name = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid", ERROR_TEXT
+    return conn.exec_driver_sql(query, (name,)).first() is not None
 
 
 def forget(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Removes runs whose error messages are erased from the index, and what the index holds of their texts.
+    """Removes runs whose error messages are erased from the index. On PostgreSQL it follows the rows by itself.
 
-    On PostgreSQL the index follows the rows. On SQLite its table is read through: the index has no key of runs.
+    On SQLite parts of the texts, each of three letters, stay until `merge_forgotten` has done its work.
     """
     if conn.dialect.name != "sqlite" or not is_there(conn):
         return
-    # Without it, parts of deleted texts stay in the index until SQLite merges them.
-    if sqlite3.sqlite_version_info >= _SECURE_SINCE:
-        conn.exec_driver_sql(_DELETE_SECURELY)
     keys = orjson.dumps([run_id.hex for run_id in run_ids]).decode()
-    conn.exec_driver_sql(_DELETE, (keys,))
+    for statement in _FORGET:
+        conn.exec_driver_sql(statement, (keys,))
+
+
+def merge_forgotten(uow: UnitOfWork, pages: int) -> bool:
+    """Removes what SQLite's index still holds of forgotten texts, about `pages` pages of the index at a time.
+
+    Returns False when nothing is left to be done.
+    """
+    conn = uow.conn
+    if conn.dialect.name != "sqlite" or not is_there(conn) or conn.exec_driver_sql(_HAS_FORGOTTEN).first() is None:
+        return False
+    before = _changes(conn)
+    conn.exec_driver_sql(_MERGE, (-pages,))  # negative: of all segments, however few they are
+    if _changes(conn) - before >= _MIN_CHANGES:
+        return True
+    conn.exec_driver_sql(_MERGED)
+    return False
+
+
+def _changes(conn: Connection) -> int:
+    changes: int = conn.exec_driver_sql("SELECT total_changes()").scalar_one()
+    return changes
 
 
 def is_known(conn: Connection) -> bool:

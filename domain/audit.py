@@ -1,7 +1,7 @@
 """The audit log: one event for each successful mutation, recorded in the transaction of its change.
 
-The command line and the service itself record the same actions. What changes nothing is no event: a dry run, or a
-request that finds what an earlier one with its idempotency key has done.
+The command line and the service itself record the same actions, and the service some of its own. What changes nothing
+is no event: a dry run, or a request that finds what an earlier one with its idempotency key has done.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """What was done: the mutation of the same name."""
+    """What was done: the mutation of the same name, or a work of the service itself."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
+    DELETE_FLOW = "DELETE_FLOW", "The deletion of a flow was begun."
     PUBLISH_FLOW_VERSION = "PUBLISH_FLOW_VERSION", "A version of a flow was published."
     UPDATE_PROJECT = "UPDATE_PROJECT", "The settings of a project were changed."
+    DELETE_PROJECT = "DELETE_PROJECT", "The deletion of a project was begun."
     CREATE_SCHEDULE = "CREATE_SCHEDULE", "A schedule was created."
     UPDATE_SCHEDULE = "UPDATE_SCHEDULE", "A schedule was changed."
     DELETE_SCHEDULE = "DELETE_SCHEDULE", "A schedule was deleted."
@@ -47,6 +49,12 @@ class AuditAction(DescribedEnum):
     BULK_ERASE = "BULK_ERASE", "A bulk erase was started."
     BULK_DELETE = "BULK_DELETE", "A bulk delete was started."
     CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
+    ARCHIVE_RUNS = "ARCHIVE_RUNS", "The service archived old runs, by the settings of their project."
+    DELETE_RUNS = "DELETE_RUNS", "The service deleted runs at the end of their retention."
+
+
+BY_SERVICE = frozenset({AuditAction.ARCHIVE_RUNS, AuditAction.DELETE_RUNS})
+"""What the service does by itself: one event for each chunk of runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

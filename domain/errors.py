@@ -106,6 +106,10 @@ class ForbiddenError(RequestError, code="FORBIDDEN", http_status=HTTPStatus.FORB
     """The API key has no permission for this. Use a key with a higher role."""
 
 
+class DeletedWhileReadError(RequestError, code="DELETED_WHILE_READ", http_status=HTTPStatus.CONFLICT):
+    """A run, flow or project was deleted while the request read it. Repeat the request."""
+
+
 class InvalidIdError(RequestError, code="INVALID_ID"):
     """The ID is invalid. Pass an ID as the API returned it, such as `run_0192f0c1…`."""
 
@@ -357,6 +361,10 @@ class QuotaExceededError(RunNamedError, code="QUOTA_EXCEEDED", http_status=HTTPS
     """The project's quota of runs is used up. The run was created as QUOTA_EXCEEDED and can be retried later."""
 
     run_id: Annotated[UUID, "The run that was created with the status QUOTA_EXCEEDED."]
+
+
+class RunsNotFinalError(UserError, code="RUNS_NOT_FINAL", http_status=HTTPStatus.CONFLICT):
+    """Live runs remain. Cancel them, or wait for their end."""
 
 
 class ParentNotLiveError(UserError, code="PARENT_NOT_LIVE", http_status=HTTPStatus.CONFLICT):

@@ -84,7 +84,7 @@ async def create(
     origin = context.origin
 
     def work(uow: UnitOfWork) -> IssuedKey:
-        if owner is not None and not projects.by_ids(uow.conn, [owner], ()):
+        if owner is not None and not projects.keep(uow, owner):
             raise ProjectNotFoundError
         key_id = ids.new_uuid()
         secret = api_keys.create(

@@ -31,6 +31,8 @@ _ORDERING = 64
 """The number by which a cursor names the order of flows."""
 _VERSION_ORDERING = 65
 """The number by which a cursor names the order of the versions of a flow."""
+BEING_DELETED = "The flow is being deleted."
+"""Message of a FlowNotFoundError while the rows of the flow are still there."""
 
 
 async def get(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow | None:
@@ -53,6 +55,19 @@ async def get_existing(context: Context, flow_id: str, columns: frozenset[str]) 
     flow = await get(context, flow_id, columns)
     if flow is None:
         raise FlowNotFoundError
+    return flow
+
+
+async def get_kept(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow:
+    """Returns the flow `flow_id`, which is about to be changed.
+
+    Raises:
+        InvalidIdError: `flow_id` is not the ID of a flow.
+        FlowNotFoundError: the viewer sees no such flow, or it is being deleted.
+    """
+    flow = await get_existing(context, flow_id, columns | {"deleting_since"})
+    if flow.deleting_since is not None:
+        raise FlowNotFoundError(BEING_DELETED)
     return flow
 
 
@@ -163,7 +178,7 @@ def create_checked(
     Raises:
         ProjectNotFoundError: `project_id` is None, or no project has it.
     """
-    if project_id is None or not projects.by_ids(uow.conn, [project_id], ()):
+    if project_id is None or not projects.keep(uow, project_id):
         raise ProjectNotFoundError
     flow_id = flows.create(uow, project_id, name)
     details = {"name": name}
@@ -182,7 +197,7 @@ async def publish(context: Context, flow_id: str, definition: Any) -> Published:
     Raises:
         InvalidIdError, FlowNotFoundError, DefinitionInvalidError, InputTooLargeError.
     """
-    flow = await get_existing(context, flow_id, frozenset())
+    flow = await get_kept(context, flow_id, frozenset())
     checked = await asyncio.to_thread(check, definition)
     version_id = await context.database.write(publish_checked, context.origin, flow.id, flow.project_id, checked)
     return Published(version_id, checked.warnings)
@@ -191,7 +206,11 @@ async def publish(context: Context, flow_id: str, definition: Any) -> Published:
 def publish_checked(
     uow: UnitOfWork, origin: Origin, flow_id: UUID, project_id: UUID, definition: CheckedDefinition
 ) -> UUID:
-    """Publishes the next version of a flow; returns the version's key."""
+    """Publishes the next version of a flow; returns the version's key.
+
+    Raises:
+        FlowNotFoundError: the flow is being deleted.
+    """
     version_id = flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
     audit_events.record(
         uow,
@@ -212,7 +231,7 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowNameTakenError, SettingsInvalidError.
     """
-    flow = await get_existing(context, flow_id, frozenset())
+    flow = await get_kept(context, flow_id, frozenset())
     values = dict(changes)
     if "name" in values:
         values["name"] = flow_names.check(values["name"])
@@ -225,7 +244,10 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
 
 
 def _change(uow: UnitOfWork, origin: Origin, flow: FlowRow, values: Mapping[str, Any]) -> None:
-    details = audit_events.changes(flows.change(uow, flow.id, values), values)
+    before = flows.change(uow, flow.id, values)
+    if before is None:
+        raise FlowNotFoundError(BEING_DELETED)
+    details = audit_events.changes(before, values)
     audit_events.record(
         uow,
         origin,

@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from domain.errors import Problem, SettingsInvalidError
+from db.removal import expiry
+from domain.enums import RunStatus
+from domain.errors import InvalidArgumentError, Problem, SettingsInvalidError
+from domain.runs.state_machine import FINAL
 
+_MAX_DAYS = 36_500
+"""Days of a retention: a hundred years."""
+_ARCHIVE = "archiveSucceededAfterDays"
 _RANGES = {
     "max_concurrent_runs": ("maxConcurrentRuns", 1, 1_000_000),
     "quota_runs": ("quotaRuns", 1, 1_000_000_000),
     "retry_limit": ("retryLimit", 0, 1_000),
-    "retention_days": ("retentionDays", 1, 36_500),
+    "retention_days": ("retentionDays", 1, _MAX_DAYS),
+    "archive_after_days": (_ARCHIVE, 1, _MAX_DAYS),
 }
 """By column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled instead."""
 
@@ -29,13 +36,37 @@ def check_project(columns: Mapping[str, Any]) -> None:
     Raises:
         SettingsInvalidError: with every problem.
     """
-    problems = _out_of_range(columns)
+    problems = _out_of_range(columns) + _retention_problems(expiry.parse(columns["run_retention"]))
     if columns["retry_limit"] is None:
         problems.append(Problem("retryLimit", "must not be null. 0 allows no retry."))
     if (columns["quota_runs"] is None) is not (columns["quota_period"] is None):
         missing = "quotaRuns" if columns["quota_runs"] is None else "quotaPeriod"
         problems.append(Problem(missing, "must be set too: a quota is a number of runs in a period."))
     _raise_problems(problems)
+
+
+def check_retention(retention: Mapping[RunStatus, int], archive_days: int | None) -> None:
+    """Checks settings of the retention and archiving of runs that are not set, but looked at.
+
+    Raises:
+        InvalidArgumentError: one of them is not allowed.
+    """
+    problems = _retention_problems(retention) + _out_of_range({"archive_after_days": archive_days})
+    if problems:
+        raise InvalidArgumentError(" ".join(f"`{problem.path}` {problem.message}" for problem in problems))
+
+
+def _retention_problems(retention: Mapping[RunStatus, int]) -> list[Problem]:
+    problems = []
+    for index, (status, days) in enumerate(retention.items()):
+        if status not in FINAL:
+            problems.append(
+                Problem(f"runRetention[{index}].status", f"must be final: {status} runs are never deleted.")
+            )
+        if not 1 <= days <= _MAX_DAYS:
+            message = f"must be between 1 and {_MAX_DAYS:,}, got {days:,}."
+            problems.append(Problem(f"runRetention[{index}].days", message))
+    return problems
 
 
 def _out_of_range(columns: Mapping[str, Any]) -> list[Problem]:

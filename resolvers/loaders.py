@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from strawberry.dataloader import DataLoader
 
 from db.core.database import Database
+from domain.errors import DeletedWhileReadError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -53,9 +54,14 @@ class Loaders:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> V:
-        """Returns the value of `key`, which a row of the database names: such rows are never deleted."""
+        """Returns the value of `key`, which a row of the database names.
+
+        Raises:
+            DeletedWhileReadError: it was deleted after that row was read.
+        """
         value = await self.load(batch, key, *args, **kwargs)
-        assert value is not None
+        if value is None:
+            raise DeletedWhileReadError
         return value
 
     async def load_written(

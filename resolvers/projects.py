@@ -8,6 +8,7 @@ from uuid import UUID
 from db import audit_events, projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
+from db.removal import expiry
 from db.row_types import ProjectRow
 from domain import ids
 from domain.actor import Origin
@@ -66,8 +67,17 @@ def _update(uow: UnitOfWork, origin: Origin, project_id: UUID | None, columns: M
     limits.check_project({**settings, **columns})
     if columns:
         projects.change(uow, project_id, columns)
-    details = audit_events.changes(settings, columns)
+    details = audit_events.changes(_shown(settings), _shown(columns))
     audit_events.record(
         uow, origin, AuditAction.UPDATE_PROJECT, IdKind.PROJECT, project_id, project_id, details=details
     )
     return project_id
+
+
+def _shown(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns columns as the audit log shows them: without that of the service, and with JSON text as an object."""
+    shown = {name: value for name, value in columns.items() if name != "archived_through"}
+    if "run_retention" in shown:
+        retention = expiry.parse(shown["run_retention"])
+        shown["run_retention"] = {status.value: days for status, days in retention.items()}
+    return shown

@@ -16,7 +16,13 @@ from domain import ids
 from domain.actor import Actor, Origin
 from domain.audit import AuditAction
 from domain.enums import RunStatus
-from domain.errors import InvalidArgumentError, Problem, ScheduleInvalidError, ScheduleNotFoundError
+from domain.errors import (
+    FlowNotFoundError,
+    InvalidArgumentError,
+    Problem,
+    ScheduleInvalidError,
+    ScheduleNotFoundError,
+)
 from domain.ids import IdKind
 from domain.time import clock, cron_syntax
 from domain.time.cron import CronSchedule, get_zone
@@ -88,7 +94,7 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, ScheduleInvalidError, InputInvalidError,
         InputTooLargeError.
     """
-    flow = await flows.get_existing(context, flow_id, _VERSION)
+    flow = await flows.get_kept(context, flow_id, _VERSION)
     columns = _convert(given)
     _check_syntax(columns)
     cron_schedule = _parse_cron(columns["cron"], columns["time_zone"])
@@ -98,6 +104,8 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
 
 
 def _create(uow: UnitOfWork, origin: Origin, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
+    if not db_flows.keep(uow, flow.id):
+        raise FlowNotFoundError(flows.BEING_DELETED)
     if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
         raise InvalidArgumentError(f"The flow already has {MAX_SCHEDULES} schedules, the maximum. Delete one first.")
     schedule_id = ids.new_uuid()

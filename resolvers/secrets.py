@@ -102,7 +102,7 @@ async def create(
 
 
 def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any]) -> None:
-    if not projects.by_ids(uow.conn, [row["project_id"]], ()):
+    if not projects.keep(uow, row["project_id"]):
         raise ProjectNotFoundError
     if secrets.count(uow.conn, row["project_id"]) >= MAX_SECRETS:
         raise InvalidArgumentError(f"The project already has {MAX_SECRETS} secrets, the maximum. Delete one first.")

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from db import audit_events, webhooks
+from db import flows as db_flows
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
@@ -15,6 +16,7 @@ from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import Environment, WebhookSignature
 from domain.errors import (
+    FlowNotFoundError,
     InputInvalidError,
     InvalidArgumentError,
     Problem,
@@ -90,7 +92,7 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
     header = _signature_header(given)
     if problems := list(_template_problems(given)):
         raise WebhookInvalidError(problems)
-    flow = await flows.get_existing(context, flow_id, frozenset({"published_version_id"}))
+    flow = await flows.get_kept(context, flow_id, frozenset({"published_version_id"}))
     mismatches, warnings = await _schema_problems(context, flow.published_version_id, given)
     if mismatches:
         raise WebhookInvalidError(mismatches)
@@ -200,6 +202,8 @@ def _checked_header(name: str) -> str:
 
 
 def _create(uow: UnitOfWork, origin: Origin, columns: Mapping[str, Any]) -> IssuedToken:
+    if not db_flows.keep(uow, columns["flow_id"]):
+        raise FlowNotFoundError(flows.BEING_DELETED)
     if webhooks.count(uow.conn, columns["flow_id"]) >= MAX_WEBHOOKS:
         raise InvalidArgumentError(f"The flow already has {MAX_WEBHOOKS} webhooks, the maximum. Delete one first.")
     issued = IssuedToken(*webhooks.create(uow, columns))

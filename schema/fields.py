@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import strawberry
-from graphql import FieldNode, SelectionSetNode
+from graphql import FieldNode, GraphQLNonNull, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.types.field import StrawberryField
@@ -21,6 +21,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from db.row_json.sources import Column, Form, Key, Many, Rows, Source, by_key
 from domain import ids
+from domain.errors import DeletedWhileReadError
 from domain.ids import IdKind
 from resolvers.context import Context
 from schema.scalars import raw_json
@@ -93,7 +94,7 @@ def field(
 
 
 def link(description: str, column: str, batch: Callable[..., Mapping[Any, Any]], table: str) -> Any:
-    """Declares a field for the row of `table` whose ID is in `column`; null if the column is null.
+    """Declares a field for the row of `table` whose ID is in `column`; null if the column is null, or the row deleted.
 
     `batch` reads such rows by their IDs, with the columns that are selected.
     """
@@ -104,7 +105,11 @@ def link(description: str, column: str, batch: Callable[..., Mapping[Any, Any]],
             return None
         of = _row_type(info._field)  # noqa: SLF001 - the way to the field's type
         row = await info.context.loaders.load(batch, key, columns_of(info, of))
-        return of(row=row) if row is not None else None
+        if row is not None:
+            return of(row=row)
+        if isinstance(info._raw_info.return_type, GraphQLNonNull):  # noqa: SLF001
+            raise DeletedWhileReadError
+        return None
 
     metadata = {COLUMNS: (column,), SOURCE: by_key(table, column)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)

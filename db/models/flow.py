@@ -9,6 +9,7 @@ from sqlmodel import Field, SQLModel
 from db.models.types import Timestamp, key
 
 _LIMITED = text("max_concurrent_runs IS NOT NULL")
+_DELETED = text("deleting_since IS NOT NULL")
 
 
 class Flow(SQLModel, table=True):
@@ -19,6 +20,7 @@ class Flow(SQLModel, table=True):
         UniqueConstraint("project_id", "name", name="uq_flow_project_name"),
         Index("ix_flow_project", "project_id", "id"),
         Index("ix_flow_limited", "project_id", sqlite_where=_LIMITED, postgresql_where=_LIMITED),
+        Index("ix_flow_deleting", "id", sqlite_where=_DELETED, postgresql_where=_DELETED),
     )
 
     id: UUID = Field(sa_column=key(primary_key=True))
@@ -33,6 +35,8 @@ class Flow(SQLModel, table=True):
     """Limit of RUNNING runs; None: only the limit of the project applies."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    deleting_since: datetime | None = Field(sa_column=Column(Timestamp))
+    """Since when the flow is being deleted: nothing starts its runs, and its rows are deleted in the background."""
 
 
 class FlowVersion(SQLModel, table=True):

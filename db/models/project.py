@@ -3,16 +3,19 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, Text
+from sqlalchemy import Column, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
+
+_DELETED = text("deleting_since IS NOT NULL")
 
 
 class Project(SQLModel, table=True):
     """A tenant: only its own keys and operator keys see its flows and runs."""
 
     __tablename__ = "project"
+    __table_args__ = (Index("ix_project_deleting", "id", sqlite_where=_DELETED, postgresql_where=_DELETED),)
 
     id: UUID = Field(sa_column=key(primary_key=True))
     name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
@@ -25,4 +28,13 @@ class Project(SQLModel, table=True):
     quota_period: str | None = Field(sa_column=Column(Text))
     retention_days: int | None = Field(sa_column=Column(Integer))
     """Days for which step data of final runs is kept; None: the default of the service."""
+    run_retention: str | None = Field(sa_column=Column(Text))
+    """JSON object: for statuses of final runs the days for which such runs are kept; None: every run is kept."""
+    archive_after_days: int | None = Field(sa_column=Column(Integer))
+    """Days after their end at which SUCCEEDED runs are archived; None: the service archives none."""
+    archived_through: datetime | None = Field(sa_column=Column(Timestamp))
+    """Runs that ended until then were archived by `archive_after_days`, and are not archived by it again. None: none
+    were."""
+    deleting_since: datetime | None = Field(sa_column=Column(Timestamp))
+    """Since when the project is being deleted: it takes nothing new, and its rows are deleted in the background."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

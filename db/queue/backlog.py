@@ -26,7 +26,7 @@ _flow = table(Flow).c
 _project = table(Project).c
 
 MAX_COUNTED = 100_000
-"""Runs that one statement looks at, of one priority. To look at so many takes about 100 ms."""
+"""Runs that one statement looks at, of one priority: a bound on what a view costs, far above a healthy queue."""
 
 
 class Key(NamedTuple):

@@ -175,12 +175,13 @@ def plan_of_step(conn: Connection, run_id: UUID, position: int) -> ItemPlan:
 
 
 def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, attempt: int) -> EarlierAttempt | None:
-    """Returns the last time that a step was executed, before its attempt `attempt` in `run`; None if it never was.
+    """Returns the last time that a step had child runs to start, before its attempt `attempt` in `run`; None: never.
 
-    That was the attempt before, or the last attempt in the run that `run` continues (`retries.continues`).
+    That was an attempt before, or one in a run that `run` continues (`retries.continues`). An attempt that failed
+    before it knew its items, because the flow was disabled for example, has lost nothing of what the others did.
     """
-    if attempt > 1:
-        return _attempt_of(conn, run.id, position, attempt - 1, is_same=True)
+    if attempt > 1 and (found := _attempt_of(conn, run.id, position, attempt - 1, is_same=True)) is not None:
+        return found
     continued = run
     while continued.retry_of_id is not None and continued.retry_strategy is not None:
         retried = run_reads.complete(conn, continued.retry_of_id)
@@ -196,7 +197,9 @@ def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, att
             is_one_operation = run.first_run_id == (continued.first_run_id or continued.id)
             has_same_input = is_one_operation or continued.input == run.input
             is_same = continued.flow_version_id == run.flow_version_id and has_same_input
-            return _attempt_of(conn, continued.id, step.position, step.attempts_count, is_same=is_same)
+            found = _attempt_of(conn, continued.id, step.position, step.attempts_count, is_same=is_same)
+            if found is not None:
+                return found
     return None
 
 
@@ -211,7 +214,7 @@ class ItemCounts(NamedTuple):
 
 def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ItemCounts]:
     """Returns, for each run that ended at a `flow` step, the numbers of items that a retry of the step keeps and
-    executes."""
+    executes. A run that ended before its items were known is left out."""
     at_end = _step.position == kept_steps.ended_at(_step.run_id, _steps)
     of_loops = (any_of(_step.run_id, run_ids), _step.kind == "flow", _step.attempts_count > 0, at_end)
     steps: Sequence[StepRow] = fetch_all(conn, select(_steps).where(*of_loops))
@@ -231,7 +234,11 @@ def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[U
     latest = latest_of_chains(conn, [key for keys in unfinished.values() for key in keys])
     recovered = {key for key, last in latest.items() if last.status == RunStatus.SUCCEEDED}
     counts = {run_id: len(items) + len(unfinished[run_id] & recovered) for run_id, items in kept.items()}
-    return {run_id: ItemCounts(counts[run_id], len(plan.inputs) - counts[run_id]) for run_id, plan in plans.items()}
+    return {
+        run_id: ItemCounts(counts[run_id], len(plan.inputs) - counts[run_id])
+        for run_id, plan in plans.items()
+        if plan.inputs
+    }
 
 
 def latest_of_chains(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ChildResult]:
@@ -409,9 +416,14 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: It
     return run_id
 
 
-def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int, *, is_same: bool) -> EarlierAttempt:
+def _attempt_of(conn: Connection, run_id: UUID, position: int, through: int, *, is_same: bool) -> EarlierAttempt | None:
+    """Returns the last attempt up to `through` at a step that had items; None if none had."""
     plan = plan_of_step(conn, run_id, position)
-    return EarlierAttempt(plan, of_attempt(conn, run_id, position, attempt), is_same)
+    if not plan.inputs:
+        return None
+    of_step = (_run.parent_run_id == run_id, _run.parent_position == position, _run.parent_attempt <= through)
+    attempt = conn.execute(select(func.max(_run.parent_attempt)).where(*of_step)).scalar()
+    return EarlierAttempt(plan, of_attempt(conn, run_id, position, attempt or through), is_same)
 
 
 def _holders(parent_id: UUID, position: int, attempt: int) -> Subquery:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
@@ -122,7 +122,12 @@ _INSERT_ATTEMPT = insert(_attempts)
 _RESTART_STEP = (
     update(_results)
     .where(_same_step)
-    .values(status=bindparam("became"), attempts_count=bindparam("number_"), input=bindparam("rendered"))
+    .values(
+        status=bindparam("became"),
+        attempts_count=bindparam("number_"),
+        # An attempt that failed before its input was known keeps that of the attempt before, and with it its items.
+        input=func.coalesce(bindparam("rendered", type_=_step.input.type), _step.input),
+    )
 )
 _END_STEP = (
     update(_results)

@@ -13,16 +13,19 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import access_tokens, audit_events, retention, secrets
+from db import access_tokens, audit_events, retention, secrets, text_indexes
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
 from db.queue import slots, workers
+from db.removal import expiry, teardown
+from db.removal.sweep import Swept
 from db.rollups import upkeep
 from db.runs import files
 from db.search import switch
 from domain import ids
+from domain.ids import IdKind
 from domain.time import clock
 from engine.file_store import FileStore
 from engine.worker.background_service import BackgroundService
@@ -46,6 +49,12 @@ ORPHAN_AGE = timedelta(days=1)
 """
 RUN_BATCH = 100
 """Runs purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
+REMOVAL_BATCH = 500
+"""Runs deleted or archived in one transaction, without the child runs that go with them."""
+REMOVAL_SECONDS = 5.0
+"""Time between two looks for flows and projects that are being deleted, in seconds."""
+MERGE_PAGES = 500
+"""Pages of the index of texts merged in one transaction, which takes some tens of milliseconds."""
 LINE_BATCH = 5_000
 """Log lines deleted in one transaction."""
 EVENT_BATCH = 1_000
@@ -105,6 +114,9 @@ def maintenance_jobs(
         Job("sum changed counts", COUNT_SECONDS, partial(keep_counts, database)),
         Job("remove empty counts", PRUNE_SECONDS, partial(database.write, upkeep.remove_empty)),
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
+        Job("archive old runs", PRUNE_SECONDS, partial(archive_old_runs, database)),
+        Job("delete expired runs", PRUNE_SECONDS, partial(delete_expired_runs, database)),
+        Job("delete flows and projects", REMOVAL_SECONDS, partial(delete_flows_and_projects, database)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
@@ -112,6 +124,7 @@ def maintenance_jobs(
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
+        Job("merge index of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -163,6 +176,12 @@ async def fill_search(database: Database) -> int:
     return total
 
 
+async def merge_forgotten_texts(database: Database) -> None:
+    """Remove what SQLite's index of texts still holds of erased messages and of deleted runs."""
+    while await database.write(text_indexes.merge_forgotten, MERGE_PAGES):
+        await clock.sleep(PAUSE_SECONDS)
+
+
 async def rescue_waiting_runs(database: Database) -> None:
     """Promote runs that wait for a slot although one is free."""
     for project_id, flow_id in await database.read(slots.wait_queues):
@@ -198,6 +217,54 @@ async def purge_step_data(database: Database, retention_days: int | None) -> int
         await clock.sleep(PAUSE_SECONDS)
     if total:
         _logger.info("step data purged", extra={"runs": total})
+    return total
+
+
+async def archive_old_runs(database: Database) -> int:
+    """Archive the runs that succeeded as long ago as the settings of their projects say; returns their number."""
+    total = 0
+    for project_id in await database.read(expiry.archived):
+        is_last = False
+        while not is_last:
+            runs, is_last = await database.write(expiry.archive_old, project_id, REMOVAL_BATCH)
+            total += runs
+            await clock.sleep(0 if is_last else PAUSE_SECONDS)
+    if total:
+        _logger.info("old runs archived", extra={"runs": total})
+    return total
+
+
+async def delete_expired_runs(database: Database) -> int:
+    """Delete the runs whose retention has ended; returns their number."""
+    total = 0
+    for project_id, status in await database.read(expiry.retained):
+        total += await _sweep(database, expiry.delete_expired, project_id, status)
+    if total:
+        _logger.info("expired runs deleted", extra={"runs": total})
+    return total
+
+
+async def delete_flows_and_projects(database: Database) -> None:
+    """Go on with the deletion of flows and projects, until nothing is left to be done for now."""
+    for flow_id in await database.read(teardown.deleting_flows):
+        while await database.write(teardown.stop_runs, flow_id):
+            await clock.sleep(PAUSE_SECONDS)
+        total = await _sweep(database, teardown.delete_runs, flow_id)
+        if await database.write(teardown.finish_flow, flow_id):
+            _logger.info("flow deleted", extra={"flow_id": ids.encode(IdKind.FLOW, flow_id), "runs": total})
+    for project_id in await database.read(teardown.deleting_projects):
+        while await database.write(teardown.finish_project, project_id, OUTCOME_BATCH):
+            await clock.sleep(PAUSE_SECONDS)
+
+
+async def _sweep(database: Database, delete_chunk: Callable[..., Swept | None], *of: object) -> int:
+    """Delete runs in chunks, with pauses, until there are no more; returns their number."""
+    total = 0
+    after = UUID(int=0)
+    while (swept := await database.write(delete_chunk, *of, after, REMOVAL_BATCH)) is not None:
+        after = swept.through
+        total += swept.total
+        await clock.sleep(PAUSE_SECONDS)
     return total
 
 

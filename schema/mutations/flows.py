@@ -14,10 +14,12 @@ from domain.errors import (
     InputTooLargeError,
     ProjectNotFoundError,
     ProjectRequiredError,
+    RunsNotFinalError,
     SettingsInvalidError,
 )
 from resolvers import flows
 from resolvers.flows import Published
+from resolvers.removal import deletions
 from schema.arguments import argument, given
 from schema.enums import Role
 from schema.errors import Problem
@@ -46,6 +48,18 @@ class UpdateFlowSuccess:
 
 
 @success
+class DeleteFlowSuccess:
+    """The deletion of the flow was begun, or would be. The numbers are of what was there before."""
+
+    flow: Flow = strawberry.field(description="The flow. It can be read until all of its runs are deleted.")
+    runs: int = strawberry.field(description="Runs of the flow, with `liveRuns`.")
+    live_runs: int = strawberry.field(description="Runs that have not ended. While there are any, it is refused.")
+    flow_versions: int = strawberry.field(description="Versions of the flow.")
+    schedules: int = strawberry.field(description="Schedules.")
+    webhooks: int = strawberry.field(description="Webhooks.")
+
+
+@success
 class PublishFlowVersionSuccess:
     """The version was published."""
 
@@ -65,6 +79,10 @@ CreateFlowResult = Annotated[
 UpdateFlowResult = Annotated[
     UpdateFlowSuccess | FlowNotFoundError | FlowNameTakenError | SettingsInvalidError,
     result("UpdateFlowResult", "The changed flow, or an error that says why it was not changed."),
+]
+DeleteFlowResult = Annotated[
+    DeleteFlowSuccess | FlowNotFoundError | RunsNotFinalError,
+    result("DeleteFlowResult", "What is deleted, or an error that says why nothing was."),
 ]
 PublishFlowVersionResult = Annotated[
     PublishFlowVersionSuccess | FlowNotFoundError | DefinitionInvalidError | InputTooLargeError,
@@ -113,6 +131,21 @@ class FlowMutation:
         changes |= given(max_concurrent_runs=max_concurrent_runs)
         changed_id = await flows.update(info.context, flow_id, changes)
         return UpdateFlowSuccess(flow=await _load_flow(info, changed_id))
+
+    @mutation(
+        Role.ADMIN,
+        "Deletes a flow: at once its schedules and webhooks, then its runs in the background, with their child runs, at"
+        " last its versions and itself. Refused while runs are live. Until then its name is taken, and nothing starts"
+        " runs of it. Repeating it changes nothing.",
+    )
+    async def delete_flow(
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, argument("The flow to delete.")],
+        dry_run: Annotated[bool, argument("True: nothing is deleted, and the result says what would be.")] = False,
+    ) -> DeleteFlowResult:
+        deletion = await deletions.delete_flow(info.context, flow_id, dry_run=dry_run)
+        return DeleteFlowSuccess(flow=await _load_flow(info, deletion.key), **deletion.contents)
 
     @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that have been started keep their version.")
     async def publish_flow_version(

@@ -57,6 +57,10 @@ class Flow(Node):
     )
     created_at: datetime = column("created_at", "The creation of the flow.")
     updated_at: datetime = column("updated_at", "The last change or publication of the flow.")
+    deleting_since: datetime | None = column(
+        "deleting_since",
+        "Since when the flow is being deleted: its runs go first, in the background. Null if it is not.",
+    )
 
     project: Project = link("The project of the flow.", "project_id", projects.by_ids, "project")
     published_version: "FlowVersion | None" = link(

@@ -1,12 +1,14 @@
 """Projects and the viewer."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from db import projects
 from db import secrets as db_secrets
 from db.queue import quota
+from db.removal import expiry
 from db.row_json.sources import Rows
 from db.row_types import ProjectRow
 from domain import json_codec
@@ -15,13 +17,38 @@ from domain.time import clock
 from resolvers import bulk
 from resolvers.context import Viewer as KeyInUse
 from resolvers.flow_runs.waiting import MAX_WAIT_MS
+from resolvers.removal.expired_runs import expired_runs
 from resolvers.values import MAX_TAGS
+from schema.arguments import argument
 from schema.cost import MAX_COST, MAX_DEPTH
-from schema.enums import QuotaPeriod, Role
-from schema.fields import Info, column, columns_of, field, id_column, many
+from schema.enums import QuotaPeriod, Role, RunStatus
+from schema.fields import Info, column, columns_of, field, id_column, many, type_named
+from schema.inputs.projects import RunRetentionInput, retention_of
 from schema.types.connection import MAX_PAGE
 from schema.types.node import Node
 from schema.types.secret import Secret
+
+if TYPE_CHECKING:
+    from schema.types.stats import StatusCount
+else:
+    # This module imports this one.
+    StatusCount = Annotated["StatusCount", strawberry.lazy("schema.types.stats")]
+
+
+@strawberry.type(description="For how long runs that ended with a status are kept.")
+class RunRetention:
+    """For how long runs that ended with a status are kept."""
+
+    status: RunStatus = strawberry.field(description="The status.")
+    days: int = strawberry.field(description="Days after the end of a run until it is deleted.")
+
+
+@strawberry.type(description="Runs that the retention of a project takes.")
+class ExpiredRuns:
+    """Runs that the retention of a project takes."""
+
+    to_delete: list[StatusCount] = strawberry.field(description="Runs to be deleted, by each status with a retention.")
+    to_archive: int = strawberry.field(description="Runs to be archived.")
 
 
 @strawberry.type(description="A tenant. Keys of one project see no flows and runs of another.")
@@ -46,13 +73,50 @@ class Project(Node):
         "retention_days",
         "Days for which step data is kept after the end of a run; null for the default of the service.",
     )
+    archive_succeeded_after_days: int | None = column(
+        "archive_after_days",
+        "Days after their end at which SUCCEEDED runs are archived; null if none is archived by itself.",
+    )
     created_at: datetime = column("created_at", "The creation of the project.")
+    deleting_since: datetime | None = column(
+        "deleting_since",
+        "Since when the project is being deleted: its runs go first, in the background. Null if it is not.",
+    )
 
     secrets: list[Secret] = many(
         "The secrets of the project, oldest first. Their values cannot be read.",
         Rows("secret", {"project_id": "id"}),
         db_secrets.by_projects,
     )
+
+    @field("For how long runs are kept, by status. Runs with other statuses are kept for ever.", "run_retention")
+    def run_retention(self) -> list[RunRetention]:
+        rules = expiry.parse(self.row.run_retention)
+        return [RunRetention(status=status, days=days) for status, days in rules.items()]
+
+    @field(
+        "The runs that the retention of the project would delete now, and those that would be archived; with arguments,"
+        " as if these were its settings. Runs without a parent are counted: child runs go with the run at the top, and"
+        " families that have not ended stay until they have.",
+        *("id", "run_retention", "archive_after_days"),
+    )
+    async def expired_runs(
+        self,
+        info: Info,
+        run_retention: Annotated[
+            list[RunRetentionInput] | None, argument("The retention. By default that of the project.")
+        ] = None,
+        archive_succeeded_after_days: Annotated[
+            int | None, argument("Days until SUCCEEDED runs are archived. By default those of the project.")
+        ] = None,
+    ) -> ExpiredRuns:
+        row = self.row
+        retention = expiry.parse(row.run_retention) if run_retention is None else retention_of(run_retention)
+        days = archive_succeeded_after_days if archive_succeeded_after_days is not None else row.archive_after_days
+        found = await expired_runs(info.context.database, row.id, retention, days)
+        of: type[StatusCount] = type_named(info, "StatusCount")
+        counts = [of(status=status, count=count) for status, count in found.to_delete.items()]
+        return ExpiredRuns(to_delete=counts, to_archive=found.to_archive)
 
     @field("Runs started in the current period, with retries and child runs; null without a quota.", "quota_runs")
     async def quota_used(self, info: Info) -> int | None:

@@ -175,7 +175,7 @@ def _plain(text: str) -> Response:
 
 
 def _wait_of(request: Request) -> int:
-    text = request.query_params.get(WAIT, "0")
+    text = request.query_params.get(WAIT) or "0"
     if not _MILLISECONDS.fullmatch(text) or int(text) > waiting.MAX_WAIT_MS:
         raise InvalidArgumentError(f"`{WAIT}` must be a number of milliseconds from 0 to {waiting.MAX_WAIT_MS}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Loads the tracer of a process. OpenTelemetry is imported only if traces are on: that takes a third of a second."""
+"""Loads the tracer of a process. OpenTelemetry is imported only if traces are on: that takes most of a second."""
 
 import importlib
 

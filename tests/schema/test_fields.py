@@ -237,7 +237,7 @@ def test_every_object_type_is_covered() -> None:
     errors = {"UserError"}
     streamed = {"Subscription", "FlowRunStatusChanged", "FlowRunUpdated", "CaughtUp"}
     streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended", "BulkOperationProgressed", "BulkCounts"}
-    streamed |= {"InputRequestChanged"}
+    streamed |= {"InputRequestChanged", "FlowRunDeleted"}
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}

@@ -31,8 +31,9 @@ CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues
         validateFlowDefinition""",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
-        resumeRun updateRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+    "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject publishFlowVersion startRun retry
+        rerun completeStep cancel resumeRun updateRun
+        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
         bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
         createApiKey rotateApiKey revokeApiKey
@@ -101,8 +102,8 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
-        runs stats versions""",
+    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt deletingSince project publishedVersion schedules
+        webhooks lastRun runs stats versions""",
     "FlowDefinitionCheck": "isValid problems warnings steps",
     "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
     "ScheduleFilter": "projectIds flowIds enabled",
@@ -113,10 +114,17 @@ CONTRACT = {
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
-        createdAt secrets""",
+        runRetention archiveSucceededAfterDays expiredRuns createdAt deletingSince secrets""",
+    "RunRetention": "status days",
+    "ExpiredRuns": "toDelete toArchive",
+    "DeleteFlowSuccess": "flow runs liveRuns flowVersions schedules webhooks",
+    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks secrets apiKeys
+        bulkOperations""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
-    "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
+    "UpdateProjectInput": """projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays runRetention
+        archiveSucceededAfterDays""",
+    "RunRetentionInput": "status days",
     "Viewer": "keyName role project limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",
@@ -172,6 +180,9 @@ ARGUMENTS = {
     "Mutation.updateRun": "runId tags addTags removeTags metadata note",
     "Mutation.updateFlow": "flowId name enabled maxConcurrentRuns",
     "Mutation.updateProject": "input",
+    "Mutation.deleteFlow": "flowId dryRun",
+    "Mutation.deleteProject": "projectId dryRun",
+    "Project.expiredRuns": "runRetention archiveSucceededAfterDays",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
     "Mutation.retry": "runId strategy stepName input idempotencyKey force",
@@ -253,11 +264,13 @@ VALUES = {
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
-    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT DELETE_PROJECT
+        CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
         CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION""",
+        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION
+        ARCHIVE_RUNS DELETE_RUNS""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -267,6 +280,8 @@ UNIONS = {
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
     "UpdateRunResult": "UpdateRunSuccess RunNotFound InputTooLarge",
+    "DeleteFlowResult": "DeleteFlowSuccess FlowNotFound RunsNotFinal",
+    "DeleteProjectResult": "DeleteProjectSuccess ProjectNotFound RunsNotFinal",
     "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge

@@ -1,15 +1,14 @@
 """Archives runs, and unarchives them."""
 
-from collections.abc import Collection, Sequence
-from uuid import UUID
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, or_, select
 
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
-from db.events import log as event_log
+from db.removal import archiving
 from db.runs import families
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
@@ -26,27 +25,6 @@ _HAS_RELATIVES = (
         or_(_run.parent_run_id.is_not(None), exists().where(_child.c.parent_run_id == _run.id)),
     )
     .limit(1)
-)
-# No indexed column is set, not even `updated_at`: PostgreSQL then leaves the run in its page and every index as it is.
-_SET_ARCHIVED = (
-    update(RUNS)
-    .where(any_of(_run.id, "run_ids"))
-    .values(
-        archived_at=bindparam("new_archived_at"),
-        archive_operation_id=bindparam("new_operation_id"),
-        archived_by=bindparam("new_archived_by"),
-    )
-)
-_APPEND_EVENTS = event_log.insert_from_select(
-    select(
-        *(_run.id.label("run_id"), _run.project_id, _run.flow_id),
-        bindparam("kind", type_=_run.status.type).label("kind"),
-        null().label("from_status"),
-        null().label("to_status"),
-        bindparam("now", type_=_run.updated_at.type).label("at"),
-    )
-    .where(any_of(_run.id, "run_ids"))
-    .order_by(_run.id)
 )
 
 
@@ -83,7 +61,9 @@ class ArchiveRuns(_ArchiveAction):
         below = families.final_descendants(uow.conn, run_ids)
         shown = select(_run.id).where(any_of(_run.id, below), _run.archived_at.is_(None))
         changed = {*run_ids, *uow.conn.execute(shown).scalars()}
-        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, changed, archived=True)
+        outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
+        archiving.archive(uow, changed, chunk.now, chunk.requested_by, chunk.operation.id)
+        outcomes.record_related(uow, chunk, changed)
 
 
 class UnarchiveRuns(_ArchiveAction):
@@ -111,24 +91,6 @@ class UnarchiveRuns(_ArchiveAction):
         below = families.final_descendants(uow.conn, run_ids)
         together = select(_run.id).where(any_of(_run.id, below), _run.archive_operation_id.in_(operations))
         changed = {*run_ids, *uow.conn.execute(together).scalars()}
-        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, changed, archived=False)
-
-
-def _set_archived(
-    uow: UnitOfWork,
-    chunk: Chunk,
-    event_kind: str,
-    run_ids: Collection[UUID],
-    *,
-    archived: bool,
-) -> None:
-    outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-    changed = {"run_ids": list(run_ids), "now": chunk.now}
-    values = {
-        "new_archived_at": chunk.now if archived else None,
-        "new_operation_id": chunk.operation.id if archived else None,
-        "new_archived_by": chunk.requested_by.text if archived else None,
-    }
-    uow.conn.execute(_SET_ARCHIVED, changed | values)
-    event_log.append_from(uow, _APPEND_EVENTS, changed | {"kind": event_kind})
-    outcomes.record_related(uow, chunk, run_ids)
+        outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
+        archiving.unarchive(uow, changed, chunk.now)
+        outcomes.record_related(uow, chunk, changed)

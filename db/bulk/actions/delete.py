@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from db.bulk import outcomes
-from db.bulk.actions.removal import RemovalAction, with_descendants
+from db.bulk.actions.removal import RemovalAction
 from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
-from db.removal import deletion
+from db.removal import deletion, eligibility
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkResult
 
@@ -19,6 +19,6 @@ class DeleteRuns(RemovalAction):
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Deletes `runs`."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-        deleted = with_descendants(uow.conn, runs)
+        deleted = eligibility.with_descendants(uow.conn, [run.id for run in runs])
         deletion.delete_runs(uow, deleted, chunk.now)
         outcomes.record_related(uow, chunk, deleted)

@@ -6,11 +6,11 @@ from sqlalchemy import ColumnElement, case, literal, null, select
 
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS
-from db.bulk.actions.removal import RemovalAction, with_descendants
+from db.bulk.actions.removal import RemovalAction
 from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-from db.removal import erasure
+from db.removal import eligibility, erasure
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
@@ -31,7 +31,7 @@ class EraseRuns(RemovalAction):
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Erases `runs`."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-        erased = with_descendants(uow.conn, runs)
+        erased = eligibility.with_descendants(uow.conn, [run.id for run in runs])
         erasure.erase(uow, erased, chunk.now)
         event_log.append_from(uow, _APPEND_EVENTS, {"run_ids": erased})
         outcomes.record_related(uow, chunk, erased)

@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 
 
 def upgrade() -> None:

@@ -11,6 +11,8 @@ MUTATIONS = {
     "createFlow": (Role.ADMIN, f'createFlow(name: "new", definition: {DEFINITION})'),
     "updateFlow": (Role.ADMIN, 'updateFlow(flowId: "{flow}", name: "renamed")'),
     "updateProject": (Role.ADMIN, "updateProject(input: {{retentionDays: 9}})"),
+    "deleteFlow": (Role.ADMIN, 'deleteFlow(flowId: "{flow}")'),
+    "deleteProject": (Role.ADMIN, 'deleteProject(projectId: "{project}")'),
     "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
     "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
     "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP, force: true)'),
@@ -48,6 +50,8 @@ def mutation(name: str, family: RunFamily) -> str:
 
 
 ONLY_ONCE = {
+    "deleteFlow",
+    "deleteProject",
     "cancel",
     "resumeRun",
     "deleteSchedule",
@@ -57,7 +61,7 @@ ONLY_ONCE = {
     "revokeApiKey",
     "revokeAccessToken",
 }
-"""Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
+"""Mutations that cannot succeed twice, or not while runs are live; the tests of their behaviour cover their roles."""
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - ONLY_ONCE))
@@ -139,10 +143,10 @@ async def test_filters_by_foreign_ids_match_no_runs(idle_app: App) -> None:
 async def test_mutations_treat_foreign_ids_as_unknown(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     unknown = RunFamily(**{name: f"{text.partition('_')[0]}_{'0' * 32}" for name, text in family.variables.items()})
-    for name in ("updateFlow", "publishFlowVersion", "startRun", "retry"):
+    for name in ("updateFlow", "deleteFlow", "deleteProject", "publishFlowVersion", "startRun", "retry"):
         foreign = await idle_app.query(mutation(name, family), key=idle_app.keys.other_admin)
         assert foreign == await idle_app.query(mutation(name, unknown), key=idle_app.keys.other_admin)
-        assert foreign[name]["__typename"] in ("FlowNotFound", "RunNotFound")
+        assert foreign[name]["__typename"] in ("FlowNotFound", "RunNotFound", "ProjectNotFound")
 
 
 async def test_operator_key_acts_in_every_project(idle_app: App) -> None:

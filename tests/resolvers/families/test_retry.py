@@ -152,6 +152,31 @@ class TestKeptChildren:
         assert (await families.run(parent))["output"] == [0, 1, 2, 1, 4, 5]
         assert len(await families.children(parent)) == 7
 
+    @pytest.mark.parametrize("by_step", [False, True])
+    async def test_attempt_that_never_knew_its_items_loses_nothing(
+        self, families: Families, fake_clock: FakeClock, by_step: bool
+    ) -> None:
+        kid = await families.flow(*self.KID, name="kid")
+        policy = {"retry": {"attempts": 3, "delay": 10, "factor": 1, "jitter": 0}} if by_step else {}
+        parent = await families.start(await families.flow({**loop("kid", range(6), concurrency=6), **policy}))
+        text = "mutation($id: ID!, $on: Boolean) { updateFlow(flowId: $id, enabled: $on) { __typename } }"
+        await families.app.query(text, {"id": kid, "on": False})
+        refused = parent
+        if by_step:
+            await fake_clock.advance(11)
+            await families.work_off()
+        else:
+            refused = (await families.retry(parent))["run"]["id"]
+            assert (await families.run(refused))["error"] == {"code": "FLOW_DISABLED"}
+        await families.app.query(text, {"id": kid, "on": True})
+        if by_step:
+            await fake_clock.advance(11)
+            await families.work_off()
+        last = parent if by_step else (await families.retry(refused))["run"]["id"]
+        found = await families.run(last)
+        assert (found["status"], found["output"]) == ("SUCCEEDED", [0, 1, 2, 1, 4, 5])
+        assert len(found["childRuns"]["nodes"]) == (7 if by_step else 1)
+
     async def test_items_of_a_child_are_kept_though_its_rendered_input_differs(self, families: Families) -> None:
         once = {"name": "s", "kind": "transform", "input": "{{ 1 // (run.attempt - 1) if run.input.n == 2 else 0 }}"}
         await families.flow(once, name="leaf")

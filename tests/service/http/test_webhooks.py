@@ -192,6 +192,7 @@ async def test_waiting_call_returns_error_of_failed_run(app: App) -> None:
 
 async def test_waiting_call_times_out(idle_app: App) -> None:
     webhook = await create(idle_app)
+    assert (await idle_app.http.post(f"{webhook['path']}?wait=")).status_code == 202
     response = await idle_app.http.post(f"{webhook['path']}?wait=1")
     body = response.json()
     assert response.status_code == 504

@@ -16,6 +16,7 @@ from db.search import switch
 from domain.access_token import TokenKeys
 from engine.compiled_flow import FlowCache
 from engine.worker import maintenance
+from engine.worker.bulk_worker import BulkWorker
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context
 from schema.build import build_schema
@@ -32,6 +33,11 @@ CHANGES = """subscription($filter: FlowRunFilter, $after: String) {
     flowRunStatusChanged(filter: $filter, after: $after) { __typename
         ... on FlowRunStatusChanged { cursor runId status matches run { id tags flow { name } %s } }
         ... on FlowRunUpdated { cursor runId kind run { id tags %s } } ... on CaughtUp { cursor } } }"""
+REMOVED = """subscription($filter: FlowRunFilter, $after: String) {
+    flowRunStatusChanged(filter: $filter, after: $after) { __typename
+        ... on FlowRunStatusChanged { cursor runId matches run { tags } }
+        ... on FlowRunUpdated { runId kind matches run { tags erasedAt } }
+        ... on FlowRunDeleted { runId matches at } ... on CaughtUp { cursor } } }"""
 PROGRESS = """subscription($run: ID!) { flowRunProgressed(runId: $run) { __typename
     ... on FlowRunStatusChanged { runId status } ... on CaughtUp { cursor } } }"""
 STATS = """subscription($filter: FlowRunFilter) { flowRunStatsChanged(filter: $filter) {
@@ -159,3 +165,39 @@ async def test_search_needs_sight_of_payloads_and_finds_own_runs(watched: Watche
         await anext(own)
         await watched.cancel(watched.foreign, watched.mine)
         assert (await anext(own))["runId"] == watched.mine
+
+
+async def test_erasure_and_deletion_reach_subscribers_live_and_replayed_and_no_token(watched: Watched) -> None:
+    published = await make_flow(watched.app, "other")
+    row: dict[str, Any] = {"tags": ["own"], "metadata": '{"customer": "mine"}'}
+    (last,) = await watched.app.database.write(make_runs, published, [row])
+    await watched.cancel(watched.foreign, watched.mine)
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        by_token, by_key = [
+            # A token cannot select the fields of a deletion.
+            await stack.enter_async_context(aclosing(watched.results(secret, text)))
+            for secret, text in ((watched.token, CHANGES % ("", "")), (watched.app.keys.admin, REMOVED))
+        ]
+        start = (await anext(by_key))["cursor"]
+        assert (await anext(by_token))["__typename"] == "CaughtUp"
+        for name, run in (("Erase", watched.mine), ("Delete", watched.mine), ("Delete", watched.foreign)):
+            done = f'mutation {{ it: bulk{name}(filter: {{ids: ["{run}"]}}) {{ __typename }} }}'
+            assert (await watched.app.query(done))["it"]["__typename"] == f"Bulk{name}Success"
+            await BulkWorker(watched.app.database).drain()
+            if name == "Erase":
+                erased = await anext(by_key)
+        assert (erased["runId"], erased["kind"], erased["run"]["tags"]) == (watched.mine, "ERASED", [])
+        assert erased["run"]["erasedAt"] is not None
+        deleted = [await anext(by_key) for _ in range(2)]
+        assert [(each["__typename"], each["runId"], each["matches"]) for each in deleted] == [
+            ("FlowRunDeleted", run, False) for run in (watched.mine, watched.foreign)
+        ]
+        await watched.cancel(encode_run_id(last))
+        # The token was to see `mine`. It gets the next run of its filter, and no removal before.
+        assert (await anext(by_token))["runId"] == (await anext(by_key))["runId"] == encode_run_id(last)
+    async with (
+        asyncio.timeout(PATIENCE),
+        aclosing(watched.results(watched.app.keys.admin, REMOVED, after=start)) as found,
+    ):
+        assert [await anext(found) for _ in range(2)] == deleted
+        assert (await anext(found))["runId"] == encode_run_id(last)

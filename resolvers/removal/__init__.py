@@ -1,0 +1,1 @@
+"""Deletion of flows and projects, and what retention takes."""
