@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, not_, or_, select, true, update
@@ -41,6 +41,7 @@ class ActiveKey(NamedTuple):
     """None: an operator key, for all projects."""
     role: str
     payloads: bool
+    cost_per_minute: int | None
     name: str
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -78,18 +79,31 @@ def create(
     expires_at: datetime | None = None,
     key_id: UUID | None = None,
     payloads: bool = True,
+    cost_per_minute: int | None = None,
     origin: Origin = BY_SYSTEM,
 ) -> str:
     """Inserts a key; returns its secret. Without a project it is an operator key, for all projects.
 
     Without `payloads` it has no sight of them. It expires after `lifetime`, or at `expires_at`, or never. Its ID is
-    `key_id`, or a new one.
+    `key_id`, or a new one. Its operations may cost `cost_per_minute`, or else what the service allows by default.
     """
-    values = {"project_id": project_id, "role": role, "payloads": payloads, "name": name}
+    values = {
+        "project_id": project_id,
+        "role": role,
+        "payloads": payloads,
+        "name": name,
+        "cost_per_minute": cost_per_minute,
+    }
     key_id = key_id or ids.new_uuid()
     expires_at = clock.now() + lifetime if lifetime else expires_at
     secret = _insert(uow, key_id, secret or new_secret(), values, expires_at, origin)
-    details = {"name": name, "role": role, "payloads": payloads, "expiresAt": expires_at}
+    details = {
+        "name": name,
+        "role": role,
+        "payloads": payloads,
+        "costPerMinute": cost_per_minute,
+        "expiresAt": expires_at,
+    }
     audit_events.record(uow, origin, AuditAction.CREATE_API_KEY, IdKind.API_KEY, key_id, project_id, details=details)
     return secret
 
@@ -104,7 +118,7 @@ def rotate(
     """
     if expires_at is None and key.expires_at is not None:
         expires_at = clock.now() + (key.expires_at - key.created_at)
-    kept = {name: getattr(key, name) for name in ("project_id", "role", "payloads", "name")}
+    kept = {name: getattr(key, name) for name in ("project_id", "role", "payloads", "name", "cost_per_minute")}
     values = {**kept, "replaces_id": key.id}
     secret = _insert(uow, new_id, new_secret(), values, expires_at, origin)
     ends_at = min(old_ends_at, key.expires_at) if key.expires_at is not None else old_ends_at
@@ -170,6 +184,17 @@ def _in_force() -> ColumnElement[bool]:
 def is_known(conn: Connection, secret: str) -> bool:
     """True if a key with this secret was ever created, active or not."""
     return conn.execute(select(_key.id).where(_key.secret_hash == secret_tokens.hash_token(secret))).first() is not None
+
+
+def change(uow: UnitOfWork, key: ApiKeyRow, columns: Mapping[str, Any], origin: Origin) -> None:
+    """Sets columns of the locked `key`."""
+    if columns:
+        uow.conn.execute(update(_table).where(_key.id == key.id).values(**columns))
+        uow.publish_after_commit(pubsub.KEY_REVOKED)  # processes forget what they know of keys
+    details = audit_events.changes({name: getattr(key, name) for name in columns}, columns)
+    audit_events.record(
+        uow, origin, AuditAction.UPDATE_API_KEY, IdKind.API_KEY, key.id, key.project_id, details=details
+    )
 
 
 def revoke(uow: UnitOfWork, key_id: UUID, origin: Origin = BY_SYSTEM) -> bool:

@@ -45,6 +45,8 @@ class FlowFilter:
     name_contains: str | None = None
     enabled: bool | None = None
     published: bool | None = None
+    held: bool | None = None
+    """True for flows whose own starts are held, whether their project is or not."""
 
 
 class FoundFlow(NamedTuple):
@@ -228,4 +230,6 @@ def _matches(where: FlowFilter) -> ColumnElement[bool]:
     if where.published is not None:
         version = _flow.published_version_id
         conditions.append(version.is_not(None) if where.published else version.is_(None))
+    if where.held is not None:
+        conditions.append(_flow.hold_id.is_not(None) if where.held else _flow.hold_id.is_(None))
     return and_(*conditions)

@@ -168,6 +168,7 @@ class FlowRow(Protocol):
     enabled: bool
     published_version_id: UUID | None
     max_concurrent_runs: int | None
+    hold_id: UUID | None
     created_at: datetime
     updated_at: datetime
     deleting_since: datetime | None
@@ -195,6 +196,7 @@ class ProjectRow(Protocol):
     quota_runs: int | None
     quota_period: str | None
     retention_days: int | None
+    hold_id: UUID | None
     run_retention: str | None
     archive_after_days: int | None
     created_at: datetime
@@ -236,6 +238,8 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    signature_key_id: str | None
+    signature_sealed: str | None
     input_template: str | None
     response_template: str | None
     accepts_get: bool
@@ -275,6 +279,17 @@ class EventRow(Protocol):
     at: datetime
 
 
+class StartHoldRow(Protocol):
+    """A row of `start_hold`."""
+
+    id: UUID
+    project_id: UUID | None
+    flow_id: UUID | None
+    reason: str | None
+    held_by: str
+    held_at: datetime
+
+
 class ApiKeyRow(Protocol):
     """A row of `api_key`."""
 
@@ -282,6 +297,7 @@ class ApiKeyRow(Protocol):
     project_id: UUID | None
     role: str
     payloads: bool
+    cost_per_minute: int | None
     name: str
     hint: str
     created_by: str | None

@@ -1,5 +1,6 @@
 """Reads and writes of secrets. Values are encrypted by the callers; here are no keys."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, func, insert, or_, select, tuple_, update
 
+from db import webhooks
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, RetiredSecret, Secret, StepResult
@@ -150,8 +152,11 @@ def all_values(conn: Connection, project_id: UUID) -> list[SealedValue]:
 
 
 def key_counts(conn: Connection) -> Mapping[str, int]:
-    """Returns the number of secrets that each key has encrypted."""
-    return dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all())
+    """Returns the number of secrets that each key has encrypted, with the signing secrets of webhooks."""
+    counts: Counter[str] = Counter(
+        dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all())
+    )
+    return counts + Counter(webhooks.key_counts(conn))
 
 
 def not_sealed_by(conn: Connection, key_ids: Collection[str], limit: int) -> list[SealedValue]:

@@ -1,10 +1,10 @@
 """Reads and writes of webhooks. A token is shown once; only its hash is stored."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from db import secret_tokens
 from db.core.unit_of_work import UnitOfWork
@@ -22,13 +22,55 @@ PREFIX = "frh_"
 """The beginning of every webhook token."""
 
 
-def create(uow: UnitOfWork, values: Mapping[str, Any]) -> tuple[UUID, str]:
-    """Inserts a webhook; returns its ID and its token."""
-    webhook_id = ids.new_uuid()
+class SigningSecret(NamedTuple):
+    """The signing secret of a webhook."""
+
+    webhook_id: UUID
+    project_id: UUID
+    plain: str | None
+    """In plain text; None: it is encrypted."""
+    key_id: str | None
+    sealed: str | None
+
+
+_SIGNING = select(
+    _webhook.id, _webhook.project_id, _webhook.signature_secret, _webhook.signature_key_id, _webhook.signature_sealed
+)
+
+
+def create(uow: UnitOfWork, webhook_id: UUID, values: Mapping[str, Any]) -> str:
+    """Inserts a webhook; returns its token."""
     token = secret_tokens.new_token(PREFIX)
     row = {**values, **_stored(token), "id": webhook_id, "created_at": ids.created_at(webhook_id)}
     uow.conn.execute(insert(_table), row)
-    return webhook_id, token
+    return token
+
+
+def secrets_not_sealed_by(
+    conn: Connection, key_id: str, after: UUID | None, limit: int, *, plain: bool = False
+) -> list[SigningSecret]:
+    """Returns at most `limit` signing secrets that the key has not encrypted, of webhooks behind `after`.
+
+    With `plain`, only those that no key has encrypted.
+    """
+    is_plain = _webhook.signature_secret.is_not(None)
+    query = _SIGNING.where(is_plain if plain else or_(is_plain, _webhook.signature_key_id != key_id))
+    if after is not None:
+        query = query.where(_webhook.id > after)
+    return [SigningSecret(*row) for row in conn.execute(query.order_by(_webhook.id).limit(limit))]
+
+
+def seal_secrets(uow: UnitOfWork, changes: Iterable[tuple[SigningSecret, str, str]]) -> None:
+    """Stores signing secrets as a key has encrypted them: its ID, and the text. Plain texts are deleted."""
+    for secret, key_id, sealed in changes:
+        values = {"signature_secret": None, "signature_key_id": key_id, "signature_sealed": sealed}
+        uow.conn.execute(update(_table).where(_webhook.id == secret.webhook_id).values(**values))
+
+
+def key_counts(conn: Connection) -> Mapping[str, int]:
+    """Returns the number of signing secrets that each key has encrypted."""
+    key_id = _webhook.signature_key_id
+    return dict(conn.execute(select(key_id, func.count()).where(key_id.is_not(None)).group_by(key_id)).all())
 
 
 def rotate(uow: UnitOfWork, webhook_id: UUID) -> str | None:

@@ -13,14 +13,20 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """What was done: the mutation of the same name, or a work of the service itself."""
+    """What was done: the mutation or the command of the same name, or a work of the service itself."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
     DELETE_FLOW = "DELETE_FLOW", "The deletion of a flow was begun."
+    HOLD_FLOW = "HOLD_FLOW", "The starts of a flow were held."
+    RELEASE_FLOW = "RELEASE_FLOW", "The starts of a flow were released."
     PUBLISH_FLOW_VERSION = "PUBLISH_FLOW_VERSION", "A version of a flow was published."
     UPDATE_PROJECT = "UPDATE_PROJECT", "The settings of a project were changed."
     DELETE_PROJECT = "DELETE_PROJECT", "The deletion of a project was begun."
+    HOLD_PROJECT = "HOLD_PROJECT", "The starts of a project were held."
+    RELEASE_PROJECT = "RELEASE_PROJECT", "The starts of a project were released."
+    DRAIN = "DRAIN", "Workers take no more runs, by the command of this name."
+    UNDRAIN = "UNDRAIN", "Workers take runs again, by the command of this name."
     CREATE_SCHEDULE = "CREATE_SCHEDULE", "A schedule was created."
     UPDATE_SCHEDULE = "UPDATE_SCHEDULE", "A schedule was changed."
     DELETE_SCHEDULE = "DELETE_SCHEDULE", "A schedule was deleted."
@@ -28,6 +34,7 @@ class AuditAction(DescribedEnum):
     ROTATE_WEBHOOK = "ROTATE_WEBHOOK", "A webhook got a new token."
     DELETE_WEBHOOK = "DELETE_WEBHOOK", "A webhook was deleted."
     CREATE_API_KEY = "CREATE_API_KEY", "An API key was created."
+    UPDATE_API_KEY = "UPDATE_API_KEY", "The name or the rate limit of an API key was changed."
     ROTATE_API_KEY = "ROTATE_API_KEY", "An API key was replaced."
     REVOKE_API_KEY = "REVOKE_API_KEY", "An API key was revoked."
     CREATE_ACCESS_TOKEN = "CREATE_ACCESS_TOKEN", "An access token was created."

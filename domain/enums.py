@@ -59,6 +59,7 @@ class WaitKind(DescribedEnum):
     CHILDREN = "CHILDREN", "The end of child runs."
     RETRY = "RETRY", "The next attempt at a step that failed."
     SLOT = "SLOT", "A slot of the concurrency limit of its flow or project."
+    RELEASE = "RELEASE", "The release of its flow or project, whose starts are held."
     WORKER = "WORKER", "A worker: the run is due, and none has taken it yet."
 
 

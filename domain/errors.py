@@ -196,6 +196,28 @@ class TooManyConnectionsError(RequestError, code="TOO_MANY_CONNECTIONS", http_st
     """The API key has reached its limit of simultaneous streaming connections. Close one of them first."""
 
 
+class RateLimitedError(RequestError, code="RATE_LIMITED", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+    """The API key has spent what its rate limit allows. Send the request again after `retryAfter` seconds."""
+
+    retry_after: Annotated[int, "Seconds after which the request can succeed."]
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class SigningSecretUnreadableError(
+    RequestError, code="SIGNING_SECRET_UNREADABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
+):
+    """The service cannot read the signing secret of the webhook, because the key that encrypted it is missing."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"The signing secret of the webhook cannot be read: the key {key_id} is missing in FLOWRUNS_SECRET_KEYS."
+            " Send the call again when the operator of the service has added it."
+        )
+
+
 class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=HTTPStatus.UNAUTHORIZED):
     """The request lacks a valid signature, or its time stamp is more than five minutes from now."""
 

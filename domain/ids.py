@@ -27,6 +27,7 @@ class IdKind(StrEnum):
     FILE = "file"
     BULK_OPERATION = "bulk"
     INPUT_REQUEST = "req"
+    HOLD = "hold"
     SCHEDULE = "sched"
     WEBHOOK = "hook"
     SECRET = "secret"  # noqa: S105 - a prefix

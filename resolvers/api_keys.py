@@ -1,7 +1,9 @@
 """API keys over the API: who may make, replace and end which."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from db import api_keys, projects
@@ -20,7 +22,7 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from domain.time import clock
-from resolvers import authorize, values
+from resolvers import authorize, limits, values
 from resolvers.context import Context, Viewer
 from resolvers.lists import RowList
 
@@ -59,12 +61,16 @@ async def create(
     payloads: bool,
     expires_at: datetime | None,
     expires_in: str | None,
+    cost_per_minute: int | None = None,
 ) -> IssuedKey:
     """Creates a key of a project, or with `all_projects` an operator key.
 
+    Without `cost_per_minute` the key gets the rate limit of the viewer's own key, which may be the default.
+
     Raises:
-        InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError.
-        PrivilegeExceededError: the viewer's own key has a lower role, is not for all projects, or sees no payloads.
+        InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
+        PrivilegeExceededError: the viewer's own key has a lower role, is not for all projects, sees no payloads, or has
+            a lower rate limit.
     """
     viewer = context.viewer
     exceeds = (payloads and not viewer.payloads) or (all_projects and viewer.project_id is not None)
@@ -72,6 +78,8 @@ async def create(
         raise PrivilegeExceededError
     if all_projects and project_id is not None:
         raise InvalidArgumentError("Give `projectId` or `allProjects`, not both.")
+    limit = cost_per_minute if cost_per_minute is not None else viewer.cost_per_minute
+    _check_limit(viewer, limit)
     named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     checked_name, end = values.check_text("name", name), _expiry(expires_at, expires_in)
     owner = None
@@ -95,11 +103,47 @@ async def create(
             expires_at=end,
             key_id=key_id,
             payloads=payloads,
+            cost_per_minute=limit,
             origin=origin,
         )
         return IssuedKey(key_id, secret)
 
     return await context.database.write(work)
+
+
+def _check_limit(viewer: Viewer, cost_per_minute: int | None) -> None:
+    """Checks the rate limit that the viewer gives to a key.
+
+    Raises:
+        SettingsInvalidError: it is out of range.
+        PrivilegeExceededError: the viewer's own key has a lower one.
+    """
+    limits.check_key({"cost_per_minute": cost_per_minute})
+    own = viewer.cost_per_minute
+    if own is not None and (cost_per_minute is None or cost_per_minute > own):
+        raise PrivilegeExceededError
+
+
+async def update(context: Context, key_id: str, columns: Mapping[str, Any]) -> UUID:
+    """Changes the name or the rate limit of a key; returns its ID.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError, ApiKeyNotFoundError, ApiKeyNotActiveError, SettingsInvalidError.
+        PrivilegeExceededError: the key has a higher role than the viewer's own, or the viewer's has a lower limit.
+    """
+    key = ids.decode(IdKind.API_KEY, key_id)
+    if "name" in columns:
+        values.check_text("name", columns["name"])
+    if "cost_per_minute" in columns:
+        _check_limit(context.viewer, columns["cost_per_minute"])
+    await context.database.write(_update, context.viewer, context.origin, key, columns)
+    return key
+
+
+def _update(uow: UnitOfWork, viewer: Viewer, origin: Origin, key_id: UUID, columns: Mapping[str, Any]) -> None:
+    key = _locked(uow, viewer, key_id)
+    _check_active(key)
+    api_keys.change(uow, key, columns, origin)
 
 
 async def rotate(
@@ -126,8 +170,7 @@ def _rotate(
     key = _locked(uow, viewer, key_id)
     if key.payloads and not viewer.payloads:
         raise PrivilegeExceededError
-    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= clock.now()):
-        raise ApiKeyNotActiveError
+    _check_active(key)
     new_id = ids.new_uuid()
     return IssuedKey(new_id, api_keys.rotate(uow, key, old_ends_at, expires_at, new_id, origin))
 
@@ -158,6 +201,12 @@ def _locked(uow: UnitOfWork, viewer: Viewer, key_id: UUID) -> ApiKeyRow:
     if not viewer.role.includes(Role(key.role)):
         raise PrivilegeExceededError
     return key
+
+
+def _check_active(key: ApiKeyRow) -> None:
+    """Raises ApiKeyNotActiveError if the key was revoked or has expired."""
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= clock.now()):
+        raise ApiKeyNotActiveError
 
 
 def _expiry(expires_at: datetime | None, expires_in: str | None) -> datetime | None:

@@ -16,6 +16,7 @@ from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.loaders import Loaders
+from resolvers.rates.budgets import Budgets, RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Viewer:
     """The filter of a token: it sees these runs, and nothing else. None for a key."""
     expires_at: datetime | None = None
     """When the token or key expires; None: never."""
+    cost_per_minute: int | None = None
+    """What the operations of the key, and of its tokens, may cost in a minute; None: the default of the service."""
 
     @property
     def holder(self) -> UUID:
@@ -60,6 +63,15 @@ class ParentHeaders:
 
     run_id: str | None = None
     fail_on_failure: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an operation costs."""
+
+    cost: int
+    rate_limit: RateLimit | None
+    """None: the key has no limit."""
 
 
 @dataclass(slots=True)
@@ -86,6 +98,12 @@ class Context:
     """The statistics feeds of the process; None where subscriptions are impossible."""
     token_keys: TokenKeys = NO_TOKEN_KEYS
     """The keys that sign access tokens."""
+    budgets: Budgets | None = None
+    """What charges operations to keys; None where no operations are executed."""
+    reports_cost: bool = False
+    """True if the response says what the operation costs."""
+    charge: Charge | None = None
+    """What the operation was charged, so that it is charged once; always None for a socket."""
     cost: int | None = None
     """The cost of the last operation; None before it is known. See `schema.cost`."""
     loaders: Loaders = field(init=False)

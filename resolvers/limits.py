@@ -1,4 +1,4 @@
-"""Checks of the limits that are set for projects and flows."""
+"""Checks of the limits that are set for projects, flows and keys."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,8 @@ from domain.enums import RunStatus
 from domain.errors import InvalidArgumentError, Problem, SettingsInvalidError
 from domain.runs.state_machine import FINAL
 
+MAX_COST_PER_MINUTE = 1_000_000_000
+"""The highest rate limit of a key: as good as none."""
 _MAX_DAYS = 36_500
 """Days of a retention: a hundred years."""
 _ARCHIVE = "archiveSucceededAfterDays"
@@ -17,12 +19,22 @@ _RANGES = {
     "retry_limit": ("retryLimit", 0, 1_000),
     "retention_days": ("retentionDays", 1, _MAX_DAYS),
     "archive_after_days": (_ARCHIVE, 1, _MAX_DAYS),
+    "cost_per_minute": ("costPerMinute", 1, MAX_COST_PER_MINUTE),
 }
 """By column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled instead."""
 
 
 def check_flow(columns: Mapping[str, Any]) -> None:
     """Checks new values of a flow's columns.
+
+    Raises:
+        SettingsInvalidError: with every problem.
+    """
+    _raise_problems(_out_of_range(columns))
+
+
+def check_key(columns: Mapping[str, Any]) -> None:
+    """Checks new values of a key's columns.
 
     Raises:
         SettingsInvalidError: with every problem.

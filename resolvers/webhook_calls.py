@@ -26,6 +26,7 @@ from domain.errors import (
     RetryUnderWayError,
     RunNotRetryableError,
     SignatureInvalidError,
+    SigningSecretUnreadableError,
     StepDataExpiredError,
 )
 from domain.ids import IdKind
@@ -33,6 +34,8 @@ from domain.runs.state_machine import LIVE
 from domain.time import clock
 from engine.compiled_flow import FlowCache
 from engine.errors import StepError
+from engine.secrets.key_ring import KeyLostError, KeyRing
+from engine.secrets.signing import signing_secret
 from engine.templates import Template, compile_condition, compile_value
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs import retry, start
@@ -96,16 +99,20 @@ def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -
     return Context(database, flow_cache, viewer)
 
 
-def check_signature(webhook: WebhookRow, headers: Mapping[str, str], body: bytes) -> None:
-    """Check that a call is signed as the webhook demands.
+def check_signature(webhook: WebhookRow, headers: Mapping[str, str], body: bytes, keys: KeyRing) -> None:
+    """Check that a call is signed as the webhook demands. `keys` decrypt its signing secret.
 
     Raises:
         SignatureInvalidError
+        SigningSecretUnreadableError: the key that encrypted the signing secret is missing.
     """
     if webhook.signature_header is None:
         return
-    assert webhook.signature_secret is not None  # it is set together with the header
-    secret = webhook.signature_secret
+    try:
+        secret = signing_secret(keys, webhook)
+    except KeyLostError as error:
+        raise SigningSecretUnreadableError(error.key_id) from None
+    assert secret is not None  # it is set together with the header
     if not webhook_signatures.is_valid(webhook.signature_header, secret, headers, body, clock.now()):
         raise SignatureInvalidError
 

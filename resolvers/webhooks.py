@@ -20,11 +20,14 @@ from domain.errors import (
     InputInvalidError,
     InvalidArgumentError,
     Problem,
+    SecretKeysMissingError,
     WebhookInvalidError,
     WebhookNotFoundError,
 )
 from domain.ids import IdKind
 from domain.templated import is_template
+from engine.secrets import signing
+from engine.secrets.key_ring import NoKeyError
 from engine.templates import compile_problems, condition_problems
 from resolvers import authorize, flows, values
 from resolvers.context import Context
@@ -88,6 +91,7 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, WebhookInvalidError, InputTooLargeError,
         NumberOutOfRangeError.
+        SecretKeysMissingError: the service cannot encrypt the signing secret.
     """
     header = _signature_header(given)
     if problems := list(_template_problems(given)):
@@ -96,13 +100,14 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
     mismatches, warnings = await _schema_problems(context, flow.published_version_id, given)
     if mismatches:
         raise WebhookInvalidError(mismatches)
+    webhook_id = ids.new_uuid()
     columns = {
         "project_id": flow.project_id,
         "flow_id": flow.id,
         "name": values.check_text("name", given.name),
         "environment": given.environment,
         "signature_header": header,
-        "signature_secret": given.signature_secret,
+        **_sealed(context, given.signature_secret, webhook_id, flow.project_id),
         "input_template": _template_text("input", given.input),
         "response_template": _template_text("respond", given.respond),
         "accepts_get": given.accepts_get,
@@ -110,7 +115,7 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
             [_checked_header(name) for name in given.exposed_headers], limit=_MAX_TEMPLATE_BYTES, what="exposedHeaders"
         ),
     }
-    issued = await context.database.write(_create, context.origin, columns)
+    issued = await context.database.write(_create, context.origin, webhook_id, columns)
     return replace(issued, warnings=warnings)
 
 
@@ -201,12 +206,22 @@ def _checked_header(name: str) -> str:
     return name.lower()
 
 
-def _create(uow: UnitOfWork, origin: Origin, columns: Mapping[str, Any]) -> IssuedToken:
+def _sealed(context: Context, secret: str | None, webhook_id: UUID, project_id: UUID) -> dict[str, str]:
+    if secret is None:
+        return {}
+    try:
+        sealed = signing.seal(context.secret_keys, secret, webhook_id, project_id)
+    except NoKeyError:
+        raise SecretKeysMissingError from None
+    return {"signature_key_id": sealed.key_id, "signature_sealed": sealed.text}
+
+
+def _create(uow: UnitOfWork, origin: Origin, webhook_id: UUID, columns: Mapping[str, Any]) -> IssuedToken:
     if not db_flows.keep(uow, columns["flow_id"]):
         raise FlowNotFoundError(flows.BEING_DELETED)
     if webhooks.count(uow.conn, columns["flow_id"]) >= MAX_WEBHOOKS:
         raise InvalidArgumentError(f"The flow already has {MAX_WEBHOOKS} webhooks, the maximum. Delete one first.")
-    issued = IssuedToken(*webhooks.create(uow, columns))
+    issued = IssuedToken(webhook_id, webhooks.create(uow, webhook_id, columns))
     details = {"name": columns["name"], "signatureHeader": columns["signature_header"]}
     flow_id, project_id = columns["flow_id"], columns["project_id"]
     _record(uow, origin, AuditAction.CREATE_WEBHOOK, issued.webhook_id, project_id, flow_id, details)

@@ -1,6 +1,6 @@
 """Builds the schema from its root types, extensions and limits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import isawaitable
@@ -27,7 +27,8 @@ from strawberry.types.graphql import OperationType
 
 from resolvers.subscriptions import SourceStream
 from schema import visibility
-from schema.cost import QueryLimits, RepeatedNames
+from schema.charging import QueryLimits
+from schema.cost import RepeatedNames
 from schema.errors import ERROR_MAPPINGS, to_client_error
 from schema.executor import FlowRunsExecutor
 from schema.mutations.root import Mutation
@@ -50,6 +51,8 @@ class Subscribed:
     document: DocumentNode
     source: SourceStream[Any, Any]
     """The events, for each of which the operation is executed."""
+    extensions: Mapping[str, Any]
+    """What the first result reports beside it: what the subscription costs."""
 
 
 class FlowRunsSchema(strawberry.Schema):
@@ -94,7 +97,8 @@ class FlowRunsSchema(strawberry.Schema):
                 if execution.operation_type is not OperationType.SUBSCRIPTION:
                     return None
                 async with runner.executing():
-                    return await self._source(execution, self._get_middleware_manager(extensions))
+                    reported = await runner.get_extensions_results(execution)
+                    return await self._source(execution, self._get_middleware_manager(extensions), reported)
         except MissingQueryError:
             return [to_client_error(GraphQLError("The request has no `query`. Send a GraphQL document."))]
         except CannotGetOperationTypeError as error:
@@ -107,7 +111,7 @@ class FlowRunsSchema(strawberry.Schema):
             ]
 
     async def _source(
-        self, execution: ExecutionContext, middleware: MiddlewareManager
+        self, execution: ExecutionContext, middleware: MiddlewareManager, extensions: Mapping[str, Any]
     ) -> "Subscribed | list[GraphQLError]":
         document = execution.graphql_document
         assert document is not None
@@ -126,7 +130,7 @@ class FlowRunsSchema(strawberry.Schema):
             source = await source
         if isinstance(source, GraphQLExecutionResult):
             return [to_client_error(error) for error in source.errors or ()]
-        return Subscribed(executor, document, cast("SourceStream[Any, Any]", source))
+        return Subscribed(executor, document, cast("SourceStream[Any, Any]", source), extensions)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Logs nothing: `to_client_error` logs internal errors, and only these."""
@@ -165,8 +169,8 @@ def build_schema() -> FlowRunsSchema:
         subscription=Subscription,
         extensions=[
             NamedOperation,
-            QueryLimits,
             Visibility,
+            QueryLimits,  # the last one: what is refused costs nothing
             lambda: AddValidationRules([RepeatedNames]),
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),

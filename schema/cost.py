@@ -15,7 +15,6 @@ from graphql import (
     VariableNode,
     value_from_ast_untyped,
 )
-from strawberry.extensions import SchemaExtension
 
 from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
@@ -109,36 +108,18 @@ _OF_FLOW = "stats"
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 
-class QueryLimits(SchemaExtension):
-    """Refuses a document that exceeds the limits, before it is executed."""
-
-    def on_operation(self) -> Iterator[None]:
-        self.execution_context.parse_options["max_tokens"] = MAX_TOKENS
-        yield
-
-    def on_execute(self) -> Iterator[None]:
-        document = self.execution_context.graphql_document
-        if document is not None:
-            variables = self.execution_context.variables or {}
-            cost = check(document, self.execution_context.operation_name, variables)
-            self.execution_context.context.cost = cost
-        yield
-
-
 def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> int:
-    """Returns the cost of an operation of the document, which is within the limits.
+    """Checks that an operation of the document is within the limits; returns its cost.
 
     Raises:
         QueryTooComplexError: the operation exceeds a limit.
     """
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-    total = 0
-    for node in document.definitions:
-        if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
-            total += _CostCalculator(fragments, {**_defaults(node), **variables}).cost(
-                [node.selection_set], depth=1, scan=SCAN_COST
-            )
-    return total
+    return sum(
+        _CostCalculator(fragments, {**_defaults(node), **variables}).cost([node.selection_set], depth=1, scan=SCAN_COST)
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value)
+    )
 
 
 def signature(variables: Mapping[str, Any]) -> Hashable:

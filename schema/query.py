@@ -22,6 +22,7 @@ from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
 from schema.queries.queue import QueueQuery
+from schema.queries.service import ServiceQuery
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
@@ -64,7 +65,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery, QueueQuery):
+class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key sees no such object.")

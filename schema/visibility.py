@@ -40,7 +40,7 @@ IN_SCOPE = _names(
         "Query": "viewer flowRun flowRuns flowRunStats",
         "Viewer": "role limits",
         "Limits": "maxPageSize maxQueryDepth maxQueryCost maxInputBytes maxMetadataBytes maxDefinitionBytes maxTags"
-        " maxBulkOperations maxWaitMs",
+        " maxBulkOperations maxWaitMs costPerMinute",
         "FlowRunConnection": _CONNECTION,
         "FlowRunEdge": _EDGE,
         "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",

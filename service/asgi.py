@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
+from db.queue import holds
 from domain.errors import DatabaseUnavailableError
 from domain.observation.observer import SILENT
 from domain.observation.spans import NO_TRACES, Tracer
@@ -25,6 +26,7 @@ from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
 from engine.steps import KINDS
 from live.hub import Hub
+from resolvers.rates.budgets import Budgets
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
 from service.http.cross_origin import OtherOrigins
@@ -32,7 +34,7 @@ from service.http.documents import Documents, PersistedDocuments, TrustedDocumen
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
-from service.http.request_ids import RequestIds, abandoned, internal_error
+from service.http.request_ids import MaskedErrors, RequestIds, abandoned
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.keys.secret_keys import load_key_ring
@@ -111,6 +113,8 @@ def create_service(
         documents=documents,
         origins=origins,
         compiled_reads=settings.compiled_reads,
+        budgets=Budgets(database, settings.cost_per_minute),
+        report_costs=settings.report_costs,
         secret_keys=keys,
         token_keys=token_keys,
         observer=observer,
@@ -127,7 +131,7 @@ def create_service(
         routes=[
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            *Webhooks(database, flows, settings.max_body_bytes, observer).routes(),
+            *Webhooks(database, flows, settings.max_body_bytes, keys, observer).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
@@ -138,8 +142,8 @@ def create_service(
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *traced, *origins.middleware()],
-        exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
+        middleware=[Middleware(RequestIds), *traced, *origins.middleware(), Middleware(MaskedErrors)],
+        exception_handlers={ClientDisconnect: abandoned},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
@@ -177,6 +181,7 @@ class _Readiness:
         try:
             problem = await self._database.read(migrate.problem)
             counts = await self._database.read(secrets.key_counts) if problem is None else {}
+            drained_since = await self._database.read(holds.drained_since) if problem is None else None
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if problem is not None:
@@ -186,4 +191,6 @@ class _Readiness:
             listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))
             message = f"Keys of secrets are missing in FLOWRUNS_SECRET_KEYS: {listed}"
             return PlainTextResponse(f"{message}\n", status_code=503)
-        return PlainTextResponse("ready\n")
+        # A service that is drained still answers, so it is ready.
+        state = "ready" if drained_since is None else f"ready, drained since {drained_since:%Y-%m-%dT%H:%M:%SZ}"
+        return PlainTextResponse(f"{state}\n")

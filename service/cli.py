@@ -1,7 +1,6 @@
 """The command line: `python -m service COMMAND`."""
 
 import asyncio
-import getpass
 import json
 import logging
 import signal
@@ -29,7 +28,6 @@ from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
-from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
@@ -46,8 +44,9 @@ from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.database import command_origin, with_database
 from service.commands.database import migrate as migrate_database
-from service.commands.database import with_database
+from service.commands.drain import drain, undrain
 from service.commands.search import search
 from service.http.pages import Pages
 from service.keys.secret_keys import load_key_ring
@@ -115,9 +114,7 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-main.add_command(runs)
-main.add_command(search)
-for _command in (runs, workers, queues):
+for _command in (runs, search, workers, queues, drain, undrain):
     main.add_command(_command)
 
 
@@ -206,15 +203,6 @@ def _end_of(duration: IsoDuration | None) -> datetime | None:
         raise click.ClickException(f"The duration {error}.") from None
 
 
-def _origin() -> Origin:
-    """Returns the user of this host as the origin of changes."""
-    try:
-        user: str | None = getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        user = None
-    return Origin(Actor(ActorKind.CLI, name=user))
-
-
 @main.group(help="Create, list, rotate and revoke API keys.")
 def key() -> None:
     """API keys."""
@@ -236,7 +224,7 @@ def create_key(
     def work(uow: UnitOfWork) -> str:
         owner = None if operator else projects.by_name(uow.conn, project) or projects.create(uow, project)
         return api_keys.create(
-            uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=_origin()
+            uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=command_origin()
         )
 
     click.echo(with_database(settings, lambda database: database.write(work)))
@@ -267,7 +255,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
         row = api_keys.locked(uow, decoded)
         if row is None or not api_keys.in_force(uow.conn, [decoded]):
             return None
-        return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), _origin())
+        return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), command_origin())
 
     secret = with_database(settings, lambda database: database.write(work))
     if secret is None:
@@ -281,7 +269,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
     decoded = _key_id(key_id)
-    if not with_database(settings, lambda database: database.write(api_keys.revoke, decoded, _origin())):
+    if not with_database(settings, lambda database: database.write(api_keys.revoke, decoded, command_origin())):
         raise click.ClickException("No active key with this ID.")
 
 
@@ -313,7 +301,7 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
         owner = projects.by_name(uow.conn, project)
         if owner is None:
             raise click.ClickException(f"No project named {project!r}.")
-        called, origin = name or file.stem, _origin()
+        called, origin = name or file.stem, command_origin()
         flow_id = flows.by_name(uow.conn, owner, called)
         if flow_id is None:
             return flow_changes.create_checked(uow, origin, owner, called, checked)
@@ -354,13 +342,16 @@ def rewrap_secrets(settings: Settings) -> None:
         raise click.ClickException("There is no key: set FLOWRUNS_SECRET_KEYS.")
     done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
-        f"{done.values} values and {done.outputs} redacted outputs are encrypted by the key {keys.primary_id} now."
+        f"{done.values} values, {done.outputs} redacted outputs and {done.signing_secrets} signing secrets of webhooks"
+        f" are encrypted by the key {keys.primary_id} now."
     )
     for value in done.unreadable.values():
         click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
     if done.unreadable_outputs:
         click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
-    if done.unreadable or done.unreadable_outputs:
+    if done.unreadable_signing_secrets:
+        click.echo(f"{done.unreadable_signing_secrets} signing secrets of webhooks were encrypted by missing keys.")
+    if done.unreadable or done.unreadable_outputs or done.unreadable_signing_secrets:
         raise SystemExit(1)
 
 

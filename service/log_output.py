@@ -71,7 +71,9 @@ class JsonFormatter(logging.Formatter):
             entry[f"{name}_" if name in _JSON_KEYS else name] = _json_value(value)
         if trace := _traceback(record):
             entry["exception"] = trace
-        return mask_everywhere(json.dumps(entry))
+        # Each text by itself first: JSON would escape what is in it once more.
+        masked = {name: mask_everywhere(value) if isinstance(value, str) else value for name, value in entry.items()}
+        return mask_everywhere(json.dumps(masked))
 
 
 _FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {

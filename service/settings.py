@@ -16,6 +16,7 @@ from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
 from engine.secrets.key_ring import parse_keys
+from resolvers.limits import MAX_COST_PER_MINUTE
 from service.log_output import LogFormat
 from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
@@ -149,6 +150,17 @@ class Settings(BaseSettings):
         default=False,
         description="Switch on the search of inputs, outputs and logs at the start, as `search on` does. If off, the"
         " search stays as it is.",
+    )
+    cost_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_COST_PER_MINUTE,
+        description="What the operations of one key may cost in a minute, unless the key says otherwise; by default"
+        " there is no limit.",
+    )
+    report_costs: bool = Field(
+        default=False,
+        description="Report in `extensions.cost` of every response what its operation costs. Clients can ask for it.",
     )
     compiled_reads: bool = Field(
         default=True,

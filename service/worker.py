@@ -154,6 +154,7 @@ class Worker:
             settings.event_retention_days,
             settings.bulk_retention_days,
             settings.audit_retention_days,
+            self._secrets.keys,
         )
         keeping = asyncio.create_task(MaintenanceRunner(jobs).run())
         try:

@@ -16,6 +16,7 @@ from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
+from db.queue import holds
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkStatus
@@ -50,8 +51,8 @@ class BulkLease:
 
 
 def has_claimable(conn: Connection) -> bool:
-    """Returns True if `claim` would find an operation."""
-    return conn.execute(_claimable(clock.now())).first() is not None
+    """Returns True if `claim` would find an operation, and workers are not drained."""
+    return conn.execute(_claimable(clock.now())).first() is not None and not holds.is_drained(conn)
 
 
 def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:

@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from db.models.api_key import ApiKey
+from db.models.api_key import ApiKey, CostBudget
 from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
@@ -17,6 +17,7 @@ from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
 from db.models.secret import RetiredSecret, Secret
+from db.models.start_hold import StartHold
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
 from db.models.worker import Worker
@@ -29,6 +30,7 @@ __all__ = [
     "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
+    "CostBudget",
     "DeletedFile",
     "EventLowWatermark",
     "Flow",
@@ -47,6 +49,7 @@ __all__ = [
     "RunRollupState",
     "Schedule",
     "Secret",
+    "StartHold",
     "StepAttempt",
     "StepResult",
     "Webhook",

@@ -1,9 +1,9 @@
-"""API keys."""
+"""API keys, and what they may still spend."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Text, true
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Text, true
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -21,6 +21,8 @@ class ApiKey(SQLModel, table=True):
     role: str = Field(sa_column=Column(Text, nullable=False))
     payloads: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
     """False: the key has no sight of inputs, outputs, details of errors, logs and files."""
+    cost_per_minute: int | None = Field(sa_column=Column(Integer))
+    """What its operations may cost in a minute; None: the default of the service."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
@@ -35,3 +37,14 @@ class ApiKey(SQLModel, table=True):
     """The last request, accurate to `db.api_keys.USE_PRECISION`."""
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
     revoked_at: datetime | None = Field(sa_column=Column(Timestamp))
+
+
+class CostBudget(SQLModel, table=True):
+    """What the operations of an API key may still cost. A key without a row has all that its rate limit allows."""
+
+    __tablename__ = "cost_budget"
+
+    key_id: UUID = Field(sa_column=key(primary_key=True))
+    remaining: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """What was left at `refilled_at`, without what processes hold. It grows since then, see `db.queue.budgets`."""
+    refilled_at: datetime = Field(sa_column=Column(Timestamp, nullable=False, index=True))

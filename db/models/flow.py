@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
 
-_LIMITED = text("max_concurrent_runs IS NOT NULL")
+_LIMITED = text("max_concurrent_runs IS NOT NULL OR hold_id IS NOT NULL")
 _DELETED = text("deleting_since IS NOT NULL")
 
 
@@ -33,6 +33,8 @@ class Flow(SQLModel, table=True):
     """ID of the published version. No foreign key: the version's row references the flow's."""
     max_concurrent_runs: int | None = Field(sa_column=Column(Integer))
     """Limit of RUNNING runs; None: only the limit of the project applies."""
+    hold_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The hold that keeps its runs from starting; None: they start."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     deleting_since: datetime | None = Field(sa_column=Column(Timestamp))

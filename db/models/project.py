@@ -28,6 +28,8 @@ class Project(SQLModel, table=True):
     quota_period: str | None = Field(sa_column=Column(Text))
     retention_days: int | None = Field(sa_column=Column(Integer))
     """Days for which step data of final runs is kept; None: the default of the service."""
+    hold_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The hold that keeps its runs from starting; None: they start."""
     run_retention: str | None = Field(sa_column=Column(Text))
     """JSON object: for statuses of final runs the days for which such runs are kept; None: every run is kept."""
     archive_after_days: int | None = Field(sa_column=Column(Integer))

@@ -27,7 +27,11 @@ class Webhook(SQLModel, table=True):
     signature_header: str | None = Field(sa_column=Column(Text))
     """Header that must contain the signature of the body; None: calls are not signed."""
     signature_secret: str | None = Field(sa_column=Column(Text))
-    """Signing secret in plain text, because a hash cannot check signatures. It is never shown."""
+    """Signing secret in plain text, of a webhook from before they were encrypted, until a worker has encrypted it."""
+    signature_key_id: str | None = Field(sa_column=Column(Text))
+    """Identifies the key that encrypted the signing secret; None: calls are not signed."""
+    signature_sealed: str | None = Field(sa_column=Column(Text))
+    """The encrypted signing secret, as text: a hash cannot check signatures. It is never shown."""
     input_template: str | None = Field(sa_column=Column(Text))
     """JSON text: a template of the input of runs over `request`; None: the input is the request."""
     response_template: str | None = Field(sa_column=Column(Text))

@@ -9,14 +9,17 @@ flow's, if the flow has a limit, or else its project's. `blocked_since` keeps th
 it returns to its position in the queue. The transaction that releases a slot promotes the first run of the wait queues
 that have a free slot: it is due again. Only a claim, and a response that resumes a run, take slots.
 
+A hold of a flow or a project keeps runs from starting in the same way, whatever slots are free: runs that have not
+started leave the queue of due runs for the queue of the hold. Runs that have started go on (`db.queue.holds`).
+
 On PostgreSQL one advisory lock for each project makes this exact. A statement of its own takes it, before the statement
 that counts: a statement sees what was committed when it began, so a single one would count what was true before it
 waited. The lock is the last that a transaction waits for (see `db.assembly`), so it is part of no deadlock. SQLite has
 one writer. Runs without limits take no lock and cost no statement.
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 from uuid import UUID
@@ -42,6 +45,7 @@ from db.models import Flow, FlowRun, Project
 from db.models.types import table
 from db.queue import due
 from db.row_types import RunRow
+from db.sql.any_of import any_of
 from db.sql.rows import fetch_all
 from domain.enums import RunStatus
 from domain.time import clock
@@ -57,19 +61,24 @@ _BATCH = 1_000
 """Runs that one transaction moves into a wait queue, or out of one."""
 _MAX_QUEUES_PER_STATEMENT = 400
 """Wait queues read by one statement; SQLite takes 500 SELECTs in a UNION."""
+_FLOW_LIMITED = or_(_flow.max_concurrent_runs.is_not(None), _flow.hold_id.is_not(None))
+_PROJECT_LIMITED = or_(_project.max_concurrent_runs.is_not(None), _project.hold_id.is_not(None))
 LIMITED: ColumnElement[bool] = or_(
-    exists().where(_flow.id == _run.flow_id, _flow.max_concurrent_runs.is_not(None)).correlate(_runs),
-    exists().where(_project.id == _run.project_id, _project.max_concurrent_runs.is_not(None)).correlate(_runs),
+    exists().where(_flow.id == _run.flow_id, _FLOW_LIMITED).correlate(_runs),
+    exists().where(_project.id == _run.project_id, _PROJECT_LIMITED).correlate(_runs),
 )
-"""Condition: a concurrency limit applies to the run."""
+"""Condition: a concurrency limit or a hold applies to the run."""
 
 _these_projects: BindParameter[Any] = bindparam("project_ids", expanding=True)
 _LIMITS = union_all(
-    select(_project.id.label("id"), _project.id.label("project_id"), _project.max_concurrent_runs.label("most")).where(
-        _project.id.in_(_these_projects), _project.max_concurrent_runs.is_not(None)
-    ),
-    select(_flow.id, _flow.project_id, _flow.max_concurrent_runs).where(
-        _flow.project_id.in_(_these_projects), _flow.max_concurrent_runs.is_not(None)
+    select(
+        _project.id.label("id"),
+        _project.id.label("project_id"),
+        _project.max_concurrent_runs.label("most"),
+        _project.hold_id,
+    ).where(_project.id.in_(_these_projects), _PROJECT_LIMITED),
+    select(_flow.id, _flow.project_id, _flow.max_concurrent_runs, _flow.hold_id).where(
+        _flow.project_id.in_(_these_projects), _FLOW_LIMITED
     ),
 )
 _RUNNING = (
@@ -77,6 +86,10 @@ _RUNNING = (
     .where(_run.project_id.in_(_these_projects), _run.status == RunStatus.RUNNING)
     .group_by(_run.project_id, _run.flow_id)
 )
+
+
+_WAITING = (_run.id, _run.project_id, _run.flow_id)
+"""What the queues need of a run."""
 
 
 def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
@@ -95,19 +108,35 @@ _DUE_WITHOUT_SLOT = due.select_due(
     ),
     limit="at_most",
 )
+# Other due runs of flows and projects that are held.
+_DUE_HELD = due.select_due(
+    _WAITING,
+    _run.id.not_in(bindparam("but_not", expanding=True)),
+    _run.status == RunStatus.QUEUED,
+    or_(
+        _unindexed(_run.flow_id).in_(bindparam("held", expanding=True)),
+        _unindexed(_run.project_id).in_(bindparam("held", expanding=True)),
+    ),
+    limit="at_most",
+)
 _LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 _RANDOM_BITS = 2**62 - 1
 
 
-class DueRun(Protocol):
-    """The columns of a due run that the allocation of slots needs."""
+class _OfFlow(Protocol):
+    """Columns of a run."""
 
     id: UUID
     project_id: UUID
     flow_id: UUID
+
+
+class DueRun(_OfFlow, Protocol):
+    """The columns of a due run that the allocation of slots needs."""
+
     status: str
     limited: bool
-    """True if a concurrency limit applies to the run."""
+    """True if a concurrency limit or a hold applies to the run."""
 
 
 class _SlotAllocator:
@@ -117,11 +146,13 @@ class _SlotAllocator:
         lock(conn, project_ids)
         these = {"project_ids": list(project_ids)}
         rows = conn.execute(_LIMITS, these).all()
-        self._left: dict[UUID, int] = {row.id: row.most for row in rows}
+        self._left: dict[UUID, int] = {row.id: row.most for row in rows if row.most is not None}
+        self.holds: dict[UUID, UUID] = {row.id: row.hold_id for row in rows if row.hold_id is not None}
+        """The holds of flows and projects."""
         self.flows_of: dict[UUID, list[UUID]] = {project_id: [] for project_id in project_ids}
         """Flows with a limit, by project."""
         for row in rows:
-            if row.id != row.project_id:
+            if row.id != row.project_id and row.id in self._left:
                 self.flows_of[row.project_id].append(row.id)
         for row in conn.execute(_RUNNING, these):
             self._use(row.project_id, row.number)
@@ -138,6 +169,10 @@ class _SlotAllocator:
         self._use(project_id, 1)
         self._use(flow_id, 1)
         return True
+
+    def hold_of(self, run: "_OfFlow | RunRow") -> UUID | None:
+        """Returns the hold that keeps a run of a flow from starting: its flow's, or else its project's."""
+        return self.holds.get(run.flow_id) or self.holds.get(run.project_id)
 
     @property
     def full(self) -> list[UUID]:
@@ -170,23 +205,29 @@ def admit(uow: UnitOfWork, rows: Sequence[DueRun]) -> list[UUID]:
     """Returns the due runs among `rows`, which are locked, that get a slot or need none.
 
     The others move to their wait queues, together with other due runs of the same full flows and projects, so that the
-    next claim need not read them.
+    next claim need not read them. So do runs that have not started, and that a hold keeps from it.
     """
     limited = [row for row in rows if row.limited and row.status != RunStatus.RUNNING]
     if not limited:
         return [row.id for row in rows]
     allocator = _SlotAllocator(uow.conn, {row.project_id for row in limited})
-    refused = {row.id: row for row in limited if not allocator.take(row.project_id, row.flow_id)}
-    admitted = [row.id for row in rows if row.id not in refused]
+    held = {row.id: row for row in limited if _is_held(row, allocator)}
+    refused = {row.id: row for row in limited if row.id not in held and not allocator.take(row.project_id, row.flow_id)}
+    admitted = [row.id for row in rows if row.id not in refused and row.id not in held]
+    if held:
+        _move_to_holds(uow, held, admitted, allocator)
     if refused:
         alike = uow.conn.execute(
             _DUE_WITHOUT_SLOT, {"now": clock.now(), "full": allocator.full, "but_not": admitted, "at_most": _BATCH}
         ).scalars()
         _move_to_wait_queue(uow, {*refused, *alike}, allocator)
-        for project_id in {row.project_id for row in refused.values()}:
-            if allocator.has_limit(project_id):
-                # The slot was released for a run whose flow is full, so another run may take it.
-                uow.release_slots(project_id, None, allocator.left(project_id, _BATCH))
+    for project_id in {row.project_id for row in (*refused.values(), *held.values())}:
+        if allocator.has_limit(project_id):
+            # The slot was released for a run whose flow is full or held, so another run may take it.
+            uow.release_slots(project_id, None, allocator.left(project_id, _BATCH))
+    for project_id, flow_id in {(row.project_id, row.flow_id) for row in held.values()}:
+        if allocator.has_limit(flow_id):
+            uow.release_slots(project_id, flow_id, allocator.left(flow_id, _BATCH))
     return admitted
 
 
@@ -224,14 +265,32 @@ def _promote(uow: UnitOfWork, allocator: _SlotAllocator, project_id: UUID, queue
     waiting = [queue for queue in queues if allocator.left(queue, 1)]
     if not number:
         return
-    heads = [
-        row
-        for start in range(0, len(waiting), _MAX_QUEUES_PER_STATEMENT)
-        for row in _first_waiting(uow.conn, waiting[start:], number)
-    ]
+    heads = _heads(uow.conn, waiting, number)
+    if any(_is_held(row, allocator) for row in heads):
+        # They would take the places of others, and then not start.
+        _move_waiting_to_holds(uow, waiting, allocator)
+        heads = _heads(uow.conn, waiting, number)
     heads.sort(key=lambda row: (row.blocked_since, row.id))
     admissible = (row.id for row in heads if allocator.take(project_id, row.flow_id))
     _make_due(uow, _run.id.in_(list(islice(admissible, number))))
+
+
+def release_held(uow: UnitOfWork, hold_id: UUID) -> bool:
+    """Makes a thousand runs due again that a hold kept from starting. Returns False if there were none."""
+    return _make_due(uow, _run.blocked_by == hold_id)
+
+
+def _heads(conn: Connection, queues: Sequence[UUID], number: int) -> list[RunRow]:
+    """Returns the first runs of each wait queue."""
+    return [
+        row
+        for start in range(0, len(queues), _MAX_QUEUES_PER_STATEMENT)
+        for row in _first_waiting(conn, queues[start:], number)
+    ]
+
+
+def _is_held(row: DueRun | RunRow, allocator: _SlotAllocator) -> bool:
+    return row.status == RunStatus.QUEUED and allocator.hold_of(row) is not None
 
 
 def limit_changed(uow: UnitOfWork, project_id: UUID, flow_id: UUID | None, limit: int | None) -> None:
@@ -271,10 +330,10 @@ def rescue_wait_queue(uow: UnitOfWork, project_id: UUID, queue: UUID) -> None:
 
 
 def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Sequence[RunRow]:
-    """Returns the first runs of each wait queue."""
+    """Returns the first runs of the first wait queues, as many as one statement reads."""
     parts = []
     for queue in queues[:_MAX_QUEUES_PER_STATEMENT]:
-        in_queue = select(_run.id, _run.flow_id, _run.blocked_since).where(_run.blocked_by == queue)
+        in_queue = select(*_WAITING, _run.status, _run.blocked_since).where(_run.blocked_by == queue)
         part = in_queue.order_by(_run.blocked_since).limit(number).subquery()
         parts.append(select(part))
     return fetch_all(conn, union_all(*parts))
@@ -284,6 +343,37 @@ def _move_to_wait_queue(uow: UnitOfWork, run_ids: Collection[UUID], allocator: _
     queue = case((_run.flow_id.in_(allocator.limited_flows), _run.flow_id), else_=_run.project_id)
     blocked = {"blocked_since": _run.due_at, "blocked_by": queue, "due_at": None}
     uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(blocked))
+
+
+def _move_to_holds(
+    uow: UnitOfWork, held: Mapping[UUID, _OfFlow], admitted: Collection[UUID], allocator: _SlotAllocator
+) -> None:
+    """Moves due runs to the queues of their holds, together with other due runs of what is held."""
+    others = {"now": clock.now(), "held": list(allocator.holds), "but_not": [*held, *admitted], "at_most": _BATCH}
+    for hold_id, run_ids in _by_hold((*held.values(), *uow.conn.execute(_DUE_HELD, others)), allocator):
+        blocked = {"blocked_since": _run.due_at, "blocked_by": hold_id, "due_at": None}
+        uow.conn.execute(update(_runs).where(any_of(_run.id, run_ids)).values(blocked))
+
+
+def _move_waiting_to_holds(uow: UnitOfWork, queues: Sequence[UUID], allocator: _SlotAllocator) -> None:
+    """Moves runs that have not started from wait queues to the queues of their holds, with their positions."""
+    held = list(allocator.holds)
+    query = select(*_WAITING).where(
+        _run.blocked_by.in_(queues),
+        _run.status == RunStatus.QUEUED,
+        or_(_unindexed(_run.flow_id).in_(held), _unindexed(_run.project_id).in_(held)),
+    )
+    rows = uow.conn.execute(query.limit(_BATCH).with_for_update(key_share=True, skip_locked=True)).all()
+    for hold_id, run_ids in _by_hold(rows, allocator):
+        uow.conn.execute(update(_runs).where(any_of(_run.id, run_ids)).values(blocked_by=hold_id))
+
+
+def _by_hold(rows: Iterable[Any], allocator: _SlotAllocator) -> Iterable[tuple[UUID | None, list[UUID]]]:
+    """Returns the IDs of held runs, by their holds."""
+    found: defaultdict[UUID | None, list[UUID]] = defaultdict(list)
+    for row in rows:
+        found[allocator.hold_of(row)].append(row.id)
+    return found.items()
 
 
 def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:

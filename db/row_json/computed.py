@@ -20,7 +20,8 @@ def _step_data(_: Dialect, row: str) -> str:
 
 def _wait_kind(dialect: Dialect, row: str) -> str:
     return (
-        f"CASE WHEN {row}.blocked_by IS NOT NULL THEN 'SLOT' WHEN {row}.due_at <= {dialect.now()} THEN 'WORKER'"
+        f"CASE WHEN {row}.blocked_by IN ({row}.flow_id, {row}.project_id) THEN 'SLOT'"
+        f" WHEN {row}.blocked_by IS NOT NULL THEN 'RELEASE' WHEN {row}.due_at <= {dialect.now()} THEN 'WORKER'"
         f" WHEN {row}.status = 'PAUSED' THEN coalesce({row}.waits_for, 'TIME') WHEN {row}.status = 'QUEUED' THEN 'TIME'"
         f" WHEN {row}.status = 'RUNNING' AND {row}.lease_token IS NULL THEN 'RETRY' END"
     )

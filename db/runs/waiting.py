@@ -40,7 +40,11 @@ def waits_for_any(kinds: Sequence[WaitKind], now: datetime) -> ColumnElement[boo
 def _waits_for(kind: WaitKind, now: datetime) -> ColumnElement[bool]:
     # The statuses follow from the rest; the indexes by status have few live runs.
     if kind is WaitKind.SLOT:
-        return and_(_run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]), _run.blocked_by.is_not(None))
+        of_limit = _run.blocked_by.in_([_run.flow_id, _run.project_id])
+        return and_(_run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]), of_limit)
+    if kind is WaitKind.RELEASE:
+        of_hold = and_(_run.blocked_by != _run.flow_id, _run.blocked_by != _run.project_id)
+        return and_(_run.status == RunStatus.QUEUED, of_hold)
     if kind is WaitKind.WORKER:
         return and_(_run.status.in_(sorted(LIVE)), _run.blocked_by.is_(None), _run.due_at <= now)
     running = (_run.status == RunStatus.RUNNING, _run.blocked_by.is_(None), _run.lease_token.is_(None))

@@ -17,6 +17,12 @@ class WaitingRun(Protocol):
     def due_at(self) -> datetime | None: ...
 
     @property
+    def project_id(self) -> UUID: ...
+
+    @property
+    def flow_id(self) -> UUID: ...
+
+    @property
     def blocked_by(self) -> UUID | None: ...
 
     @property
@@ -26,7 +32,7 @@ class WaitingRun(Protocol):
     def lease_token(self) -> UUID | None: ...
 
 
-COLUMNS = ("status", "due_at", "blocked_by", "waits_for", "lease_token")
+COLUMNS = ("status", "project_id", "flow_id", "due_at", "blocked_by", "waits_for", "lease_token")
 """The columns of a `WaitingRun`."""
 
 
@@ -36,7 +42,8 @@ def wait_kind(run: WaitingRun, now: datetime) -> WaitKind | None:
     `db.runs.waiting.waits_for_any` and `db.row_json.computed.WAIT_KIND` say the same in SQL.
     """
     if run.blocked_by is not None:
-        return WaitKind.SLOT
+        # The queue of a limit has the ID of its flow or project, that of a hold the ID of the hold.
+        return WaitKind.SLOT if run.blocked_by in (run.flow_id, run.project_id) else WaitKind.RELEASE
     if run.due_at is not None and run.due_at <= now:
         return WaitKind.WORKER
     match run.status:

@@ -1,9 +1,9 @@
 """Masks known values in what steps return, log, store and raise.
 
-A value is found in the forms in which programs repeat it: as it is, percent-encoded, escaped for JSON, Python or HTML,
-in hex, and in base64 at each of the three positions at which it can stand in a longer text (so `Authorization: Basic`
-is masked too). A program that changes a value in another way, such as one that reverses it, gets past a mask; see
-docs/secrets.md.
+A value is found in the forms in which programs repeat it: as it is, percent-encoded, escaped for JSON and Python up to
+three times in any order, escaped for HTML, in hex, and in base64 at each of the three positions at which it can stand
+in a longer text (so `Authorization: Basic` is masked too). A program that changes a value in another way, such as
+one that reverses it, gets past a mask; see docs/secrets.md.
 """
 
 import base64
@@ -23,6 +23,8 @@ MIN_LENGTH = 8
 """
 _MIN_CUT = 4
 """Characters of the shortest beginning of a value that is masked at the end of a text that was cut."""
+_DEPTH = 3
+"""Literals of JSON and Python that can be nested, such as a JSON text within JSON in the `repr` of an object."""
 _CUT_LENGTH = 200
 """Characters of the shortest text that may have been cut. Error messages are cut at 500 characters or more."""
 _SAFE = ("", "/", "!'()*", "!$&'()*+,;=:@/?", "!$'()*,;:@/?")
@@ -127,14 +129,23 @@ def _forms_of(value: str) -> Iterator[str]:
     for text in (value, *_base64_forms(content)):
         yield from _url_forms(text)
         yield text.replace("/", "\\/")
-    for ascii_only in (True, False):
-        once = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
-        yield from (once, once.replace("/", "\\/"), json.dumps(once, ensure_ascii=ascii_only)[1:-1])
-    yield repr(value)[1:-1]
-    yield repr(content)[2:-1]
+    nested = {value}
+    for _ in range(_DEPTH):
+        nested = {literal for text in nested for literal in _literals(text)}
+        yield from nested
+        yield from (text.replace("/", "\\/") for text in nested)
     escaped = html.escape(value)
     yield from (escaped, html.escape(value, quote=False), escaped.replace("&#x27;", "&#39;"))
     yield from (content.hex(), content.hex().upper())
+
+
+def _literals(text: str) -> Iterator[str]:
+    """Yields the text as it stands in literals of JSON and Python, without their quotes."""
+    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    # In a text that has double quotes elsewhere, Python escapes single ones.
+    yield from (repr(text)[1:-1], repr('"' + text)[2:-1])
+    content = text.encode("utf-8", "surrogatepass")
+    yield from (repr(content)[2:-1], repr(b'"' + content)[3:-1])
 
 
 def _url_forms(text: str) -> Iterator[str]:

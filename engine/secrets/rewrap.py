@@ -6,6 +6,7 @@ from uuid import UUID
 from db import secrets
 from db.core.database import Database
 from db.secrets import SealedValue
+from engine.secrets import signing
 from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError, Sealed
 from engine.secrets.run_secrets import output_context
 from engine.secrets.store import sealed_of
@@ -24,6 +25,10 @@ class Rewrapped:
     """Redacted outputs of steps that the first key has encrypted."""
     unreadable: dict[UUID, SealedValue] = field(default_factory=dict)
     """Values that no key of the ring decrypts, by row."""
+    signing_secrets: int = 0
+    """Signing secrets of webhooks that the first key has encrypted."""
+    unreadable_signing_secrets: int = 0
+    """Signing secrets that no key of the ring decrypts."""
     unreadable_outputs: int = 0
     """Redacted outputs that no key of the ring decrypts."""
 
@@ -39,6 +44,7 @@ async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
     done = Rewrapped()
     await _rewrap_values(database, keys, keys.primary_id, done)
     await _rewrap_outputs(database, keys, keys.primary_id, done)
+    done.signing_secrets, done.unreadable_signing_secrets = await signing.seal_all(database, keys)
     return done
 
 

@@ -9,12 +9,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from db.core import pubsub
 from db.core.database import Database
-from db.queue import due
+from db.queue import due, holds
 from db.runs import claims
 from db.runs.claims import Claimed
 from db.runs.transitions import Lease
@@ -66,6 +66,8 @@ class Dispatcher:
         self._begun: dict[asyncio.Future[None], datetime] = {}
         self._lost_since: dict[asyncio.Future[None], datetime] = {}
         self._backlog = False
+        self._drained = False
+        self._drain_seen_at = datetime.min.replace(tzinfo=UTC)
         self._next_look = self._seen_at = self._renewed_at = clock.now()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -107,7 +109,7 @@ class Dispatcher:
         if few and timedelta(0) < self._next_look - clock.now() <= self._interval:
             return
         self._next_look = clock.now() + self._interval
-        if free == 0:
+        if free == 0 or await self._is_drained():
             return
         try:
             claimed = await self._database.write(claims.claim, free, self._lease)
@@ -125,6 +127,17 @@ class Dispatcher:
             self._tasks[task] = run.lease
             self._begun[task] = begun
             task.add_done_callback(self._forget)
+
+    async def _is_drained(self) -> bool:
+        """Returns True if no run may be claimed. Looks at most once in an interval, so that claims cost no more."""
+        now = clock.now()
+        if not timedelta(0) <= now - self._drain_seen_at < self._interval:
+            try:
+                self._drained = await self._database.read(holds.is_drained)
+            except DatabaseUnavailableError:
+                return self._drained  # the claim finds that out too
+            self._drain_seen_at = now
+        return self._drained
 
     async def _adjust_to_clock(self) -> None:
         """After a change of the clock: claim no run that is executed here, and lose no run that is due."""
@@ -153,7 +166,7 @@ class Dispatcher:
     async def _wait(self) -> None:
         # A clock that was set back must not prolong the wait.
         seconds = min((self._next_look - clock.now()).total_seconds(), self._settings.interval)
-        if not self._backlog:
+        if not self._backlog and not self._drained:
             seconds = min(seconds, await self._seconds_until_due())
         if seconds > 0:
             await clock.wait_for(self._wake, seconds)

@@ -18,7 +18,7 @@ from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
-from db.queue import slots, workers
+from db.queue import budgets, holds, slots, workers
 from db.removal import expiry, teardown
 from db.removal.sweep import Swept
 from db.rollups import upkeep
@@ -28,6 +28,8 @@ from domain import ids
 from domain.ids import IdKind
 from domain.time import clock
 from engine.file_store import FileStore
+from engine.secrets import signing
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from engine.worker.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ def maintenance_jobs(
     event_days: int | None = None,
     bulk_days: int | None = None,
     audit_days: int | None = None,
+    keys: KeyRing = NO_KEYS,
 ) -> list[Job]:
     """Returns all maintenance jobs.
 
@@ -108,6 +111,7 @@ def maintenance_jobs(
         event_days: Days for which events are kept; None: for ever.
         bulk_days: Days for which bulk operations are kept after their end; None: for ever.
         audit_days: Days for which events of the audit log are kept; None: for ever.
+        keys: The keys that encrypt secrets.
     """
     return [
         Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
@@ -120,9 +124,11 @@ def maintenance_jobs(
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
+        Job("prune full budgets", PRUNE_SECONDS, partial(database.write, budgets.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
+        Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
         Job("merge index of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
@@ -183,9 +189,12 @@ async def merge_forgotten_texts(database: Database) -> None:
 
 
 async def rescue_waiting_runs(database: Database) -> None:
-    """Promote runs that wait for a slot although one is free."""
+    """Promote runs that wait for a slot although one is free, or for the end of a hold that has ended."""
     for project_id, flow_id in await database.read(slots.wait_queues):
         await database.write(slots.rescue_wait_queue, project_id, flow_id)
+    for hold_id in await database.read(holds.ended):
+        while await database.write(holds.release_queue, hold_id):
+            await clock.sleep(PAUSE_SECONDS)
 
 
 async def keep_counts(database: Database) -> None:

@@ -32,10 +32,11 @@ from strawberry.extensions import ParserCache, ValidationCache
 from db.row_json.statements import instant_value
 from db.row_json.writer import BROKEN
 from db.sql.clause_text import Recent
-from domain.errors import FlowRunsError, QueryTimeoutError
+from domain.errors import FlowRunsError, QueryTimeoutError, RateLimitedError
 from domain.time import clock
 from resolvers.context import Context
 from schema import visibility
+from schema.charging import charge, report, with_report
 from schema.compiled.environment import Decide, Environment, Request, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
@@ -173,13 +174,15 @@ class _Operation:
             raise _LeaveError(self._refused)
         key = _variables_key(given)
         known = None if key is None else self._prepared.find((self, key))
-        context.cost = self._cost(given) if known is None else known.cost
+        cost = context.cost = self._cost(given) if known is None else known.cost
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         if known is None:
-            known = self._prepare(given, context.cost)
+            known = self._prepare(given, cost)
             if key is not None:
                 self._prepared.put((self, key), known)
-        return await known.plan.run(context, known.request)
+        charged = await charge(context, cost)
+        body = await known.plan.run(context, known.request)
+        return with_report(body, report(context, charged)) if context.reports_cost else body
 
     def _prepare(self, given: dict[str, Any], cost: int) -> "_Prepared":
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
@@ -263,13 +266,19 @@ class CompiledReads:
     async def execute(
         self, query: str | None, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> bytes | None:
-        """Returns the body of the response to a query; None: the general path has to execute it."""
+        """Returns the body of the response to a query; None: the general path has to execute it.
+
+        Raises:
+            RateLimitedError: the key cannot spend yet what the query costs.
+        """
         try:
             body = await self._operation(query, operation_name).execute(dict(variables or {}), context)
         except _LeaveError as error:
             reason = error.reason
         except UncoveredError as error:
             reason = error.reason
+        except RateLimitedError:
+            raise
         except (FlowRunsError, GraphQLError):
             reason = "error"
         except UnexpectedError:

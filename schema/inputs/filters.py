@@ -387,6 +387,7 @@ class FlowFilter:
     name_contains: str | None = optional("Flows whose name contains this text (case-insensitive).")
     enabled: bool | None = optional("If true, only enabled flows; if false, only disabled ones.")
     published: bool | None = optional("If true, only flows with a published version; if false, only those without.")
+    held: bool | None = optional("If true, only flows that are held themselves; if false, only those that are not.")
 
     def to_domain(self) -> flows.FlowFilter:
         """Returns the filter with its IDs decoded.
@@ -402,6 +403,7 @@ class FlowFilter:
             name_contains=None if text is None else checked_text("nameContains", text),
             enabled=self.enabled,
             published=self.published,
+            held=self.held,
         )
 
 

@@ -13,9 +13,10 @@ from domain.errors import (
     PrivilegeExceededError,
     ProjectNotFoundError,
     ProjectRequiredError,
+    SettingsInvalidError,
 )
 from resolvers import api_keys
-from schema.arguments import argument
+from schema.arguments import argument, given
 from schema.enums import Role
 from schema.fields import Info, columns_of
 from schema.mutations.declaration import mutation, result, success
@@ -41,6 +42,13 @@ class RotateApiKeySuccess:
 
 
 @success
+class UpdateApiKeySuccess:
+    """The key was changed."""
+
+    api_key: ApiKey = strawberry.field(description="The changed key.")
+
+
+@success
 class RevokeApiKeySuccess:
     """The key was revoked."""
 
@@ -48,12 +56,16 @@ class RevokeApiKeySuccess:
 
 
 CreateApiKeyResult = Annotated[
-    CreateApiKeySuccess | PrivilegeExceededError | ProjectRequiredError | ProjectNotFoundError,
+    CreateApiKeySuccess | PrivilegeExceededError | ProjectRequiredError | ProjectNotFoundError | SettingsInvalidError,
     result("CreateApiKeyResult", "The new key and its secret, or an error that says why it was not created."),
 ]
 RotateApiKeyResult = Annotated[
     RotateApiKeySuccess | ApiKeyNotFoundError | ApiKeyNotActiveError | PrivilegeExceededError,
     result("RotateApiKeyResult", "The new key and its secret, or an error that says why the key was not replaced."),
+]
+UpdateApiKeyResult = Annotated[
+    UpdateApiKeySuccess | ApiKeyNotFoundError | ApiKeyNotActiveError | PrivilegeExceededError | SettingsInvalidError,
+    result("UpdateApiKeyResult", "The changed key, or an error that says why it was not changed."),
 ]
 RevokeApiKeyResult = Annotated[
     RevokeApiKeySuccess | ApiKeyNotFoundError | ApiKeyNotActiveError | PrivilegeExceededError,
@@ -94,6 +106,13 @@ class ApiKeyMutation:
             bool,
             argument("False: the key has no sight of inputs, outputs, details of errors, logs and files of runs."),
         ] = True,
+        cost_per_minute: Annotated[
+            int | None,
+            argument(
+                "What the operations of the key may cost in a minute, 1 to 1,000,000,000. By default as much as those"
+                " of the key in use."
+            ),
+        ] = None,
     ) -> CreateApiKeyResult:
         issued = await api_keys.create(
             info.context,
@@ -104,6 +123,7 @@ class ApiKeyMutation:
             payloads=payloads,
             expires_at=expires_at,
             expires_in=expires_in,
+            cost_per_minute=cost_per_minute,
         )
         return CreateApiKeySuccess(api_key=await _load_key(info, issued.key_id), secret=issued.secret)
 
@@ -134,6 +154,29 @@ class ApiKeyMutation:
     ) -> RotateApiKeyResult:
         issued = await api_keys.rotate(info.context, id, overlap, expires_at=expires_at, expires_in=expires_in)
         return RotateApiKeySuccess(api_key=await _load_key(info, issued.key_id), secret=issued.secret)
+
+    @mutation(
+        Role.ADMIN,
+        "Changes the name or the rate limit of an API key. Requests have the new limit within a second; connections"
+        " that are open keep theirs.",
+    )
+    async def update_api_key(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, argument("The key to change.")],  # noqa: A002
+        name: Annotated[
+            str | None, argument("The new name: 1 to 200 characters. Left out or null, the name stays.")
+        ] = None,
+        cost_per_minute: Annotated[
+            int | None,
+            argument(
+                "What the operations of the key may cost in a minute, 1 to 1,000,000,000. Null: the default of the"
+                " service. Left out, it stays."
+            ),
+        ] = strawberry.UNSET,
+    ) -> UpdateApiKeyResult:
+        changes = given(cost_per_minute=cost_per_minute) | ({"name": name} if name is not None else {})
+        return UpdateApiKeySuccess(api_key=await _load_key(info, await api_keys.update(info.context, id, changes)))
 
     @mutation(
         Role.ADMIN,

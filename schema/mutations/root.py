@@ -6,6 +6,7 @@ from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
+from schema.mutations.holds import HoldMutation
 from schema.mutations.projects import ProjectMutation
 from schema.mutations.reruns import RerunMutation
 from schema.mutations.run_changes import RunChangeMutation
@@ -21,6 +22,7 @@ class Mutation(
     RunChangeMutation,
     FlowMutation,
     ProjectMutation,
+    HoldMutation,
     TriggerMutation,
     BulkMutation,
     SecretMutation,

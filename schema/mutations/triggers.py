@@ -14,6 +14,7 @@ from domain.errors import (
     InputTooLargeError,
     ScheduleInvalidError,
     ScheduleNotFoundError,
+    SecretKeysMissingError,
     WebhookInvalidError,
     WebhookNotFoundError,
 )
@@ -94,7 +95,7 @@ DeleteScheduleResult = Annotated[
     result("DeleteScheduleResult", "The ID of the schedule, or an error that says why it was not deleted."),
 ]
 CreateWebhookResult = Annotated[
-    CreateWebhookSuccess | FlowNotFoundError | WebhookInvalidError | InputTooLargeError,
+    CreateWebhookSuccess | FlowNotFoundError | WebhookInvalidError | InputTooLargeError | SecretKeysMissingError,
     result("CreateWebhookResult", "The new webhook, or an error that says why it was not created."),
 ]
 RotateWebhookResult = Annotated[

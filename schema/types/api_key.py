@@ -26,6 +26,11 @@ class ApiKey:
     payloads: bool = column(
         "payloads", "True if the key sees inputs, outputs, details of errors, logs and files of runs."
     )
+    cost_per_minute: int | None = column(
+        "cost_per_minute",
+        "What the operations of the key, and of its access tokens, may cost in a minute; null: the default of the"
+        " service.",
+    )
     hint: str = column("hint", "The first characters of the secret, to distinguish keys.")
     project: Project | None = link(
         "The project of the key; null for operator keys, which see all projects.",

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects, schedules, webhooks
+from db.queue import holds
 from db.row_json.sources import Column, Form, Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from db.sql.keyset import Page
@@ -24,6 +25,7 @@ from schema.enums import Environment, MissedFires, ScheduleOverlap, SkipReason, 
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many, type_named
 from schema.inputs.filters import FlowRunFilter
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.types.holds.hold import Hold
 from schema.types.node import Node
 from schema.types.project import Project
 from schema.types.step_definition import StepDefinition, step_definitions
@@ -54,6 +56,12 @@ class Flow(Node):
     max_concurrent_runs: int | None = column(
         "max_concurrent_runs",
         "Runs of the flow that may be RUNNING at once; null if only the limit of the project applies.",
+    )
+    hold: Hold | None = link(
+        "The hold that keeps the runs of the flow from starting; null if there is none. The project may be held, too.",
+        "hold_id",
+        holds.by_ids,
+        "start_hold",
     )
     created_at: datetime = column("created_at", "The creation of the flow.")
     updated_at: datetime = column("updated_at", "The last change or publication of the flow.")

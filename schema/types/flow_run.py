@@ -248,7 +248,6 @@ class FlowRun(Node):
     @field(
         "What the run waits for; null if it has ended, or a worker executes it.",
         *wait.COLUMNS,
-        "flow_id",
         written=SameRow(WAIT_KIND),
     )
     def waiting_for(self) -> WaitingFor | None:

@@ -7,7 +7,7 @@ import strawberry
 
 from db import projects
 from db import secrets as db_secrets
-from db.queue import quota
+from db.queue import holds, quota
 from db.removal import expiry
 from db.row_json.sources import Rows
 from db.row_types import ProjectRow
@@ -22,9 +22,10 @@ from resolvers.values import MAX_TAGS
 from schema.arguments import argument
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role, RunStatus
-from schema.fields import Info, column, columns_of, field, id_column, many, type_named
+from schema.fields import Info, column, columns_of, field, id_column, link, many, type_named
 from schema.inputs.projects import RunRetentionInput, retention_of
 from schema.types.connection import MAX_PAGE
+from schema.types.holds.hold import Hold
 from schema.types.node import Node
 from schema.types.secret import Secret
 
@@ -72,6 +73,12 @@ class Project(Node):
     retention_days: int | None = column(
         "retention_days",
         "Days for which step data is kept after the end of a run; null for the default of the service.",
+    )
+    hold: Hold | None = link(
+        "The hold that keeps the runs of all flows from starting; null if there is none.",
+        "hold_id",
+        holds.by_ids,
+        "start_hold",
     )
     archive_succeeded_after_days: int | None = column(
         "archive_after_days",
@@ -155,6 +162,9 @@ class Limits:
     max_bulk_operations: int = strawberry.field(
         default=bulk.MAX_ACTIVE, description="Bulk operations of a project that may run at once."
     )
+    cost_per_minute: int | None = strawberry.field(
+        description="What the operations of the key may cost in a minute; null: there is no limit."
+    )
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 
 
@@ -180,5 +190,6 @@ class Viewer:
         return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.key.project_id, columns))
 
     @field("The limits of a request.")
-    def limits(self) -> Limits:
-        return Limits()
+    def limits(self, info: Info) -> Limits:
+        budgets = info.context.budgets
+        return Limits(cost_per_minute=budgets.limit_of(self.key.cost_per_minute) if budgets is not None else None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import strawberry
 
 from db import flows, projects
+from db.queue import holds
 from db.row_json.computed import WAIT_KIND, WAIT_UNTIL
 from db.row_types import RunRow
 from db.runs import input_requests, reads, waiting
@@ -37,7 +38,7 @@ class WaitingFor:
 
     @field(
         "The instant at which the run goes on: the end of a delay, the next attempt, or for a person and for child runs"
-        " the instant at which the wait times out. Null if there is none, and for SLOT and WORKER.",
+        " the instant at which the wait times out. Null if there is none, and for SLOT, RELEASE and WORKER.",
         *wait.COLUMNS,
         written=WAIT_UNTIL,
     )
@@ -47,18 +48,19 @@ class WaitingFor:
 
     @field(
         "What keeps the run waiting. SLOT: the flow or the project whose concurrency limit is reached. PERSON: the"
-        " input request. CHILDREN: the oldest child run that has not ended. Null for the other kinds.",
+        " input request. CHILDREN: the oldest child run that has not ended. RELEASE: the flow or the project that is"
+        " held. Null for the other kinds.",
         *wait.COLUMNS,
-        "flow_id",
     )
     async def blocked_by(self, info: Info) -> Node | None:
         loaders, run = info.context.loaders, self.row
         match self.kind():
-            case WaitKind.SLOT if run.blocked_by == run.flow_id:
-                return Flow(row=await loaders.load_existing(flows.by_ids, run.flow_id, columns_of(info, Flow)))
             case WaitKind.SLOT:
-                columns = columns_of(info, Project)
-                return Project(row=await loaders.load_existing(projects.by_ids, run.project_id, columns))
+                return await self._flow(info) if run.blocked_by == run.flow_id else await self._project(info)
+            case WaitKind.RELEASE:
+                assert run.blocked_by is not None  # it stands in the queue of a hold
+                hold = await loaders.load(holds.by_ids, run.blocked_by, frozenset({"flow_id"}))
+                return await self._flow(info) if hold and hold.flow_id is not None else await self._project(info)
             case WaitKind.PERSON:
                 requests = await loaders.load(input_requests.pending_by_runs, run.id)
                 return InputRequest(row=requests[0]) if requests else None
@@ -69,6 +71,14 @@ class WaitingFor:
                 of: type[FlowRun] = type_named(info, "FlowRun")
                 return of(row=await loaders.load_existing(reads.by_ids, child, columns_of(info, of)))
         return None
+
+    async def _flow(self, info: Info) -> Flow:
+        columns = columns_of(info, Flow)
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
+
+    async def _project(self, info: Info) -> Project:
+        columns = columns_of(info, Project)
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.row.project_id, columns))
 
     @field(
         f"The run's position in its queue, from 1: for SLOT in the queue of the limit, for WORKER among the due runs of"

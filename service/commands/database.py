@@ -1,6 +1,7 @@
-"""The database of a command."""
+"""The database, as commands use it."""
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -8,13 +9,14 @@ from db.assembly import open_database
 from db.core.database import Database
 from db.migrate import upgrade
 from db.search import switch
+from domain.actor import Actor, ActorKind, Origin
 from service.settings import Settings
 
 T = TypeVar("T")
 
 
 def with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
-    """Returns the result of `use`, with the database migrated and open."""
+    """Migrates the database, and returns what `use` returns."""
 
     async def run() -> T:
         database = open_database(settings.database_url)
@@ -32,3 +34,12 @@ def migrate(settings: Settings) -> None:
     upgrade(settings.database_url)
     if settings.search:
         with_database(settings, lambda database: database.write(switch.switch_on))
+
+
+def command_origin() -> Origin:
+    """Returns the user of this host as the origin of changes."""
+    try:
+        user: str | None = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        user = None
+    return Origin(Actor(ActorKind.CLI, name=user))

@@ -13,7 +13,7 @@ from db import api_keys
 from db.core.database import Database
 from domain.actor import Origin
 from domain.enums import Role
-from domain.errors import FlowRunsError, UnauthenticatedError
+from domain.errors import FlowRunsError, RateLimitedError, UnauthenticatedError
 from resolvers.context import Viewer
 from schema.errors import extensions
 from service.http.public_path import public_path
@@ -64,7 +64,11 @@ def _bearer(authorization: str) -> str | None:
 def error_response(error: FlowRunsError, status: int | None = None) -> Response:
     """Returns `error` in the shape of a GraphQL response; `status` replaces the HTTP status of the error's class."""
     body = {"errors": [{"message": error.message, "extensions": extensions(error)}]}
-    headers = {"www-authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else None
+    headers = None
+    if isinstance(error, UnauthenticatedError):
+        headers = {"www-authenticate": "Bearer"}
+    elif isinstance(error, RateLimitedError):
+        headers = {"retry-after": str(error.retry_after)}
     return JSONResponse(body, status_code=status or error.http_status, headers=headers)
 
 

@@ -33,6 +33,7 @@ from domain.errors import (
     FlowRunsError,
     NotAcceptableError,
     NumberOutOfRangeError,
+    RateLimitedError,
     TooManyConnectionsError,
 )
 from domain.observation import spans
@@ -43,7 +44,9 @@ from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders, Viewer
+from resolvers.rates.budgets import Budgets
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
+from schema.charging import asks_for_cost
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
@@ -96,6 +99,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         documents: Documents,
         origins: OtherOrigins,
         compiled_reads: bool,
+        budgets: Budgets,
+        report_costs: bool = False,
         secret_keys: KeyRing = NO_KEYS,
         token_keys: TokenKeys = NO_TOKEN_KEYS,
         observer: Observer = SILENT,
@@ -122,6 +127,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
         self._secret_keys = secret_keys
+        self._budgets = budgets
+        self._report_costs = report_costs
         self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
@@ -204,6 +211,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return None
         if isinstance(data, list) or data.protocol != "http":
             return None
+        context.reports_cost |= asks_for_cost(data.extensions)
         return await reads.execute(data.query, data.variables, data.operation_name, context)
 
     async def _stream(self, request: Request) -> EventStream | None:
@@ -229,11 +237,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def execute_single(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """Returns the result of a query or mutation; refuses subscriptions, which need a stream."""
-        operation = _operation(kwargs["request_data"])
+        operation, context = _operation(kwargs["request_data"]), kwargs["context"]
+        context.reports_cost |= operation.asks_for_cost
         # The text test avoids parsing most documents here.
         if "subscription" in (operation.query or "") and operation_type(operation) is OperationType.SUBSCRIPTION:
-            return await self._refused(operation, kwargs["context"])
-        return await super().execute_single(*args, **kwargs)
+            return await self._refused(operation, context)
+        result = await super().execute_single(*args, **kwargs)
+        for error in result.errors or ():
+            if (extensions := error.extensions or {}).get("code") == RateLimitedError.code:
+                raise RateLimitedError(extensions["retryAfter"])
+        return result
 
     async def _refused(self, operation: Operation, context: Context) -> ExecutionResult:
         """Returns the errors of a subscription whose client does not accept a stream.
@@ -270,6 +283,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             hub=self._hub,
             secret_keys=self._secret_keys,
             token_keys=self._token_keys,
+            budgets=self._budgets,
+            reports_cost=self._report_costs,
             **more,
         )
 
@@ -367,7 +382,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
 def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation:
     assert not isinstance(data, list)  # batches are refused before
-    return Operation(data.query, data.variables, data.operation_name)
+    return Operation(data.query, data.variables, data.operation_name, asks_for_cost(data.extensions))
 
 
 def _error_response(request: Request, error: FlowRunsError, status: int | None = None) -> Response:

@@ -49,9 +49,28 @@ async def abandoned(_: Request, __: Exception) -> Response:
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
-async def internal_error(_: Request, __: Exception) -> Response:
-    """Returns the response to a request in which the service failed; the server logs the exception."""
-    request_id = str(current_log_fields().get(REQUEST_ID, ""))
-    response = error_response(InternalError(request_id))
-    response.headers[HEADER] = request_id
-    return response
+class MaskedErrors:
+    """Middleware that responds to a request in which the service failed; the server logs the exception.
+
+    It is the innermost one, so that the response has the headers of the others: without those of CORS, a page of
+    another origin could not read it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = scope["type"] != "http"
+
+        async def watch(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if not has_begun:
+                request_id = str(current_log_fields().get(REQUEST_ID, ""))
+                await error_response(InternalError(request_id))(scope, receive, send)
+            raise

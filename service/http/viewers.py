@@ -40,7 +40,15 @@ class _Known:
 
 
 def _viewer(key: ActiveKey) -> Viewer:
-    return Viewer(key.id, key.project_id, Role(key.role), key.name, payloads=key.payloads, expires_at=key.expires_at)
+    return Viewer(
+        key.id,
+        key.project_id,
+        Role(key.role),
+        key.name,
+        payloads=key.payloads,
+        expires_at=key.expires_at,
+        cost_per_minute=key.cost_per_minute,
+    )
 
 
 def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:
@@ -59,6 +67,7 @@ def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:
         token_id=token.id,
         scope=scope,
         expires_at=min(ends),
+        cost_per_minute=key.cost_per_minute,
     )
 
 

@@ -28,6 +28,7 @@ from domain.observation.observer import SILENT, Observer
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import KeyRing
 from resolvers import projects, webhook_calls, webhooks
 from resolvers.context import Context
 from resolvers.flow_runs import waiting
@@ -55,7 +56,16 @@ _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed
 class Webhooks:
     """Receives webhook deliveries."""
 
-    def __init__(self, database: Database, flows: FlowCache, max_body_bytes: int, observer: Observer = SILENT) -> None:
+    def __init__(
+        self,
+        database: Database,
+        flows: FlowCache,
+        max_body_bytes: int,
+        keys: KeyRing,
+        observer: Observer = SILENT,
+    ) -> None:
+        """`keys` decrypt the signing secrets of webhooks."""
+        self._keys = keys
         self._database = database
         self._observer = observer
         self._flows = flows
@@ -96,7 +106,7 @@ class Webhooks:
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
         # Before anything else of the call is looked at: a call without a signature learns nothing.
-        webhook_calls.check_signature(webhook, headers, body)
+        webhook_calls.check_signature(webhook, headers, body, self._keys)
         milliseconds = _wait_of(request)
         call = Call(body, headers, await self._shown(webhook, request, body))
         if (challenge := _slack_challenge(call)) is not None:

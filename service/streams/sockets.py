@@ -38,6 +38,7 @@ from domain.errors import (
     UnauthenticatedError,
 )
 from resolvers.context import Context
+from schema.charging import asks_for_cost
 from schema.errors import to_client_error
 from service.streams.connection_registry import Connection
 from service.streams.subscription_rendering import Failure, Operation, Payload
@@ -224,6 +225,8 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._closing: asyncio.Task[None] | None = None
+        self._ask_for_cost: set[str] = set()
+        """IDs of operations that are about to start, whose first result is to report what they cost."""
 
     async def handle(self) -> None:
         """Serve the socket until it is closed."""
@@ -271,6 +274,8 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         """Starts an operation, whose document the message sends or names."""
         if self.connection_acknowledged:
             payload = message["payload"]
+            if asks_for_cost(payload.get("extensions")):
+                self._ask_for_cost.add(message["id"])
             try:
                 payload["query"] = self.view.documents.text_of(payload) or ""
             except RequestError as error:
@@ -292,7 +297,9 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             pass  # `handle`, which reads from the socket, meets the same and ends
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
-        request = Operation(operation.query, operation.variables, operation.operation_name or None)
+        asks_for_cost = operation.id in self._ask_for_cost
+        self._ask_for_cost.discard(operation.id)
+        request = Operation(operation.query, operation.variables, operation.operation_name or None, asks_for_cost)
         messages = _Messages(self.websocket, operation.id)
         async with aclosing(self.view.streams.results(request, self.context, messages.write_now)) as results:
             async for result in results:

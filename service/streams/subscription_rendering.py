@@ -9,9 +9,9 @@ import asyncio
 import contextvars
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from live.events import FAILED, SENT, Item, MatchedEvent, Memo, SendResult, Send
 from resolvers.context import Context
 from resolvers.loaders import Loaders
 from schema.build import FlowRunsSchema, Subscribed
+from schema.charging import with_report
 from schema.compiled_selection import CompiledSelection, compile_selection
 from schema.errors import to_client_error
 from service.metrics.operations import describe
@@ -59,6 +60,8 @@ class Operation:
     query: str | None
     variables: dict[str, Any] | None = None
     name: str | None = None
+    asks_for_cost: bool = False
+    """True if its first result is to report what it costs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +114,9 @@ class Streams:
         Payloads are yielded in batches, which can be sent at once. While this generator waits for live events, their
         payloads go to `write` instead, as long as it takes all of them.
         """
+        if operation.asks_for_cost:
+            context = copy(context)  # operations of a socket share theirs
+            context.reports_cost = True
         subscribed = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
         if subscribed is None:
             yield await self._traced_response(operation, context)
@@ -118,14 +124,18 @@ class Streams:
             yield Failure(subscribed)
         else:
             source, renderer = subscribed.source, self._renderer(operation, context, subscribed)
+            reported = subscribed.extensions
             self._observer.stream_began()
             reason = _LEFT
             del subscribed  # holds the document, which is not needed while the stream lasts, maybe for days
             try:
                 try_send = partial(renderer.try_send, write) if write is not None and self.is_compiled else None
-                while items := await source.batch(try_send):
+                while items := await source.batch(None if reported else try_send):
                     payloads = await renderer.render(items)
                     del items  # the next ones may come much later
+                    if reported:
+                        # Others share the payload, so this subscriber gets a copy.
+                        payloads, reported = [_with_report(payloads[0], reported), *payloads[1:]], {}
                     yield payloads
                     del payloads
                 reason = _COMPLETE
@@ -160,7 +170,8 @@ class Streams:
         self._observer.operation_executed(operation.query, operation.name, seconds, cost, has_errors=bool(errors))
         if result.data is None and errors and all(error.path is None for error in errors):
             return Failure(errors)
-        return (_payload(result.data, errors),)
+        payload = _payload(result.data, errors)
+        return (_with_report(payload, result.extensions or {}),)
 
     def _renderer(self, operation: Operation, context: Context, subscribed: Subscribed) -> "_Renderer":
         to_object = subscribed.source.to_object
@@ -338,6 +349,10 @@ def _payload(data: object, errors: Sequence[GraphQLError], position: LogPosition
         result["errors"] = [error.formatted for error in errors]
     # A copy: orjson returns bytes that have kilobytes allocated behind them.
     return Payload(bytes(memoryview(orjson.dumps(result))), position)
+
+
+def _with_report(payload: Payload, extensions: Mapping[str, Any]) -> Payload:
+    return replace(payload, body=with_report(payload.body, extensions))
 
 
 def _is_unavailable(errors: Sequence[GraphQLError] | None) -> bool:

@@ -22,6 +22,7 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.WebhookRow: models.Webhook,
     row_types.SecretRow: models.Secret,
     row_types.EventRow: models.RunEvent,
+    row_types.StartHoldRow: models.StartHold,
     row_types.ApiKeyRow: models.ApiKey,
     row_types.AuditEventRow: models.AuditEvent,
     row_types.WorkerRow: models.Worker,

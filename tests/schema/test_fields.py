@@ -122,6 +122,7 @@ WAYS = {
     "StepErrorStats": ["flowRunStats { topFailingSteps { errors { %s } } }"],
     "FlowRunConnection": ["flowRuns { %s }", "flowRun(id: $failed) { childRuns { %s } retries { %s } }"],
     "FlowConnection": ["flows { %s }"],
+    "Hold": ["flow(id: $flow) { hold { %s } project { hold { %s } } } drain { %s }"],
     "Worker": [
         "node(id: $worker) { ... on Worker { %s } }",
         "workers(first: 5) { nodes { %s } }",

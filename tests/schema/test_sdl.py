@@ -30,13 +30,13 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues
-        validateFlowDefinition""",
-    "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject publishFlowVersion startRun retry
-        rerun completeStep cancel resumeRun updateRun
+        validateFlowDefinition drain""",
+    "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
+        releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
         bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
-        createApiKey rotateApiKey revokeApiKey
+        createApiKey updateApiKey rotateApiKey revokeApiKey
         createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
@@ -85,7 +85,8 @@ CONTRACT = {
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": """id name role payloads costPerMinute hint project createdBy createdAt expiresAt lastUsedAt revokedAt
+        replacesId""",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -102,8 +103,8 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt deletingSince project publishedVersion schedules
-        webhooks lastRun runs stats versions""",
+    "Flow": """id name enabled maxConcurrentRuns hold createdAt updatedAt deletingSince project publishedVersion
+        schedules webhooks lastRun runs stats versions""",
     "FlowDefinitionCheck": "isValid problems warnings steps",
     "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
     "ScheduleFilter": "projectIds flowIds enabled",
@@ -114,7 +115,7 @@ CONTRACT = {
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
-        runRetention archiveSucceededAfterDays expiredRuns createdAt deletingSince secrets""",
+        hold runRetention archiveSucceededAfterDays expiredRuns createdAt deletingSince secrets""",
     "RunRetention": "status days",
     "ExpiredRuns": "toDelete toArchive",
     "DeleteFlowSuccess": "flow runs liveRuns flowVersions schedules webhooks",
@@ -136,7 +137,7 @@ CONTRACT = {
         createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
         parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
-    "FlowFilter": "projectIds ids nameContains enabled published",
+    "FlowFilter": "projectIds ids nameContains enabled published held",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
         source idempotencyKey waitMs""",
 }
@@ -210,7 +211,12 @@ ARGUMENTS = {
     "Mutation.bulkErase": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkDelete": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
-    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads costPerMinute",
+    "Mutation.updateApiKey": "id name costPerMinute",
+    "Mutation.holdFlow": "flowId reason",
+    "Mutation.releaseFlow": "flowId",
+    "Mutation.holdProject": "projectId reason",
+    "Mutation.releaseProject": "projectId",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
     "Mutation.revokeApiKey": "id",
     "Mutation.createAccessToken": "filter expiresIn payloads",
@@ -245,7 +251,7 @@ VALUES = {
     "QueuePriority": "INTERACTIVE STARTED NEW",
     "WorkerStatus": "ACTIVE DRAINING LOST",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
-    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
+    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT RELEASE WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -264,10 +270,10 @@ VALUES = {
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
-    "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT DELETE_PROJECT
-        CREATE_SCHEDULE UPDATE_SCHEDULE
-        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
-        CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
+        DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
+        REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION
         ARCHIVE_RUNS DELETE_RUNS""",
@@ -283,6 +289,10 @@ UNIONS = {
     "DeleteFlowResult": "DeleteFlowSuccess FlowNotFound RunsNotFinal",
     "DeleteProjectResult": "DeleteProjectSuccess ProjectNotFound RunsNotFinal",
     "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
+    "HoldFlowResult": "HoldFlowSuccess FlowNotFound",
+    "ReleaseFlowResult": "ReleaseFlowSuccess FlowNotFound",
+    "HoldProjectResult": "HoldProjectSuccess ProjectRequired ProjectNotFound",
+    "ReleaseProjectResult": "ReleaseProjectSuccess ProjectRequired ProjectNotFound",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
@@ -300,7 +310,7 @@ UNIONS = {
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
-    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge SecretKeysMissing",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired
@@ -323,7 +333,9 @@ UNIONS = {
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
     "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
     "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
-    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
+    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound SettingsInvalid",
+    "UpdateApiKeyResult": """UpdateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded
+        SettingsInvalid""",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from db import api_keys
 from db.assembly import open_database
 from domain.enums import Role
+from resolvers.rates.budgets import GRANTS
 from tests.service.streams.test_socket import receive, signed_in, subscribe
 from tests.support.app import TOKEN_KEY
 from tests.support.processes.commands import run_service, run_worker
@@ -149,3 +151,27 @@ async def test_revoked_key_and_token_end_in_every_process(two: tuple[Server, Ser
     await ends_everywhere(two, secret)
     await ends_everywhere(two, second)
     await operator.close()
+
+
+async def test_two_processes_never_allow_more_than_the_limit(environment: dict[str, str]) -> None:
+    limit, cost = 1_200, 31
+    limited = {**environment, "FLOWRUNS_COST_PER_MINUTE": str(limit)}
+    asked = {"query": "{ flowRuns(first: 10) { nodes { id status } } }", "extensions": {"cost": True}}
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with run_service(limited, "api") as (one, _), run_service(limited, "api") as (other, _):
+        began = time.monotonic()
+
+        async def spend(url: str) -> int:
+            spent = 0
+            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, verify=TLS, headers=headers) as http:
+                while (response := await http.post("/graphql", json=asked)).status_code == 200:
+                    assert response.json()["extensions"]["cost"]["requestedQueryCost"] == cost
+                    spent += cost
+            assert response.status_code == 429
+            assert int(response.headers["retry-after"]) >= 1
+            return spent
+
+        spent = sum(await asyncio.gather(*(spend(url) for url in (one, other) for _ in range(2))))
+        refilled = (time.monotonic() - began) * limit / 60
+    # Nothing was held before, so the limit holds exactly; a process that has given up may still hold a grant.
+    assert limit - 2 * limit / GRANTS - cost <= spent <= limit + refilled

@@ -1,11 +1,8 @@
 """Secrets from end to end: steps get their values, and nothing that is stored, logged or answered has them."""
 
 import asyncio
-import io
 import json
-import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,8 +12,6 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db import secrets
@@ -26,12 +21,11 @@ from engine.templates import compile_value
 from service.asgi import create_service
 from service.cli import main
 from service.keys.secret_keys import load_key_ring
-from service.log_output import ContextFilter, JsonFormatter
 from service.settings import Settings
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
 from tests.support.app import App, run_app
-from tests.support.leaks import all_rows, contents, dump, found
+from tests.support.leaks import CHILD, Echo, all_rows, contents, dump, found, leaking_flow, process_log, python
 from tests.support.processes.listener import answering
 from tests.support.query import query as query_database
 
@@ -50,22 +44,6 @@ RUN = """status output input error { code message stepName } statusHistory { mes
     steps { name status input output error { code message details } attempts { error { message } } }
     logs(first: 500) { nodes { message } } files { name size }
     childRuns { nodes { input output status steps { input output } } }"""
-
-
-class Echo:
-    """A server that repeats what it receives."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, str], str]] = []
-        self.url = ""
-
-    async def respond(self, request: Request) -> Response:
-        body = (await request.body()).decode()
-        self.requests.append((str(request.url), dict(request.headers), body))
-        everything = {"url": str(request.url), "headers": dict(request.headers), "body": body}
-        if request.url.path == "/hang":
-            await asyncio.sleep(3_600)
-        return JSONResponse(everything, 500 if request.url.path == "/fail" else 200)
 
 
 @pytest.fixture
@@ -90,81 +68,11 @@ async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
         yield running
 
 
-@contextmanager
-def process_log() -> Iterator[io.StringIO]:
-    """Collects the log of this process as the service writes it."""
-    written = io.StringIO()
-    handler = logging.StreamHandler(written)
-    handler.addFilter(ContextFilter())
-    handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield written
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
-
-
 async def create(app: App, name: str, value: str, environment: str | None = None) -> dict[str, Any]:
     """Creates a secret and returns the result."""
     variables = {"name": name, "value": value, "environment": environment}
     result: dict[str, Any] = (await app.query(CREATE, variables))["result"]
     return result
-
-
-def step(name: str, kind: str, value: Any, **more: Any) -> dict[str, Any]:
-    return {"name": name, "kind": kind, "input": value, "continueOnFailure": True, **more}
-
-
-def python(name: str, action: str, **more: Any) -> dict[str, Any]:
-    return step(name, "python", {"action": action, "args": {"value": "{{ secrets.TOKEN }}"}}, **more)
-
-
-def leaking_flow(url: str) -> dict[str, Any]:
-    """A flow whose steps repeat secrets: they succeed, fail, are retried, time out, and start child runs."""
-    basic = 'Basic {{ ("somebody:" ~ secrets.PASSWORD) | b64encode }}'
-    headers = {"authorization": basic, "x-key": "{{ secrets.TOKEN | urlencode }}"}
-    call = {"method": "POST", "url": f"{url}/echo", "headers": headers, "query": {"key": "{{ secrets.TOKEN }}"}}
-    body = {"token": "{{ secrets.TOKEN }}", "both": ["{{ secrets.TOKEN }} and {{ secrets.PASSWORD }}"]}
-    path = f"{url}/{{{{ secrets.TOKEN | urlencode }}}}"
-    return {
-        "steps": [
-            step("call", "http", {**call, "json": body}),
-            step("saved", "http", {**call, "json": body, "saveAs": "response.json"}),
-            python("repeated", "repeat.return"),
-            python("raised", "repeat.raise", retry={"attempts": 2, "delay": 0}),
-            python("program", "repeat.run"),
-            step("failed", "http", {**call, "url": f"{url}/fail"}),
-            step("hanging", "http", {**call, "url": f"{url}/hang"}, timeout=0.2),
-            step("refused", "http", {"url": path, "headers": {"connection": "{{ secrets.TOKEN }}"}}),
-            step(
-                "child",
-                "flow",
-                {"flow": "child", "input": {"token": "k={{ secrets.TOKEN }}", "text": "{{ run.input.text }}"}},
-            ),
-            step("later", "transform", "{{ steps.call.output.body }}"),
-        ],
-        "output": "{{ steps }}",
-    }
-
-
-CHILD = {
-    "steps": [
-        {
-            "name": "use",
-            "kind": "http",
-            "input": {
-                "method": "POST",
-                "url": "",
-                "json": {"got": "{{ run.input.token }}", "text": "{{ run.input.text }}"},
-            },
-        }
-    ],
-    "output": "{{ run.input }}",
-}
 
 
 async def test_no_value_of_a_secret_is_stored_logged_or_answered(
@@ -359,7 +267,7 @@ async def test_lost_key_is_an_error_of_step_and_readiness(app: App, database_url
 async def test_service_without_configuration_has_key_file_or_says_what_is_missing(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with run_app(database_url, with_worker=False) as app:
+    async with run_app(database_url, with_worker=False, secret_keys="") as app:
         created = await create(app, "TOKEN", TOKEN)
         key_file = tmp_path / "secrets.key"
         if "postgresql" in database_url:

@@ -30,6 +30,7 @@ from service.settings import Settings
 
 PATIENCE = 30.0
 """Timeout in seconds for everything that a test waits for. It only ends tests that have failed."""
+SECRET_KEY = new_key()
 TOKEN_KEY = "a key for tests that signs access tokens"
 BASE_URL = "http://flow-runs.test"
 
@@ -133,7 +134,7 @@ async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
 @pytest.fixture
 async def idle_app(database_url: str) -> AsyncIterator[App]:
     """The service without a worker: runs that are started stay QUEUED."""
-    async with run_app(database_url, with_worker=False, secret_keys=new_key()) as running:
+    async with run_app(database_url, with_worker=False) as running:
         yield running
 
 
@@ -157,6 +158,7 @@ async def run_app(
 ) -> AsyncIterator[App]:
     """Runs a service on a migrated database, with two projects and their API keys."""
     settings.setdefault("token_keys", TOKEN_KEY)
+    settings.setdefault("secret_keys", SECRET_KEY)
     database = open_database(
         database_url, query_timeout=settings.get("query_timeout"), is_traced=tracer is not NO_TRACES
     )

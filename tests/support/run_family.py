@@ -111,7 +111,8 @@ def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, 
     timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
     given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
     schedules.create(uow, {"id": schedule, **own, **timing, **given})
-    webhook, _ = webhooks.create(uow, {**own, "name": "shop"})
+    webhook = ids.new_uuid()
+    webhooks.create(uow, webhook, {**own, "name": "shop"})
     secret, now = ids.new_uuid(), clock.now()
     row = {"id": secret, "project_id": published.project_id, "environment": None, "name": "TOKEN"}
     secrets.create(

@@ -33,6 +33,10 @@ def forms(value: str) -> dict[str, str]:
         "json": json.dumps(value),
         "json in json": json.dumps({"a": json.dumps({"b": value})}),
         "json unicode": json.dumps(value, ensure_ascii=False),
+        "json in Python": repr({"a": json.dumps({"b": value})}),
+        "json unicode in Python": repr([json.dumps(value, ensure_ascii=False)]),
+        "Python in json": json.dumps({"a": repr([value])}),
+        "json in bytes": repr(json.dumps(value, ensure_ascii=False).encode()),
         "repr": repr({"a": value}),
         "bytes": repr(content),
     }
@@ -60,3 +64,21 @@ def raised(ctx: ThreadContext, value: str) -> None:
 def run(ctx: ThreadContext, value: str) -> None:
     """Runs a program whose arguments hold the value, and which fails."""
     subprocess.run([sys.executable, "-c", "raise SystemExit(3)", value], check=True)
+
+
+class UnprintableError(Exception):
+    """An error that fails when its message is asked for."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(f"no message for {self.args}")
+
+
+@action("repeat.break")
+def broken(ctx: ThreadContext, value: str) -> None:
+    """Raises an error with the value, which cannot be printed, after another one that is logged with its trace."""
+    received.append(value)
+    try:
+        int(value)
+    except ValueError as error:
+        logging.getLogger("actions").exception("failed with %s", value)
+        raise UnprintableError(value) from error

@@ -15,11 +15,14 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from service.http.request_ids import HEADER, RequestIds, internal_error
+from service.http.cross_origin import OtherOrigins
+from service.http.request_ids import HEADER, MaskedErrors, RequestIds
 from service.log_output import ContextFilter, JsonFormatter
 from tests.support.app import BASE_URL, App
 from tests.support.query import query
 from tests.support.run_family import make_run_family
+
+ORIGIN = "https://ui.example"
 
 
 @pytest.fixture
@@ -46,8 +49,7 @@ async def accept(websocket: WebSocket) -> None:
 
 APP = Starlette(
     routes=[Route("/fail", fail), WebSocketRoute("/socket", accept)],
-    middleware=[Middleware(RequestIds)],
-    exception_handlers={Exception: internal_error},
+    middleware=[Middleware(RequestIds), *OtherOrigins([ORIGIN]).middleware(), Middleware(MaskedErrors)],
 )
 
 
@@ -87,8 +89,9 @@ async def test_masked_error_has_its_request_in_the_log(idle_app: App, database_u
 async def test_failure_of_the_service_names_the_request(log: io.StringIO) -> None:
     transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http:
-        response = await http.get("/fail", headers={HEADER: "r1"})
-    assert (response.status_code, response.headers[HEADER]) == (500, "r1")
+        response = await http.get("/fail", headers={HEADER: "r1", "origin": ORIGIN})
+    assert (response.status_code, response.headers.get_list(HEADER)) == (500, ["r1"])
+    assert response.headers["access-control-allow-origin"] == ORIGIN  # a page of another origin can read it
     (error,) = response.json()["errors"]
     assert error["extensions"] == {"code": "INTERNAL_ERROR", "correlationId": "r1"}
     assert "secret" not in response.text

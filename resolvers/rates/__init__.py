@@ -1,0 +1,1 @@
+"""Rate limits: what the operations of an API key may cost in a minute."""
