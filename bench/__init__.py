@@ -1,1 +1,1 @@
-"""The measured claims."""
+"""The benchmarks behind the measured claims."""

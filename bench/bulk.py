@@ -1,9 +1,9 @@
-"""How fast bulk operations are: `python -m bench.bulk [DATABASE_URL] [RUNS]`.
+"""Measures the speed of bulk operations: `python -m bench.bulk [DATABASE_URL] [RUNS]`.
 
-Takes an empty database, by default an SQLite file of its own, and cancels, retries and archives runs in it: as many of
-each, among as many again that nothing is done to. Prints how long it takes to pin the set and to deal with it, and how
-long a list of 100 runs takes that is asked for over and over by another process, alone and meanwhile. The CPU time is
-that of the process that does it: on SQLite of all the work, on PostgreSQL of all but the server's.
+Takes an empty database, by default a new SQLite file, and cancels, retries and archives runs in it: as many of each
+kind, among as many other runs. Prints how long it takes to pin the runs and to process them, and the duration of a list
+of 100 runs that another process reads again and again, alone and during the operation. The CPU time is that of the
+process that does the work: on SQLite of all the work, on PostgreSQL of all except the server's.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
@@ -46,11 +46,11 @@ COLUMNS = frozenset({"status", "created_at", "started_at", "finished_at", "durat
 ALONE_SECONDS = 3.0
 
 
-# What there is
+# The data
 
 
 def run_row(flow: Flow, status: RunStatus) -> dict[str, Any]:
-    """A run that nothing was noted of but its columns."""
+    """Returns the columns of a run with nothing optional."""
     run_id = ids.new_uuid()
     now = ids.created_at(run_id)
     is_new = status is RunStatus.QUEUED
@@ -83,7 +83,7 @@ def run_row(flow: Flow, status: RunStatus) -> dict[str, Any]:
 
 
 def step_rows(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Two steps that succeeded, and one that failed."""
+    """Yields two steps that succeeded, and one that failed."""
     for position, name in enumerate("abc"):
         yield {
             **dict.fromkeys(column.name for column in table(StepResult).c),
@@ -101,7 +101,7 @@ def step_rows(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def fill(uow: UnitOfWork, flow: Flow, status: RunStatus, count: int) -> None:
-    """Write runs, with steps where they failed."""
+    """Writes runs, with steps if they failed."""
     rows = [run_row(flow, status) for _ in range(count)]
     uow.conn.execute(insert(table(FlowRun)), rows)
     if status is RunStatus.FAILED:
@@ -109,7 +109,7 @@ def fill(uow: UnitOfWork, flow: Flow, status: RunStatus, count: int) -> None:
 
 
 async def filled(database: Database, flow: Flow, status: RunStatus, count: int) -> None:
-    """Write many runs, and let the database know of them."""
+    """Writes many runs, and updates the statistics of the database."""
     for _ in range(0, count, CHUNK):
         await database.write(fill, flow, status, CHUNK)
     if database.dialect == "postgresql":
@@ -120,11 +120,11 @@ async def filled(database: Database, flow: Flow, status: RunStatus, count: int) 
         await database.read(lambda conn: conn.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")) and None)
 
 
-# What is measured
+# The measurements
 
 
 async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
-    """Ask for a list until told to stop; answer with the milliseconds that each took."""
+    """Reads a list again and again until `stop` is set; sends the milliseconds of each read."""
     database = open_database(url)
     where = RunFilter(project_ids=[project_id])
     taken = []
@@ -141,13 +141,14 @@ async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, 
 
 
 def be_reader(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
-    """What the reading process runs."""
+    """The function of the reading process."""
     asyncio.run(list_over_and_over(url, project_id, stop, ready, answers))
 
 
 @contextmanager
 def reader(url: str, project_id: UUID) -> Iterator[list[float]]:
-    """A process that lists, as long as the block lasts; afterwards the milliseconds are there."""
+    """Runs a process that reads lists while the block lasts; yields the list of milliseconds, which is filled
+    afterwards."""
     context = multiprocessing.get_context("spawn")
     stop, ready, answers = context.Event(), context.Event(), context.Queue()
     process = context.Process(target=be_reader, args=(url, project_id, stop, ready, answers), daemon=True)
@@ -161,12 +162,12 @@ def reader(url: str, project_id: UUID) -> Iterator[list[float]]:
 
 
 def p99(milliseconds: list[float]) -> str:
-    """The slowest hundredth."""
+    """Returns the 99th percentile as text."""
     return f"{sorted(milliseconds)[int(len(milliseconds) * 0.99)]:.1f} ms"
 
 
 async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> None:
-    """Print how long one operation takes, and lists meanwhile."""
+    """Prints the duration of one operation, and of lists during the operation."""
     viewer = Viewer(ids.new_uuid(), flow.project_id, Role.OPERATOR, "bench")
     context = Context(database, FlowCache(database), viewer)
     strategy = RetryStrategy.FROM_FAILED_STEP if kind is BulkKind.RETRY else None
@@ -183,7 +184,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
 
 
 async def measure(url: str, count: int) -> None:
-    """Print the figures."""
+    """Prints the figures."""
     database = open_database(url)
     row("what", f"{database.dialect}, {count} runs of {4 * count}")
     project_id = await database.write(projects.create, "bench")
@@ -207,8 +208,8 @@ async def measure(url: str, count: int) -> None:
     await database.close()
 
 
-def main() -> None:
-    """Measure one database."""
+def run(measure: Callable[[str, int], Coroutine[Any, Any, None]]) -> None:
+    """Measures the database that the command line names, by default a new SQLite file, with so many runs."""
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
     with tempfile.TemporaryDirectory() if len(sys.argv) < 2 else nullcontext() as folder:
         url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
@@ -217,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -1,11 +1,10 @@
-"""How fast runs are executed: `python -m bench.engine [DATABASE_URL] [RUNS] [BACKLOG]`.
+"""Measures the speed of executing runs: `python -m bench.engine [DATABASE_URL] [RUNS] [BACKLOG]`.
 
-Takes an empty database, by default an SQLite file of its own, enqueues runs of a flow of three steps that do nothing,
-and executes them: on SQLite in this process, on PostgreSQL in one and in two worker processes, as far from this one as
-they would be on other machines. Prints, beside what is aimed at, runs per second, with and without a backlog of BACKLOG
-runs (100,000), how long single runs take from start to end and from resume to end, and how soon the runs of a killed
-worker go on.
-
+Takes an empty database, by default a new SQLite file, enqueues runs of a flow of three steps that do nothing, and
+executes them: on SQLite in this process, on PostgreSQL in one and in two worker processes, which are as far from this
+one as on other machines. Prints, beside the targets, runs per second, with and without a backlog of BACKLOG runs
+(100,000), the time of single runs from start to end and from resume to end, and the time until the runs of a killed
+worker continue.
 """
 
 import asyncio
@@ -34,8 +33,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import input_requests, transitions
 from db.runs import reads as run_reads
+from db.runs import transitions
+from db.runs.waits import input_requests
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.runs.run_filter import RunFilter
 from domain.time import clock
@@ -52,7 +52,7 @@ RESUMED_RUNS = 100
 KILLED_RUNS = 16
 CHUNK = 500
 LEASE = 10.0
-"""Seconds; a worker renews it three times within."""
+"""Length of a lease in seconds; a worker renews it three times within that."""
 
 TARGETS = {
     ("executed", "sqlite"): "800 (1,200) runs/s",
@@ -64,14 +64,14 @@ TARGETS = {
     ("with a backlog", "sqlite"): "as without",
     ("with a backlog", "postgresql"): "as without",
 }
-"""What is aimed at, and in brackets what is hoped for, of one worker."""
+"""The targets for one worker, with the stretch targets in brackets."""
 
 Workers = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What new runs point at."""
+    """The flow and version of new runs."""
 
     project_id: UUID
     flow_id: UUID
@@ -79,14 +79,14 @@ class Flow:
 
 
 def make_flow(uow: UnitOfWork, project_id: UUID, name: str, definition: Any) -> Flow:
-    """A flow, published."""
+    """Creates and publishes a flow."""
     checked = check(definition)
     flow_id = flows.create(uow, project_id, name)
     return Flow(project_id, flow_id, flows.publish(uow, flow_id, project_id, checked.text, checked.step_count))
 
 
 def enqueue(uow: UnitOfWork, flow: Flow, count: int) -> list[UUID]:
-    """Write QUEUED runs."""
+    """Writes QUEUED runs."""
     made = []
     for _ in range(count):
         values = run_creation.with_defaults(
@@ -108,7 +108,7 @@ def enqueue(uow: UnitOfWork, flow: Flow, count: int) -> list[UUID]:
 
 
 def answer(uow: UnitOfWork, run_id: UUID, request_id: UUID) -> None:
-    """Answer the question of a paused run."""
+    """Answers the question of a paused run."""
     input_requests.answer(uow, request_id, input_requests.Response("true"))
     transitions.resume(uow, run_id, "Answered")
 
@@ -117,13 +117,13 @@ def answer(uow: UnitOfWork, run_id: UUID, request_id: UUID) -> None:
 
 
 def dispatcher(database: Database) -> Dispatcher:
-    """What executes runs."""
+    """Returns a dispatcher for the database."""
     return Dispatcher(database, DispatcherSettings(lease=LEASE))
 
 
 @asynccontextmanager
 async def working_here(database: Database) -> AsyncIterator[None]:
-    """A worker in this process, for as long as the block lasts."""
+    """Runs a worker in this process while the block lasts."""
     async with KINDS.open(StepSettings()) as kinds:
         executor = Executor(database, FlowCache(database), kinds)
         working = dispatcher(database)
@@ -134,7 +134,7 @@ async def working_here(database: Database) -> AsyncIterator[None]:
 
 
 async def work(url: str, ready: Any, *, hang: bool) -> None:
-    """Be a worker until SIGTERM; one that hangs claims runs and does nothing with them."""
+    """Runs a worker until SIGTERM. With `hang`, it claims runs and does nothing with them."""
     database = open_database(url)
     working = dispatcher(database)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
@@ -146,17 +146,17 @@ async def work(url: str, ready: Any, *, hang: bool) -> None:
 
 
 async def hanging(_: object) -> None:
-    """Execute a run without ever coming to an end."""
+    """Executes a run without end."""
     await asyncio.Event().wait()
 
 
 def be_worker(url: str, ready: Any, hang: bool) -> None:
-    """What a worker process runs."""
+    """The function of a worker process."""
     asyncio.run(work(url, ready, hang=hang))
 
 
 async def started(url: str, *, hang: bool = False) -> Any:
-    """A worker process, once it looks for runs."""
+    """Returns a worker process that is looking for runs."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=be_worker, args=(url, ready, hang), daemon=True)
@@ -167,7 +167,7 @@ async def started(url: str, *, hang: bool = False) -> Any:
 
 @asynccontextmanager
 async def working(url: str, count: int) -> AsyncIterator[None]:
-    """Worker processes, for as long as the block lasts."""
+    """Runs worker processes while the block lasts."""
     processes = [await started(url) for _ in range(count)]
     yield
     for process in processes:
@@ -175,12 +175,12 @@ async def working(url: str, count: int) -> AsyncIterator[None]:
         await asyncio.to_thread(process.join)
 
 
-# What is measured
+# The measurements
 
 
 async def until(database: Database, run_id: UUID, statuses: Collection[RunStatus]) -> None:
-    """Return when the run has one of the statuses: when told, or when a look a second later shows it."""
-    with database.signals.listen(pubsub.run_changed(run_id)) as changed:
+    """Returns when the run has one of the statuses: after a notification, or after a read a second later."""
+    with database.pubsub.subscribe(pubsub.run_changed(run_id)) as changed:
         while True:
             changed.clear()
             row = (await database.read(run_reads.by_ids, [run_id], frozenset({"status"})))[run_id]
@@ -192,7 +192,8 @@ async def until(database: Database, run_id: UUID, statuses: Collection[RunStatus
 async def throughput(
     database: Database, flow: Flow, count: int, workers: Workers, *, backlog: int = 0
 ) -> tuple[float, float]:
-    """Runs enqueued, and of the first `count` executed, a second; `backlog` more are left waiting."""
+    """Returns the number of runs enqueued per second, and of the first `count` runs executed per second; `backlog` more
+    runs keep waiting."""
     began = time.perf_counter()
     for _ in range(0, count + backlog, CHUNK):
         await database.write(enqueue, flow, CHUNK)
@@ -206,33 +207,33 @@ async def throughput(
 
 
 async def until_done(database: Database, flow: Flow, count: int) -> None:
-    """Return when so many runs of the flow have succeeded."""
+    """Returns when `count` runs of the flow have succeeded."""
     expected = RunFilter(project_ids=[flow.project_id], statuses=[RunStatus.SUCCEEDED])
-    # Seldom: to count takes processor time from what is measured.
+    # Seldom, because counting takes processor time from the measured work.
     while await database.read(run_reads.count, expected, None) < count:
         await asyncio.sleep(0.5)
 
 
 def first_ends(conn: Connection, flow: Flow, count: int) -> Sequence[datetime]:
-    """When the first `count` runs of the flow ended."""
+    """Returns the times at which the first `count` runs of the flow ended."""
     run = table(FlowRun).c
     ended = (run.project_id == flow.project_id, run.status == RunStatus.SUCCEEDED)
     return conn.execute(select(run.finished_at).where(*ended).order_by(run.finished_at).limit(count)).scalars().all()
 
 
 async def latencies(database: Database, flow: Flow) -> list[float]:
-    """Milliseconds from start to end of runs that come one at a time."""
+    """Returns the milliseconds from start to end of single runs, one after the other."""
     return [await taken(one_run(database, flow)) for _ in range(SINGLE_RUNS)]
 
 
 async def one_run(database: Database, flow: Flow) -> None:
-    """Start a run and wait for its end."""
+    """Starts a run and waits for its end."""
     (run_id,) = await database.write(enqueue, flow, 1)
     await until(database, run_id, {RunStatus.SUCCEEDED})
 
 
 async def resumes(database: Database, flow: Flow) -> list[float]:
-    """Milliseconds from the answer to the end of runs that asked."""
+    """Returns the milliseconds from the answer to the end of runs that asked a question."""
     milliseconds = []
     for _ in range(RESUMED_RUNS):
         (run_id,) = await database.write(enqueue, flow, 1)
@@ -243,20 +244,20 @@ async def resumes(database: Database, flow: Flow) -> list[float]:
 
 
 async def resumed(database: Database, run_id: UUID, request_id: UUID) -> None:
-    """Answer, and wait for the end."""
+    """Answers the question of a run, and waits for its end."""
     await database.write(answer, run_id, request_id)
     await until(database, run_id, {RunStatus.SUCCEEDED})
 
 
 async def taken(doing: Awaitable[None]) -> float:
-    """Milliseconds that it takes."""
+    """Returns the milliseconds that `doing` takes."""
     began = time.perf_counter()
     await doing
     return (time.perf_counter() - began) * 1000
 
 
 async def take_over(database: Database, url: str, flow: Flow) -> float:
-    """Seconds from the kill -9 of a worker to the end of the last of its runs, with another worker there."""
+    """Returns the seconds from the kill -9 of a worker to the end of its last run, while another worker runs."""
     lost = await started(url, hang=True)
     run_ids = await database.write(enqueue, flow, KILLED_RUNS)
     for run_id in run_ids:
@@ -273,24 +274,24 @@ async def take_over(database: Database, url: str, flow: Flow) -> float:
 
 
 def row(what: str, fields: str, target: str = "") -> None:
-    """Print a line of it."""
+    """Prints a line of the table."""
     print(f"| {what:36} | {fields:>34} | {target:>18} |", flush=True)
 
 
 async def new_flow(database: Database, name: str, definition: Any) -> Flow:
-    """A flow in a project of its own."""
+    """Creates a flow in a project of its own."""
     project_id = await database.write(projects.create, name)
     return await database.write(make_flow, project_id, name, definition)
 
 
 def spread(milliseconds: list[float]) -> str:
-    """The median and the slowest hundredth."""
+    """Returns the median and the 99th percentile as text."""
     ordered = sorted(milliseconds)
     return f"{statistics.median(ordered):.1f} ms p50, {ordered[int(len(ordered) * 0.99)]:.1f} ms p99"
 
 
 async def measure(url: str, count: int, backlog: int) -> None:
-    """Print the figures."""
+    """Prints the figures."""
     database = open_database(url)
     row("what", f"{database.dialect}, {count} runs", "target (stretch)")
 
@@ -329,7 +330,7 @@ async def measure(url: str, count: int, backlog: int) -> None:
 
 
 def main() -> None:
-    """Measure one database."""
+    """Measures one database."""
     words = sys.argv[1:]
     count = int(words[1]) if len(words) > 1 else 4_000
     backlog = int(words[2]) if len(words) > 2 else 100_000

@@ -1,10 +1,10 @@
-"""How soon and at what cost subscribers are told: `python -m bench.live [DATABASE_URL]`.
+"""Measures the latency and the cost of live events: `python -m bench.live [DATABASE_URL]`.
 
-Takes an empty database, by default an SQLite file of its own. A process serves it; this one holds the subscribers, each
-on a WebSocket of its own, read by a few lines over bare sockets so that the server is what is measured. Prints how long
-one status change takes from the beginning of its transaction until it arrives at each of 1,000 subscribers, the
-processor time of the server per delivered message, its memory per subscriber, whether 200 changes a second reach 100
-subscribers, and how fast one subscriber gets 100,000 events that it missed (10,000 with their runs).
+Takes an empty database, by default a new SQLite file. A process serves it; this one holds the subscribers, each on a
+WebSocket of its own, read by a few lines over bare sockets so that the server dominates the measurement. Prints the
+time from the beginning of a status change's transaction until each of 1,000 subscribers has the event, the processor
+time of the server per delivered message, its memory per subscriber, whether 200 changes a second reach 100 subscribers,
+and how fast one subscriber gets 100,000 missed events (10,000 with their runs).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from service.settings import Settings
 SUBSCRIBERS = 1_000
 CHANGES = 20
 PAUSE = 0.2
-"""Seconds between two changes, in which everybody is told of the one before."""
+"""Seconds between two changes, in which every subscriber gets the previous one."""
 STREAM_SUBSCRIBERS = 100
 STREAM_RATE = 200
 STREAM_SECONDS = 10
@@ -59,7 +59,7 @@ NESTED = DOCUMENT % "run { id status startedAt flow { name } }"
 
 
 class Server(uvicorn.Server):
-    """Tells when it listens, and where."""
+    """A server that reports when it listens, and where."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -67,14 +67,14 @@ class Server(uvicorn.Server):
         self.port = 0
 
     async def startup(self, sockets: Any = None) -> None:
-        """Begin to listen."""
+        """Begins to listen."""
         await super().startup(sockets)
         self.port = self.servers[0].sockets[0].getsockname()[1]
         self.listening.set()
 
 
 async def serve(url: str, pipe: Any) -> None:
-    """Serve until told to stop, and do meanwhile what is asked for through `pipe`."""
+    """Serves until asked to stop, and executes commands that arrive through `pipe`."""
     database = open_database(url)
     project_id = await database.write(projects.create, "default")
     flow = await database.write(make_flow, project_id, "bench", NO_OP)
@@ -93,7 +93,7 @@ async def serve(url: str, pipe: Any) -> None:
 
 
 async def usage(_: Database, __: Flow) -> tuple[float, int]:
-    """Seconds of processor time, and bytes of memory, that the process has used."""
+    """Returns the seconds of processor time, and the bytes of memory, that the process has used."""
     gc.collect()
     with open("/proc/self/statm") as file:  # noqa: ASYNC230, PTH123
         pages = int(file.read().split()[1])
@@ -101,7 +101,7 @@ async def usage(_: Database, __: Flow) -> tuple[float, int]:
 
 
 async def change(database: Database, flow: Flow) -> list[float]:
-    """One change after the other; returns when each began."""
+    """Writes one change after the other; returns the time at which each began."""
     began = []
     for _ in range(CHANGES):
         began.append(time.monotonic())
@@ -111,7 +111,7 @@ async def change(database: Database, flow: Flow) -> list[float]:
 
 
 async def stream(database: Database, flow: Flow) -> list[float]:
-    """Changes at a steady rate; returns when each began."""
+    """Writes changes at a steady rate; returns the time at which each began."""
     start, began = time.monotonic(), []
     writes = []
     for number in range(STREAM_RATE * STREAM_SECONDS):
@@ -123,7 +123,7 @@ async def stream(database: Database, flow: Flow) -> list[float]:
 
 
 async def miss(database: Database, flow: Flow) -> tuple[str, str]:
-    """Write events of which nobody is told; returns the cursor before them, and the one before the last tenth."""
+    """Writes events without subscribers; returns the cursor before them, and the one before the last tenth."""
     positions = [(await database.read(event_log.end)).until]
     (run_id,) = await database.write(enqueue, flow, 1)
     event = {
@@ -152,7 +152,7 @@ COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {
 
 
 def be_server(url: str, pipe: Any) -> None:
-    """What the server's process runs."""
+    """The function of the server's process."""
     uvloop.run(serve(url, pipe))
 
 
@@ -160,7 +160,7 @@ def be_server(url: str, pipe: Any) -> None:
 
 
 class Subscriber(asyncio.Protocol):
-    """One WebSocket with one subscription; notes when each message came."""
+    """One WebSocket with one subscription. Records when each message arrived."""
 
     def __init__(self, port: int, key: str, query: str, after: str | None) -> None:
         self._port = port
@@ -176,7 +176,7 @@ class Subscriber(asyncio.Protocol):
         self.came: list[float] = []
 
     def connection_made(self, transport: Any) -> None:
-        """Shake hands."""
+        """Sends the handshake."""
         self._transport = transport
         nonce = base64.b64encode(os.urandom(16)).decode()
         transport.write(
@@ -186,7 +186,7 @@ class Subscriber(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Take the messages that came."""
+        """Reads the messages that arrived."""
         self._buffer += data
         if not self._is_open:
             head, found, rest = bytes(self._buffer).partition(b"\r\n\r\n")
@@ -212,7 +212,7 @@ class Subscriber(asyncio.Protocol):
         return end if len(buffer) >= end else None
 
     def _take(self, buffer: bytearray, start: int, end: int, now: float) -> None:
-        if buffer[start] == 0x89:  # a ping
+        if buffer[start] == 0x89:  # This is a ping.
             self._transport.write(b"\x8a\x84\0\0\0\0" + bytes(buffer[end - 4 : end]))
             return
         if not self.caught_up.done():
@@ -231,7 +231,7 @@ class Subscriber(asyncio.Protocol):
         self._transport.write(head + b"\0\0\0\0" + data)
 
     def close(self) -> None:
-        """Be gone."""
+        """Closes the connection."""
         self._transport.abort()
 
 
@@ -253,12 +253,12 @@ class Bench:
         self._key = key
 
     async def ask(self, command: str) -> Any:
-        """What the server answers."""
+        """Returns the server's response to a command."""
         self._pipe.send(command)
         return await asyncio.to_thread(self._pipe.recv)
 
     async def subscribe(self, count: int, query: str, after: str | None = None) -> list[Subscriber]:
-        """Subscribers who have caught up."""
+        """Returns subscribers that have caught up."""
         made = []
         for start in range(0, count, 50):
             some = await asyncio.gather(*(self._connect(query, after) for _ in range(min(50, count - start))))
@@ -274,8 +274,8 @@ class Bench:
         return subscriber
 
     async def one_change(self, query: str, name: str) -> list[Measured]:
-        """To many subscribers, each change alone."""
-        # What the first connections cost once is not theirs.
+        """Measures single changes to many subscribers."""
+        # The one-time costs of the first connections do not count.
         for each in await self.subscribe(50, query):
             each.close()
         await asyncio.sleep(1)
@@ -297,7 +297,7 @@ class Bench:
             Measured(f"{name}: delivery p50 / p99, ms", f"{spread(delays)}", "99%: 30"),
             Measured(f"{name}: processor time a message, µs", f"{micros:.1f}", "30"),
         ]
-        if query is PLAIN:  # later ones are put where the first ones were
+        if query is PLAIN:  # The memory of earlier subscribers is used again.
             kib = (full - empty) / SUBSCRIBERS / 1024
             found.append(Measured(f"{name}: memory a subscriber, KiB", f"{kib:.1f}", "35"))
         return found
@@ -309,7 +309,7 @@ class Bench:
         return float(after - before)
 
     async def steady(self) -> list[Measured]:
-        """Changes at a steady rate."""
+        """Measures changes at a steady rate."""
         subscribers = await self.subscribe(STREAM_SUBSCRIBERS, PLAIN)
         began = await self.ask("stream")
         await arrived(subscribers, len(began))
@@ -324,7 +324,7 @@ class Bench:
         ]
 
     async def catch_up(self) -> list[Measured]:
-        """One subscriber that missed many events."""
+        """Measures one subscriber that missed many events."""
         first, later = await self.ask("miss")
         found = []
         for query, cursor, missed in ((PLAIN, first, MISSED), (NESTED, later, MISSED // 10)):
@@ -339,20 +339,20 @@ class Bench:
 
 
 async def arrived(subscribers: Sequence[Subscriber], count: int) -> None:
-    """Wait until everybody has so many messages."""
+    """Waits until every subscriber has `count` messages."""
     async with asyncio.timeout(PATIENCE):
         while any(len(each.came) < count for each in subscribers):
             await asyncio.sleep(0.05)
 
 
 def spread(delays: Sequence[float]) -> str:
-    """The middle and the slow end, in milliseconds."""
+    """Returns the median and the 99th percentile, in milliseconds."""
     cuts = statistics.quantiles(delays, n=100)
     return f"{cuts[49] * 1e3:.1f} / {cuts[98] * 1e3:.1f}"
 
 
 async def measure(pipe: Any, port: int, key: str) -> None:
-    """Print the table."""
+    """Prints the table."""
     bench = Bench(pipe, port, key)
     print(f"load {os.getloadavg()[0]:.2f}, {os.cpu_count()} processors")
     for part in (
@@ -367,7 +367,7 @@ async def measure(pipe: Any, port: int, key: str) -> None:
 
 
 def main(url: str) -> None:
-    """Measure on the empty database at `url`."""
+    """Measures on the empty database at `url`."""
     upgrade(url)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

@@ -6,24 +6,19 @@ that is indexed. Prints how long that takes, and the 99th percentile of a list o
 over and over, alone and meanwhile. Last, it compares the kept counts with the runs.
 """
 
-import asyncio
-import sys
-import tempfile
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import insert, update
 
-from bench.bulk import ALONE_SECONDS, CHUNK, filled, operated, p99, reader, run_row, step_rows
+from bench.bulk import ALONE_SECONDS, CHUNK, filled, operated, p99, reader, run, run_row, step_rows
 from bench.engine import NO_OP, Flow, make_flow, row
 from db import projects
 from db.assembly import open_database
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.migrate import upgrade
 from db.models import FlowRun, Project, StepResult
 from db.models.types import table
 from db.rollups import check
@@ -91,14 +86,5 @@ async def measure(url: str, count: int) -> None:
     await database.close()
 
 
-def main() -> None:
-    """Measures one database."""
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
-    with tempfile.TemporaryDirectory() if len(sys.argv) < 2 else nullcontext() as folder:
-        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
-        upgrade(url)
-        asyncio.run(measure(url, count))
-
-
 if __name__ == "__main__":
-    main()
+    run(measure)

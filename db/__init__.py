@@ -1,5 +1,6 @@
 """Every SQL statement of the service, and nothing else.
 
-The functions here are plain functions of a connection (`def page(conn, …) -> rows`). Where and in which transaction
-they run is decided by `session.Database`: `await database.read(runs.page, …)`, `await database.write(runs.insert, …)`.
+The functions here are plain functions of a connection (`def page(conn, …) -> rows`) or of a unit of work.
+`core.database.Database` runs them in a transaction: `await database.read(runs.page, …)`, `await
+database.write(runs.insert, …)`.
 """

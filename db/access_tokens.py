@@ -25,7 +25,7 @@ def active_key(conn: Connection, token_id: UUID, key_id: UUID) -> ActiveKey | No
 
 
 def revoked(conn: Connection, token_ids: Collection[UUID]) -> set[UUID]:
-    """Returns those of the tokens that were revoked."""
+    """Returns the tokens among `token_ids` that were revoked."""
     return (
         set(conn.execute(select(_token.id).where(any_of(_token.id, list(token_ids)))).scalars()) if token_ids else set()
     )
@@ -41,10 +41,10 @@ def revoke(uow: UnitOfWork, token_id: UUID, expires_at: datetime) -> bool:
 
 
 def active(conn: Connection, key_ids: Collection[UUID], token_ids: Collection[UUID]) -> set[UUID]:
-    """Returns those of the keys that are active, and those of the tokens that were not revoked."""
-    return api_keys.in_force(conn, list(key_ids)) | (set(token_ids) - revoked(conn, token_ids))
+    """Returns the active keys among `key_ids`, and the tokens among `token_ids` that were not revoked."""
+    return api_keys.active_ids(conn, list(key_ids)) | (set(token_ids) - revoked(conn, token_ids))
 
 
 def purge(uow: UnitOfWork) -> int:
-    """Deletes the revocations of tokens that have expired since; returns their number."""
+    """Deletes the revocations of tokens that have expired; returns their number."""
     return uow.conn.execute(delete(_table).where(_token.expires_at <= clock.now())).rowcount

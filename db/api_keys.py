@@ -28,9 +28,9 @@ _key = _table.c
 _project = table(Project).c
 
 PREFIX = "fr_"
-"""The beginning of every API key."""
+"""Prefix of every API key."""
 USE_PRECISION = timedelta(minutes=5)
-"""How far `last_used_at` may lie back while a key is in use: each key costs at most one write in this time."""
+"""Largest age of `last_used_at` while a key is in use. Each key costs at most one write in this time."""
 
 
 class ActiveKey(NamedTuple):
@@ -38,7 +38,7 @@ class ActiveKey(NamedTuple):
 
     id: UUID
     project_id: UUID | None
-    """None: an operator key, for all projects."""
+    """The project of the key; None for an operator key, which is for all projects."""
     role: str
     payloads: bool
     cost_per_minute: int | None
@@ -84,8 +84,8 @@ def create(
 ) -> str:
     """Inserts a key; returns its secret. Without a project it is an operator key, for all projects.
 
-    Without `payloads` it has no sight of them. It expires after `lifetime`, or at `expires_at`, or never. Its ID is
-    `key_id`, or a new one. Its operations may cost `cost_per_minute`, or else what the service allows by default.
+    Without `payloads` the key cannot read payloads. It expires after `lifetime`, or at `expires_at`, or never. Its ID
+    is `key_id`, or a new one. Its operations may cost `cost_per_minute`, or else what the service allows by default.
     """
     values = {
         "project_id": project_id,
@@ -113,8 +113,8 @@ def rotate(
 ) -> str:
     """Inserts a key, `new_id`, that replaces the locked `key`; returns its secret.
 
-    The old key expires at `old_ends_at`, or earlier if it would anyway. Without `expires_at`, the new key lives as long
-    as the old one was to live.
+    The old key expires at `old_ends_at`, or at its own earlier expiry. Without `expires_at`, the new key gets the
+    lifetime of the old one.
     """
     if expires_at is None and key.expires_at is not None:
         expires_at = clock.now() + (key.expires_at - key.created_at)
@@ -123,7 +123,7 @@ def rotate(
     secret = _insert(uow, new_id, new_secret(), values, expires_at, origin)
     ends_at = min(old_ends_at, key.expires_at) if key.expires_at is not None else old_ends_at
     uow.conn.execute(update(_table).where(_key.id == key.id).values(expires_at=ends_at))
-    uow.publish_after_commit(pubsub.KEY_REVOKED)  # it ends sooner than others remember
+    uow.publish_after_commit(pubsub.KEY_REVOKED)  # The key ends earlier than other processes remember.
     details = {"newKeyId": ids.encode(IdKind.API_KEY, new_id), "expiresAt": ends_at, "newExpiresAt": expires_at}
     audit_events.record(
         uow, origin, AuditAction.ROTATE_API_KEY, IdKind.API_KEY, key.id, key.project_id, details=details
@@ -168,16 +168,16 @@ def active(conn: Connection, key_id: UUID) -> ActiveKey | None:
 
 
 def _active(conn: Connection, condition: ColumnElement[bool]) -> ActiveKey | None:
-    row = conn.execute(select(*(_key[name] for name in ActiveKey._fields)).where(condition, _in_force())).first()
+    row = conn.execute(select(*(_key[name] for name in ActiveKey._fields)).where(condition, _is_active())).first()
     return ActiveKey(*row) if row is not None else None
 
 
-def in_force(conn: Connection, key_ids: Sequence[UUID]) -> set[UUID]:
-    """Returns those of the keys that are active."""
-    return set(conn.execute(select(_key.id).where(_key.id.in_(key_ids), _in_force())).scalars())
+def active_ids(conn: Connection, key_ids: Sequence[UUID]) -> set[UUID]:
+    """Returns the active keys among `key_ids`."""
+    return set(conn.execute(select(_key.id).where(_key.id.in_(key_ids), _is_active())).scalars())
 
 
-def _in_force() -> ColumnElement[bool]:
+def _is_active() -> ColumnElement[bool]:
     return and_(_key.revoked_at.is_(None), or_(_key.expires_at.is_(None), _key.expires_at > clock.now()))
 
 
@@ -198,7 +198,7 @@ def change(uow: UnitOfWork, key: ApiKeyRow, columns: Mapping[str, Any], origin: 
 
 
 def revoke(uow: UnitOfWork, key_id: UUID, origin: Origin = BY_SYSTEM) -> bool:
-    """Revokes a key. Returns False if there is no such key, or if it was revoked before."""
+    """Revokes a key. Returns False if the key does not exist, or was revoked before."""
     statement = update(_table).where(_key.id == key_id, _key.revoked_at.is_(None)).values(revoked_at=clock.now())
     revoked = uow.conn.execute(statement.returning(_key.project_id, _key.name)).first()
     if revoked is None:
@@ -211,14 +211,14 @@ def revoke(uow: UnitOfWork, key_id: UUID, origin: Origin = BY_SYSTEM) -> bool:
 
 
 def record_uses(uow: UnitOfWork, uses: Mapping[UUID, datetime]) -> None:
-    """Writes when keys were used, unless that was written within `USE_PRECISION` before."""
-    for key_id, used_at in sorted(uses.items()):  # in one order, so that processes do not deadlock
+    """Writes when keys were used, unless a use within `USE_PRECISION` before has been written."""
+    for key_id, used_at in sorted(uses.items()):  # All processes use the same order, so that they do not deadlock.
         is_stale = or_(_key.last_used_at.is_(None), _key.last_used_at <= used_at - USE_PRECISION)
         uow.conn.execute(update(_table).where(_key.id == key_id, is_stale).values(last_used_at=used_at))
 
 
 def locked(uow: UnitOfWork, key_id: UUID) -> ApiKeyRow | None:
-    """Returns a key, locked against other changes; None if there is no such key."""
+    """Returns a key, locked against other changes; None if it does not exist."""
     row: ApiKeyRow | None = fetch_first(uow.conn, select(_table).where(_key.id == key_id).with_for_update())
     return row
 
@@ -235,15 +235,15 @@ class KeyFilter:
 
     project_ids: Sequence[UUID] | None = None
     active: bool | None = None
-    """True for keys that are neither revoked nor expired, false for the others."""
+    """True for keys that are neither revoked nor expired, False for the other keys."""
 
 
-def _matches(where: KeyFilter) -> ColumnElement[bool]:
+def _matches(where: KeyFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_key.project_id.in_(where.project_ids))
     if where.active is not None:
-        conditions.append(_in_force() if where.active else not_(_in_force()))
+        conditions.append(_is_active() if where.active else not_(_is_active()))
     return and_(*conditions)
 
 

@@ -1,4 +1,4 @@
-"""Assembles the database: the one place where the before-commit steps of a unit of work are listed, in lock order."""
+"""Assembles the database. Lists the before-commit steps of a unit of work, in lock order."""
 
 from db.core.database import POOL_SIZE, Database
 from db.core.traced import TracedDatabase
@@ -9,12 +9,12 @@ from db.runs import cancellation
 
 COMMIT_STEPS = CommitSteps(
     of_unit=(
-        cancellation.apply_quota,  # may wait for the row of a quota, and ends the runs beyond it
-        slots.promote_waiting,  # takes the lock on slots, which must be the last that a transaction waits for
+        cancellation.apply_quota,  # This may wait for the row of a quota, and ends the runs beyond the quota.
+        slots.promote_waiting,  # This takes the lock on slots, which must be the last that a transaction waits for.
     ),
-    append_events=event_log.write,  # takes the numbers of the events while the transaction holds all its locks
+    append_events=event_log.write,  # This takes the numbers of the events while the transaction holds all its locks.
 )
-"""Charge quotas, promote waiting runs, append the events of all units of the transaction."""
+"""Charges quotas, promotes waiting runs, and appends the events of all units of the transaction."""
 
 
 def open_database(
@@ -22,8 +22,8 @@ def open_database(
 ) -> Database:
     """Opens the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`).
 
-    `query_timeout` is the time limit of reads in seconds; None: they have none. With `is_traced`, statements are
-    spans of the traces that are recorded.
+    `query_timeout` is the time limit of reads in seconds; None: no limit. With `is_traced`, statements are spans of the
+    traces that are recorded.
     """
     kind = TracedDatabase if is_traced else Database
     return kind(url, COMMIT_STEPS, pool_size=pool_size, query_timeout=query_timeout)

@@ -21,7 +21,7 @@ from domain.text import client_name
 _table = table(AuditEvent)
 _event = _table.c
 _INSERT = insert(_table)
-# Written out, because the partial index serves a query that has its very condition.
+# A literal, because a partial index serves only queries with its exact condition.
 _RARE: ColumnElement[bool] = _event.action != literal_column("'START_RUN'")
 
 
@@ -38,7 +38,7 @@ def record(
 ) -> None:
     """Inserts an event about the object `object_id`, in the transaction of the change.
 
-    `details` is a JSON value. It must hold no secret: what is in it stays after a secret was rotated.
+    `details` is a JSON value. It must not contain a secret, because it stays after the secret was rotated.
     """
     event_id = ids.new_uuid()
     row = {
@@ -58,9 +58,9 @@ def record(
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], withheld: Collection[str] = ()) -> dict[str, Any]:
-    """Returns as details which columns in `after` differ from those in `before`, by the names that clients see.
+    """Returns as details the columns in `after` that differ from those in `before`, by the names that clients see.
 
-    Of the columns in `withheld` it says that they changed, and not their values.
+    For the columns in `withheld` it returns only that they changed, not their values.
     """
     return {
         "changes": {
@@ -73,12 +73,12 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], withheld: Colle
 
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     """Deletes up to `limit` events that were recorded before `before`, the oldest first; returns their number."""
-    # An ID begins with the time of the event, so the oldest are the first of the primary key.
+    # An ID begins with the time of the event, so the oldest events are the first of the primary key.
     old = select(_event.id).where(_event.id < ids.first_uuid_at(before)).order_by(_event.id).limit(limit)
     return uow.conn.execute(delete(_table).where(_event.id.in_(old))).rowcount
 
 
-def _matches(where: AuditFilter) -> ColumnElement[bool]:
+def _matches(where: AuditFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     for column, values in (
         (_event.project_id, where.project_ids),

@@ -1,7 +1,8 @@
 """Flows and their versions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,10 +12,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
 from db.models.types import contains_folded, table
 from db.queue import slots
-from db.row_json.statements import RowTexts, Statement, page_slice
+from db.row_json.listing import TextListing
 from db.row_types import FlowRow, FlowVersionRow
-from db.sql.clause_text import ClauseTexts
-from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.keyset import Edge, Keyset, Page
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain import ids
 from domain.errors import FlowNotFoundError
@@ -26,14 +26,9 @@ _flow = _flows.c
 _versions = table(FlowVersion)
 _version = _versions.c
 
-_KEPT_FILTERS = 500
-"""Filters whose conditions are kept as text."""
-_filters = ClauseTexts(_KEPT_FILTERS)
-
-NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
 _NEWEST_VERSION_FIRST = Keyset(_version.id, None, descending=True)
 _MAX_PROBES = 500
-"""SELECTs in one UNION: SQLite takes no more."""
+"""Largest number of SELECTs in one UNION: SQLite accepts no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +45,7 @@ class FlowFilter:
 
 
 class FoundFlow(NamedTuple):
-    """What a step that starts runs of a flow needs of it."""
+    """The columns of a flow for steps that start runs of it."""
 
     id: UUID
     enabled: bool
@@ -82,7 +77,7 @@ def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, s
     """
     version_id = ids.new_uuid()
     now = ids.created_at(version_id)
-    # The UPDATE comes first: its lock keeps two publications from using one number.
+    # The UPDATE comes first: its lock keeps two publications from using the same number.
     is_kept = (_flow.id == flow_id, _flow.deleting_since.is_(None))
     published = update(_flows).where(*is_kept).values(published_version_id=version_id, updated_at=now)
     if uow.conn.execute(published).rowcount == 0:
@@ -108,7 +103,7 @@ def keep(uow: UnitOfWork, flow_id: UUID) -> bool:
 
 
 def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns all its columns as they were before;
+    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns the earlier values of all its columns;
     None if the deletion of the flow has begun."""
     if "max_concurrent_runs" in values:
         project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar()
@@ -157,7 +152,7 @@ def version_pages(
 
 
 def flows_with_more_versions(conn: Connection, edges: Sequence[tuple[UUID, Edge]]) -> Mapping[tuple[UUID, Edge], bool]:
-    """Returns the flows and edges for which a version of the flow stands beyond the edge."""
+    """Returns the flows and edges for which a version of the flow follows the edge."""
     probes = [
         select(literal(number)).where(exists().where(_version.flow_id == flow_id, _NEWEST_VERSION_FIRST.beyond(edge)))
         for number, (flow_id, edge) in enumerate(edges)
@@ -169,13 +164,13 @@ def flows_with_more_versions(conn: Connection, edges: Sequence[tuple[UUID, Edge]
 
 
 def version_counts(conn: Connection, flow_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the number of versions of each flow; flows without any are left out."""
+    """Returns the number of versions of each flow; flows without versions are omitted."""
     query = select(_version.flow_id, func.count()).where(_version.flow_id.in_(flow_ids)).group_by(_version.flow_id)
     return dict(conn.execute(query).all())
 
 
 def find(conn: Connection, project_id: UUID, key: UUID | None, name: str) -> FoundFlow | None:
-    """Returns the project's flow with the ID `key`, or if that is None, with the name `name`."""
+    """Returns the project's flow with the ID `key`, or, if that is None, with the name `name`."""
     condition = _flow.id == key if key is not None else _flow.name == name
     columns = (_flow.id, _flow.enabled, _flow.published_version_id)
     row = conn.execute(select(*columns).where(_flow.project_id == project_id, condition)).first()
@@ -188,36 +183,7 @@ def definition(conn: Connection, version_id: UUID) -> str:
     return text
 
 
-def page(conn: Connection, columns: Collection[str], where: FlowFilter, page: Page) -> Sequence[FlowRow]:
-    """Returns the matching flows of one page, newest first."""
-    return NEWEST_FIRST.page(conn, select(*select_columns(_flows, columns)).where(_matches(where)), page)
-
-
-def page_texts(
-    texts: RowTexts, where: FlowFilter, page: Page, values: Mapping[str, object], *, placed: bool
-) -> Statement:
-    """Returns the statement for the JSON texts of the flows that `page` returns, for `Database.fetch`.
-
-    The rows of a backward page come last first. With `placed`, each row ends with its ID and 0.
-    """
-    dialect = texts.dialect
-    name = tuple(tuple(value) if isinstance(value, list) else value for value in astuple(where))
-    condition = _filters.of(name, lambda _: _matches(where), dialect)
-    rows = page_slice("flows", lambda: NEWEST_FIRST, condition, page, dialect)
-    return texts.select("flow.id, 0" if placed else "", rows, values)
-
-
-def has_more(conn: Connection, where: FlowFilter, edge: Edge) -> bool:
-    """True if a matching flow stands beyond `edge`."""
-    return NEWEST_FIRST.has_more(conn, select(_flow.id).where(_matches(where)), edge)
-
-
-def count(conn: Connection, where: FlowFilter, limit: int | None) -> int:
-    """Returns the number of matching flows. Counting stops at `limit`."""
-    return count_up_to(conn, select(_flow.id).where(_matches(where)), limit)
-
-
-def _matches(where: FlowFilter) -> ColumnElement[bool]:
+def _matches(where: FlowFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_flow.project_id.in_(where.project_ids))
@@ -233,3 +199,7 @@ def _matches(where: FlowFilter) -> ColumnElement[bool]:
     if where.held is not None:
         conditions.append(_flow.hold_id.is_not(None) if where.held else _flow.hold_id.is_(None))
     return and_(*conditions)
+
+
+LISTING = TextListing(_flows, _matches)
+"""The flows of all projects."""

@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema."""
+"""Migrates a database to the newest schema."""
 
 import asyncio
 from pathlib import Path
@@ -18,9 +18,9 @@ from db.core.postgres import PostgresServer
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _TARGET = "head"
-"""Revision to which databases are brought."""
+"""The revision to which databases are migrated."""
 _ADVISORY_LOCK = 7_366_201
-"""Any number: processes that start together migrate one after the other."""
+"""An arbitrary number for the lock that makes processes which start together migrate one after the other."""
 MISSING = "The database must be migrated: python -m service migrate"
 NEWER = "The database was migrated by a newer version of the service. Start that version, or a later one."
 
@@ -60,7 +60,7 @@ def _upgrade_sqlite(url: URL) -> None:
         raise MigrationError(f"The folder {file.parent} cannot be created: {error.strerror}.") from error
     engine = sqlite.writing_engine(url)
     try:
-        # SQLite's own lock does not serve: of two processes that put a new file into WAL mode at once, one fails.
+        # SQLite's own lock is not enough: of two processes that put a new file into WAL mode at once, one would fail.
         with FileLock(file.with_name(file.name + ".migrating")), engine.begin() as conn:
             _run(conn)
     except DBAPIError as error:
@@ -90,7 +90,7 @@ def _run(conn: Connection) -> None:
     command.upgrade(config, _TARGET)
     text_indexes.ensure(conn)
     if before != MigrationContext.configure(conn).get_current_heads():
-        # To SQLite an index without statistics looks better than any other; new expressions have none on PostgreSQL.
+        # SQLite prefers an index without statistics to any other; on PostgreSQL new expressions have no statistics.
         _gather_statistics(conn)
 
 
@@ -102,12 +102,12 @@ def _gather_statistics(conn: Connection) -> None:
 
 
 def is_current(conn: Connection) -> bool:
-    """Whether the database has the newest revision, and no newer one."""
+    """True if the database has the newest revision, and no newer one."""
     return problem(conn) is None
 
 
 def problem(conn: Connection) -> str | None:
-    """Returns what has to be done before this version can use the database; None if nothing has."""
+    """Returns the message for the operator if this version cannot use the database; None if it can."""
     heads = set(MigrationContext.configure(conn).get_current_heads())
     if heads == _HEADS:
         return None

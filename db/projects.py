@@ -1,6 +1,7 @@
 """Reads and writes of projects."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ _table = table(Project)
 _project = _table.c
 
 
-def _is_one_of(keys: Sequence[UUID] | None) -> ColumnElement[bool]:
+def _is_one_of(keys: Sequence[UUID] | None, _: datetime) -> ColumnElement[bool]:
     return true() if keys is None else _project.id.in_(keys)
 
 
@@ -48,7 +49,7 @@ def keep(uow: UnitOfWork, project_id: UUID) -> bool:
 
 def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
     """Returns all columns of a project and locks it against other changes; None if it is not kept, see `keep`."""
-    # The lock on slots comes before the row, in every transaction: a claim that holds it waits for no other lock.
+    # In every transaction the lock on slots comes before the row: a claim that holds it waits for no other lock.
     slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
     row = uow.conn.execute(query).mappings().first()

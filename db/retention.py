@@ -1,7 +1,7 @@
 """Purges the step data of runs that ended long ago.
 
 The run stays, with its status, history, input, output and error. Its step results, attempts, input requests, log lines
-and files are deleted, except for files that a retry keeps with the results of steps (`db.runs.files`).
+and files are deleted, except for files that a retry keeps with the results of steps (`db.runs.output.files`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import files
+from db.runs.output import files
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 

@@ -1,8 +1,7 @@
-"""The types of the rows that reads return, one a table.
+"""The types of the rows that reads return, one for each table.
 
-A row is a row of SQLAlchemy, with the columns that were selected as attributes: a read that takes `columns` selects
-those and the keys that its docstring names, and any other attribute raises AttributeError. A test compares the types
-with the tables.
+A row is a row of SQLAlchemy, with the selected columns as attributes: a read that takes `columns` selects those and the
+keys that its docstring names, and any other attribute raises AttributeError. A test compares the types with the tables.
 """
 
 from datetime import datetime
@@ -322,6 +321,54 @@ class AuditEventRow(Protocol):
     request_id: str | None
     details: str | None
     created_at: datetime
+
+
+class BulkOperationRow(Protocol):
+    """A row of `bulk_operation`."""
+
+    id: UUID
+    project_id: UUID | None
+    kind: str
+    status: str
+    strategy: str | None
+    step_name: str | None
+    source_id: UUID | None
+    filter: str | None
+    excluded_ids: str
+    key_id: UUID
+    key_name: str
+    idempotency_key: str | None
+    request_hash: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    matched: int
+    processed: int
+    succeeded: int
+    skipped: int
+    failed: int
+    became_eligible: int
+    became_ineligible: int
+    max_per_second: float | None
+    spread_over_ms: int | None
+    paced_through: datetime | None
+    done_through: UUID | None
+    lease_token: UUID | None
+    lease_until: datetime | None
+
+
+class BulkOutcomeRow(Protocol):
+    """A row of `bulk_outcome`."""
+
+    operation_id: UUID
+    run_id: UUID
+    result: str
+    reason: str | None
+    planned_reason: str | None
+    new_run_id: UUID | None
+    due_at: datetime | None
+    at: datetime | None
 
 
 class WorkerRow(Protocol):

@@ -1,4 +1,4 @@
-"""Reads and writes of schedules: when each fires next, and which of many workers starts its runs."""
+"""Reads and writes of schedules, including the guarded change that lets one of many workers start each run."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class ScheduleFilter:
     enabled: bool | None = None
 
 
-def _matches(where: ScheduleFilter) -> ColumnElement[bool]:
+def _matches(where: ScheduleFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_schedule.project_id.in_(where.project_ids))
@@ -65,7 +65,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any]) -> None:
 
 
 def locked(uow: UnitOfWork, schedule_id: UUID) -> ScheduleRow | None:
-    """Returns the schedule, locked against its next fire and other changes; None if it is missing."""
+    """Returns the schedule, locked against its next fire and other changes; None if it does not exist."""
     row: ScheduleRow | None = fetch_first(uow.conn, select(_table).where(_schedule.id == schedule_id).with_for_update())
     return row
 
@@ -79,7 +79,7 @@ def change(uow: UnitOfWork, schedule_id: UUID, values: Mapping[str, Any]) -> Non
 
 
 def remove(uow: UnitOfWork, schedule_id: UUID) -> bool:
-    """Deletes a schedule. Its runs stay. Returns False if there is no such schedule."""
+    """Deletes a schedule. Its runs remain. Returns False if the schedule does not exist."""
     return uow.conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
 
 
@@ -105,15 +105,15 @@ def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str
 
 
 def live_runs(conn: Connection, schedule: ScheduleRow, statuses: Collection[RunStatus] = LIVE) -> Sequence[UUID]:
-    """Returns the runs of a schedule, retries among them, that have one of these live statuses, oldest first."""
+    """Returns the live runs of a schedule, including retries, that have one of these statuses, oldest first."""
     source = ids.encode(IdKind.SCHEDULE, schedule.id)
-    # `finished_at` leads to the index of live runs alone: a schedule may have started millions that have ended.
+    # With `finished_at` the index of live runs is used: a schedule may have started millions of runs that have ended.
     found = (_run.source == source, _run.finished_at.is_(None), _run.status.in_(sorted(statuses)))
     return conn.execute(select(_run.id).where(*found).order_by(_run.id)).scalars().all()
 
 
 def due(conn: Connection, now: datetime, limit: int) -> Sequence[DueSchedule]:
-    """Returns the schedules that are due by `now`, the longest due first."""
+    """Returns the schedules that are due at `now`, the longest due first."""
     columns = (*_table.c, _flow.enabled.label("flow_enabled"), _flow.published_version_id)
     query = select(*columns).join_from(_table, _flows, _schedule.flow_id == _flow.id)
     query = query.where(_schedule.next_fire_at <= now).order_by(_schedule.next_fire_at, _schedule.id).limit(limit)
@@ -127,7 +127,7 @@ def next_fire(conn: Connection) -> datetime | None:
 
 
 def advance(uow: UnitOfWork, seen: DueSchedule, values: Mapping[str, Any]) -> bool:
-    """Moves a schedule past the fire time that `seen`, a row of `due`, has.
+    """Moves a schedule past the fire time of `seen`, a row of `due`.
 
     Returns False if another worker moved or changed the schedule since. The worker that moves it starts the runs in the
     same transaction, so that no fire is started twice and none is lost.

@@ -4,11 +4,11 @@ import hashlib
 import secrets
 
 HINT_LENGTH = 8
-"""Characters from the start of a token that are stored in clear, so that people can recognize it."""
+"""Number of characters from the start of a token that are stored in clear text, so that people can recognise it."""
 
 
 def new_token(prefix: str) -> str:
-    """Returns a token with 256 random bits. By `prefix`, people and scanners for leaked secrets see what it is for."""
+    """Returns a token with 256 random bits. People and scanners for leaked secrets recognise its kind by `prefix`."""
     return prefix + secrets.token_urlsafe(32)
 
 

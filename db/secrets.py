@@ -1,4 +1,4 @@
-"""Reads and writes of secrets. Values are encrypted by the callers; here are no keys."""
+"""Reads and writes of secrets. Callers encrypt and decrypt the values; this module has no keys."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ _VALUE = ("secret_id", "project_id", "environment", "name", "key_id", "sealed")
 
 
 class SealedValue(NamedTuple):
-    """An encrypted value, and what it belongs to."""
+    """An encrypted value, and the secret that it belongs to."""
 
     row_id: UUID
     secret_id: UUID
@@ -42,18 +42,18 @@ class SealedValue(NamedTuple):
 
 
 class SealedStep(NamedTuple):
-    """What a step redacted in its output, encrypted."""
+    """The redacted parts of a step's output, encrypted."""
 
     run_id: UUID
     position: int
     project_id: UUID
     name: str
     sealed: str
-    """The ID of the key, a colon, and the text."""
+    """The ID of the key, a colon, and the encrypted text."""
 
 
 class Stamp(NamedTuple):
-    """Changes with each change of a project's secrets."""
+    """A value that changes with each change of a project's secrets."""
 
     secrets: int
     changed_at: datetime | None
@@ -75,7 +75,7 @@ def create(uow: UnitOfWork, row: Mapping[str, Any]) -> None:
 
 
 def rotate(uow: UnitOfWork, secret_id: UUID, values: Mapping[str, Any]) -> bool:
-    """Replaces the value of a secret and retires the one before. Returns False if there is no such secret."""
+    """Replaces the value of a secret and retires the earlier one. Returns False if the secret does not exist."""
     if not _retire(uow, secret_id):
         return False
     uow.conn.execute(update(_secrets).where(_secret.id == secret_id).values(**values))
@@ -83,7 +83,7 @@ def rotate(uow: UnitOfWork, secret_id: UUID, values: Mapping[str, Any]) -> bool:
 
 
 def remove(uow: UnitOfWork, secret_id: UUID) -> bool:
-    """Deletes a secret and retires its value. Returns False if there is no such secret."""
+    """Deletes a secret and retires its value. Returns False if the secret does not exist."""
     if not _retire(uow, secret_id):
         return False
     uow.conn.execute(delete(_secrets).where(_secret.id == secret_id))
@@ -125,7 +125,7 @@ def by_projects(
 
 
 def values(conn: Connection, project_id: UUID, environment: str, names: Collection[str]) -> dict[str, SealedValue]:
-    """Returns the values that runs of an environment get, by name. Its own value comes before the one for all."""
+    """Returns the values that runs of an environment get, by name. A value for the environment precedes one for all."""
     of_environment = or_(_secret.environment == environment, _secret.environment.is_(None))
     query = _CURRENT.where(_secret.project_id == project_id, _secret.name.in_(names), of_environment)
     found: dict[str, SealedValue] = {}
@@ -137,16 +137,16 @@ def values(conn: Connection, project_id: UUID, environment: str, names: Collecti
 
 
 def stamp(conn: Connection, project_id: UUID) -> Stamp:
-    """Returns what changes with each change of the project's secrets."""
+    """Returns a value that changes with each change of the project's secrets."""
     current = select(func.count(), func.max(_secret.changed_at)).where(_secret.project_id == project_id)
-    # The newest one: PostgreSQL has no greatest UUID.
+    # This finds the newest row: PostgreSQL has no max() of UUIDs.
     last = select(_retired.id).where(_retired.project_id == project_id).order_by(_retired.id.desc()).limit(1)
     row = conn.execute(current).one()
     return Stamp(row[0], row[1], conn.execute(last).scalar())
 
 
 def all_values(conn: Connection, project_id: UUID) -> list[SealedValue]:
-    """Returns the values of a project's secrets, with those that they had before."""
+    """Returns the values of a project's secrets, including earlier ones."""
     queries = (_CURRENT.where(_secret.project_id == project_id), _FORMER.where(_retired.project_id == project_id))
     return [SealedValue(*row) for query in queries for row in fetch_all(conn, query)]
 
@@ -169,7 +169,7 @@ def not_sealed_by(conn: Connection, key_ids: Collection[str], limit: int) -> lis
 
 
 def reseal(uow: UnitOfWork, changes: Iterable[tuple[SealedValue, str, str]]) -> None:
-    """Stores values as another key has encrypted them: its ID, and the text. Values that changed since are left."""
+    """Stores values that another key has encrypted: its ID, and the text. Values that changed since are skipped."""
     for value, key_id, sealed in changes:
         for source in (_secrets, _retired_secrets):
             _reseal(uow, source, value, key_id, sealed)
@@ -181,7 +181,7 @@ def _reseal(uow: UnitOfWork, source: Table, value: SealedValue, key_id: str, sea
 
 
 def steps_not_sealed_by(conn: Connection, key_id: str, after: tuple[UUID, int] | None, limit: int) -> list[SealedStep]:
-    """Returns at most `limit` redacted outputs that the key has not encrypted, behind the step `after`."""
+    """Returns at most `limit` redacted outputs that the key has not encrypted, after the step `after`."""
     query = (
         select(_step.run_id, _step.position, _run.project_id, _step.name, _step.sealed)
         .join_from(_steps, _runs, _run.id == _step.run_id)
@@ -194,7 +194,7 @@ def steps_not_sealed_by(conn: Connection, key_id: str, after: tuple[UUID, int] |
 
 
 def reseal_steps(uow: UnitOfWork, changes: Iterable[tuple[SealedStep, str]]) -> None:
-    """Stores redacted outputs as another key has encrypted them. Those that changed since are left."""
+    """Stores redacted outputs that another key has encrypted. Those that changed since are skipped."""
     for step, sealed in changes:
         same = (_step.run_id == step.run_id, _step.position == step.position, _step.sealed == step.sealed)
         uow.conn.execute(update(_steps).where(*same).values(sealed=sealed))

@@ -1,8 +1,8 @@
-"""Indexes of texts, for substrings in errors: made where the database can, and made up for later.
+"""Indexes of texts, for substrings in errors: created if the database supports them.
 
 PostgreSQL needs the extension `pg_trgm`, which a role may not be allowed to create or which may not be installed;
-SQLite needs its module FTS5 with the tokenizer `trigram`. Without an index, a filter by a text reads the runs that have
-a text at all: the answers are the same, and take longer.
+SQLite needs its module FTS5 with the tokenizer `trigram`. Without an index, a filter by a text reads all runs with a
+text: the answers are the same, and take longer.
 """
 
 import logging
@@ -24,7 +24,7 @@ ERROR_TEXT = "run_error_text"
 _MIN_CHANGES = 2
 """Changes that a statement to merge makes, at least, if it had something to merge, by the manual of FTS5."""
 _REMEMBERED_SECONDS = 5.0
-"""Seconds for which it is remembered whether there is an index."""
+"""Seconds for which the existence of the index is remembered."""
 
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
@@ -65,15 +65,14 @@ _FORGET = (
     f"UPDATE {_ROWS} SET run_id = NULL WHERE {_OF_RUNS}",  # noqa: S608
 )
 _HAS_FORGOTTEN = f"SELECT 1 FROM {_ROWS} WHERE run_id IS NULL LIMIT 1"  # noqa: S608
-_MERGE = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('merge', ?)"  # noqa: S608
 _MERGED = f"DELETE FROM {_ROWS} WHERE run_id IS NULL"  # noqa: S608
 
 _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
 def ensure(conn: Connection) -> bool:
-    """Makes the index, if it is missing and the database can have it; returns True if it is there."""
-    if is_there(conn):
+    """Creates the index, if it is missing and the database supports it; returns True if it exists."""
+    if exists(conn):
         return True
     statements = _SQLITE if conn.dialect.name == "sqlite" else _POSTGRESQL
     try:
@@ -88,7 +87,7 @@ def ensure(conn: Connection) -> bool:
     return True
 
 
-def is_there(conn: Connection) -> bool:
+def exists(conn: Connection) -> bool:
     """Returns True if the database has the index."""
     if conn.dialect.name == "sqlite":
         query, name = "SELECT 1 FROM sqlite_schema WHERE name = ?", _ROWS
@@ -98,11 +97,11 @@ def is_there(conn: Connection) -> bool:
 
 
 def forget(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Removes runs whose error messages are erased from the index. On PostgreSQL it follows the rows by itself.
+    """Removes runs whose error messages are erased from the index. On PostgreSQL the index follows the rows by itself.
 
-    On SQLite parts of the texts, each of three letters, stay until `merge_forgotten` has done its work.
+    On SQLite parts of the texts, each of three letters, remain until `merge_forgotten` has merged the index.
     """
-    if conn.dialect.name != "sqlite" or not is_there(conn):
+    if conn.dialect.name != "sqlite" or not exists(conn):
         return
     keys = orjson.dumps([run_id.hex for run_id in run_ids]).decode()
     for statement in _FORGET:
@@ -115,14 +114,20 @@ def merge_forgotten(uow: UnitOfWork, pages: int) -> bool:
     Returns False when nothing is left to be done.
     """
     conn = uow.conn
-    if conn.dialect.name != "sqlite" or not is_there(conn) or conn.exec_driver_sql(_HAS_FORGOTTEN).first() is None:
+    if conn.dialect.name != "sqlite" or not exists(conn) or conn.exec_driver_sql(_HAS_FORGOTTEN).first() is None:
         return False
-    before = _changes(conn)
-    conn.exec_driver_sql(_MERGE, (-pages,))  # negative: of all segments, however few they are
-    if _changes(conn) - before >= _MIN_CHANGES:
+    if merge(conn, ERROR_TEXT, pages):
         return True
     conn.exec_driver_sql(_MERGED)
     return False
+
+
+def merge(conn: Connection, index: str, pages: int) -> bool:
+    """Merges about `pages` pages of the segments of an index of SQLite; returns False if it was merged already."""
+    before = _changes(conn)
+    # A negative number merges all segments, however few they are.
+    conn.exec_driver_sql(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", (-pages,))  # noqa: S608
+    return _changes(conn) - before >= _MIN_CHANGES
 
 
 def _changes(conn: Connection) -> int:
@@ -130,11 +135,11 @@ def _changes(conn: Connection) -> int:
     return changes
 
 
-def is_known(conn: Connection) -> bool:
-    """The same, as it was some seconds ago."""
+def existed_recently(conn: Connection) -> bool:
+    """Like `exists`, with an answer that may be some seconds old."""
     until, found = _known.get(conn.engine, (0.0, False))
     now = time.monotonic()
     if now >= until:
-        found = is_there(conn)
+        found = exists(conn)
         _known[conn.engine] = (now + _REMEMBERED_SECONDS, found)
     return found

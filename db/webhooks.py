@@ -19,7 +19,7 @@ _table = table(Webhook)
 _webhook = _table.c
 
 PREFIX = "frh_"
-"""The beginning of every webhook token."""
+"""Prefix of every webhook token."""
 
 
 class SigningSecret(NamedTuple):
@@ -74,14 +74,14 @@ def key_counts(conn: Connection) -> Mapping[str, int]:
 
 
 def rotate(uow: UnitOfWork, webhook_id: UUID) -> str | None:
-    """Replaces the token of a webhook; returns the new one, or None if there is no such webhook."""
+    """Replaces the token of a webhook; returns the new one, or None if the webhook does not exist."""
     token = secret_tokens.new_token(PREFIX)
     statement = update(_table).where(_webhook.id == webhook_id).values(**_stored(token), rotated_at=clock.now())
     return token if uow.conn.execute(statement).rowcount == 1 else None
 
 
 def remove(uow: UnitOfWork, webhook_id: UUID) -> bool:
-    """Deletes a webhook. Its runs stay. Returns False if there is no such webhook."""
+    """Deletes a webhook. Its runs remain. Returns False if the webhook does not exist."""
     return uow.conn.execute(delete(_table).where(_webhook.id == webhook_id)).rowcount == 1
 
 

@@ -1,7 +1,8 @@
-"""Access tokens: what a backend hands to a browser, so that it reads some runs and nothing else.
+"""Access tokens: credentials that a backend hands to a browser, so that the browser can read some runs and nothing
+else.
 
-A token is a JSON Web Token, signed by HMAC-SHA-256. It names the API key that created it and holds its filter; nothing
-of it is stored but its revocation. It is not encrypted: its holder can read the filter.
+A token is a JSON Web Token, signed by HMAC-SHA-256. It names the API key that created it and holds its filter. The
+service stores nothing about a token except its revocation. Tokens are not encrypted: the holder can read the filter.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from domain.errors import InvalidIdError, TokenKeysMissingError
 from domain.ids import IdKind
 
 MAX_LIFETIME = timedelta(days=1)
-"""The longest life of a token. A page asks its backend for the next one."""
+"""Longest lifetime of a token. A page asks its backend for the next token."""
 MIN_KEY_LENGTH = 32
 """Characters of a signing key: HMAC-SHA-256 needs as many bytes."""
 _ALGORITHM = "HS256"
@@ -26,21 +27,21 @@ _ISSUER = "flow-runs"
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a token says."""
+    """The content of an access token."""
 
     id: UUID
     key_id: UUID
-    """The API key that created it; the token ends with it."""
+    """The API key that created the token. The token ends when the key is revoked or expires."""
     filter_text: str
     """The filter of its runs, as JSON text of the schema's `FlowRunFilter`."""
     payloads: bool
-    """False: it has no sight of inputs, outputs, details of errors, logs and files."""
+    """False: the token cannot read inputs, outputs, details of errors, logs and files."""
     expires_at: datetime
-    """In whole seconds."""
+    """The instant at which the token expires, in whole seconds."""
 
 
 class TokenKeys:
-    """The keys that sign tokens: the first one signs, all of them verify."""
+    """The keys for tokens: the first one signs, all of them verify."""
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         self._keys = tuple(keys)
@@ -64,7 +65,7 @@ class TokenKeys:
         return jwt.encode(claims, self._keys[0], _ALGORITHM)
 
     def verified(self, text: str) -> AccessToken | None:
-        """Returns what a token says, expired or not; None if no key has signed it."""
+        """Returns the content of a token, which may have expired; None if no key has signed it."""
         for key in self._keys:
             try:
                 # The clock of the service decides about the expiry, see `AccessToken.expires_at`.
@@ -83,4 +84,4 @@ class TokenKeys:
 
 
 NO_TOKEN_KEYS = TokenKeys()
-"""Signs no token, and finds none valid."""
+"""Keys of a service without a key: they sign no token, and no token is valid."""

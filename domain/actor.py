@@ -1,4 +1,4 @@
-"""Who did something: an actor, as it was called when it did."""
+"""Actors: who did something, under the name that they had at that time."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,13 +11,13 @@ from domain.ids import IdKind
 
 
 class ActorKind(DescribedEnum):
-    """What an actor is."""
+    """What kind of actor did something."""
 
-    API_KEY = "API_KEY", "An API key."
+    API_KEY = "API_KEY", "A client with an API key."
     SCHEDULE = "SCHEDULE", "A schedule."
     WEBHOOK = "WEBHOOK", "A webhook."
     PARENT_RUN = "PARENT_RUN", "A run, by its `flow` step."
-    CLI = "CLI", "Somebody at the command line of a host."
+    CLI = "CLI", "A person at the command line of a host."
     SYSTEM = "SYSTEM", "The service itself."
 
 
@@ -31,22 +31,22 @@ _ID_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did something."""
+    """The actor behind a change."""
 
     kind: ActorKind
     id: UUID | None = None
-    """Of the key, schedule, webhook or run; None for actors without an ID."""
+    """The ID of the key, schedule, webhook or run; None for actors without an ID."""
     name: str | None = None
-    """Its name at that time; for CLI the user of the host. None: it had none."""
+    """The actor's name at that time; for CLI the user of the host. None: the actor had no name."""
 
     @property
     def shown_id(self) -> str | None:
-        """The ID as clients see it."""
+        """Returns the ID as clients see it."""
         return ids.encode(_ID_KINDS[self.kind], self.id) if self.id is not None else None
 
     @property
     def text(self) -> str:
-        """The actor as it is stored with what it did: a JSON object with the members that clients see."""
+        """Returns the actor as JSON text: an object with the members that clients see."""
         return orjson.dumps({"kind": self.kind.value, "id": self.shown_id, "name": self.name}).decode()
 
 
@@ -56,12 +56,12 @@ SYSTEM = Actor(ActorKind.SYSTEM)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from."""
+    """The origin of a change: an actor, and the request in which the actor made the change."""
 
     actor: Actor
     request_id: str | None = None
-    """The ID of the request; None if it was no request."""
+    """The ID of the request; None if the change was made without a request."""
 
 
 BY_SYSTEM = Origin(SYSTEM)
-"""The service itself, without a request."""
+"""The origin of the service's own changes."""

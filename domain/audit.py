@@ -1,7 +1,7 @@
 """The audit log: one event for each successful mutation, recorded in the transaction of its change.
 
-The command line and the service itself record the same actions, and the service some of its own. What changes nothing
-is no event: a dry run, or a request that finds what an earlier one with its idempotency key has done.
+The command line and the service itself record the same actions, and the service some of its own. A request that changes
+nothing records no event: a dry run, or a repetition of an earlier request with its idempotency key.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """What was done: the mutation or the command of the same name, or a work of the service itself."""
+    """The recorded action: the mutation or the command of the same name, or a work of the service itself."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
@@ -72,9 +72,9 @@ class AuditFilter:
     actions: Sequence[AuditAction] | None = None
     actor_ids: Sequence[UUID] | None = None
     object_ids: Sequence[UUID] | None = None
-    """What was changed, or the flow to which that belongs."""
+    """The objects that were changed, or the flows to which they belong."""
     request_ids: Sequence[str] | None = None
     created_after: datetime | None = None
-    """Includes the instant."""
+    """Earliest time of an event, inclusive."""
     created_before: datetime | None = None
-    """Excludes the instant."""
+    """Latest time of an event, exclusive."""

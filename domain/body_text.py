@@ -1,4 +1,4 @@
-"""Bodies of HTTP messages as senders write them: their content codings, charsets and media types."""
+"""Bodies of HTTP messages as they are sent: their content codings, charsets and media types."""
 
 import codecs
 import re
@@ -6,7 +6,7 @@ import zlib
 from typing import Protocol
 
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
-"""zlib's window size of each format; 47 accepts gzip, too."""
+"""The window size that zlib needs for each format; 47 accepts gzip, too."""
 _RAW_DEFLATE = -15
 _TEXT_TYPES = re.compile(
     r"text/|application/(.+\+)?(xml|javascript|x-www-form-urlencoded|yaml|x-yaml|x-ndjson)$|[^/]+/.+\+xml$"
@@ -15,7 +15,7 @@ _JSON_TYPES = re.compile(r"(application|text)/(.+\+)?json$")
 _CHARSETS = re.compile(
     r"utf-(8|16|32)(-[bl]e)?|ascii|iso8859-\d+|cp\d+|shift_jis|euc_jp|euc_kr|gb\w+|big5|koi8-[ru]|mac-roman"
 )
-"""Character sets that browsers know. Others take quadratic time in Python (idna, punycode), or do more than decode."""
+"""Charsets that browsers know. Others take quadratic time in Python (idna, punycode), or do more than decode."""
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -23,7 +23,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""By the bytes at the beginning of a text. The mark of UTF-32 begins with that of UTF-16, so it comes first."""
+"""Byte order marks and their charsets. The mark of UTF-32 begins with that of UTF-16, so it comes first."""
 _PARAMETER = re.compile(r""";\s*charset\s*=\s*("[^"]*"|[^\s;]*)""", re.IGNORECASE)
 
 
@@ -111,7 +111,7 @@ def is_text_type(media: str) -> bool:
 
 
 def known_charset(name: str) -> str | None:
-    """Returns the codec of a character set; None if it is unknown, or none of those that browsers know."""
+    """Returns the codec of a charset; None if browsers do not know it."""
     try:
         codec = codecs.lookup(name).name
     except (LookupError, ValueError):
@@ -120,7 +120,7 @@ def known_charset(name: str) -> str | None:
 
 
 def charset_of(content_type: str) -> str | None:
-    """Returns the character set that a Content-Type declares; None if it declares none."""
+    """Returns the charset that a Content-Type declares; None if it declares none."""
     found = _PARAMETER.search(content_type)
     return found[1].strip('"') or None if found else None
 

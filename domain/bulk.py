@@ -4,7 +4,7 @@ from domain.described_enum import DescribedEnum
 
 
 class BulkKind(DescribedEnum):
-    """What a bulk operation does to runs."""
+    """The kind of a bulk operation: what it does to each run."""
 
     CANCEL = "CANCEL", "Cancels live runs."
     RETRY = "RETRY", "Retries runs that ended without success."
@@ -20,8 +20,8 @@ class BulkStatus(DescribedEnum):
     PREPARING = "PREPARING", "The selected runs are being pinned."
     PLANNED = "PLANNED", "A dry run: no run is changed until its plan is executed."
     RUNNING = "RUNNING", "Runs are being processed."
-    COMPLETED = "COMPLETED", "Every run was processed, whatever the result."
-    CANCELLED = "CANCELLED", "The operation was cancelled: runs that it had not reached stay as they are."
+    COMPLETED = "COMPLETED", "All runs have been processed. Single runs may have been skipped or may have failed."
+    CANCELLED = "CANCELLED", "The operation was cancelled. Runs that it had not reached stay as they are."
     FAILED = "FAILED", "The process that pinned the runs was lost. No run was changed."
 
 
@@ -32,10 +32,10 @@ ENDED = frozenset({BulkStatus.COMPLETED, BulkStatus.CANCELLED, BulkStatus.FAILED
 class BulkResult(DescribedEnum):
     """The result of one run in a bulk operation."""
 
-    PENDING = "PENDING", "Not processed yet, or never: the operation was cancelled before."
+    PENDING = "PENDING", "The run has not been processed. It stays PENDING if the operation is cancelled first."
     SUCCEEDED = "SUCCEEDED", "The run was changed."
-    SKIPPED = "SKIPPED", "The run was not eligible; the reason says why."
-    FAILED = "FAILED", "The run was eligible but could not be changed; the reason says why."
+    SKIPPED = "SKIPPED", "The run was not eligible, see the reason."
+    FAILED = "FAILED", "The run was eligible but could not be changed, see the reason."
 
 
 class BulkReason(DescribedEnum):
@@ -54,7 +54,10 @@ class BulkReason(DescribedEnum):
         "COVERED_BY_PARENT",
         "The retry of its parent, which the operation selected too, repeats the run.",
     )
-    RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED", "The run has been retried as often as is allowed."
+    RETRY_LIMIT_REACHED = (
+        "RETRY_LIMIT_REACHED",
+        "The chain of retries has reached its limit.",
+    )
     STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED", "Retention has deleted the data of the steps that the retry would keep."
     STEP_NOT_REACHED = (
         "STEP_NOT_REACHED",
@@ -71,8 +74,11 @@ class BulkReason(DescribedEnum):
     RUN_ALREADY_ERASED = "RUN_ALREADY_ERASED", "The run is erased already."
     RUN_ALREADY_ARCHIVED = "RUN_ALREADY_ARCHIVED", "The run is archived already."
     RUN_NOT_ARCHIVED = "RUN_NOT_ARCHIVED", "The run is not archived."
-    RUN_CHANGED_SINCE = "RUN_CHANGED_SINCE", "The run was archived again after the operation that is undone."
-    INTERNAL_ERROR = "INTERNAL_ERROR", "The run could not be changed. The log of the service says why."
+    RUN_CHANGED_SINCE = (
+        "RUN_CHANGED_SINCE",
+        "The run was archived again after the operation that this one undoes.",
+    )
+    INTERNAL_ERROR = "INTERNAL_ERROR", "The run could not be changed. The service log has the reason."
 
 
 ELIGIBLE = "ELIGIBLE"

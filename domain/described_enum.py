@@ -1,14 +1,15 @@
-"""Enumerations of text whose values say what they mean."""
+"""Enumerations of text with a description of each value."""
 
 from enum import StrEnum
 from typing import Self
 
 
 class DescribedEnum(StrEnum):
-    """An enumeration whose values are declared with a sentence that clients see: `NAME = "NAME", "What it means."`."""
+    """An enumeration whose values are declared with the sentence that clients see: `NAME = "NAME", "What it
+    means."`."""
 
     description: str
-    """What the value means, in whole sentences."""
+    """The meaning of the value, in whole sentences."""
 
     def __new__(cls, value: str, description: str = "") -> Self:
         member = str.__new__(cls, value)

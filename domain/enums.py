@@ -6,16 +6,16 @@ from domain.described_enum import DescribedEnum
 class RunStatus(DescribedEnum):
     """Status of a flow run. QUEUED, RUNNING and PAUSED are live; all others are final and never change."""
 
-    QUEUED = "QUEUED", "Waits for a worker."
-    RUNNING = "RUNNING", "A worker executes it, or it waits for the next attempt at a step."
-    PAUSED = "PAUSED", "Waits for a person's input, for a time, or for child runs."
-    SUCCEEDED = "SUCCEEDED", "Every step succeeded, was skipped, or failed where the flow goes on."
+    QUEUED = "QUEUED", "The run waits for a worker."
+    RUNNING = "RUNNING", "A worker executes the run, or the run waits for the next attempt at a step."
+    PAUSED = "PAUSED", "The run waits for a person's input, for a time, or for child runs."
+    SUCCEEDED = "SUCCEEDED", "Every step succeeded, was skipped, or failed with `continueOnFailure`."
     FAILED = "FAILED", "A step failed, or the output of the flow could not be rendered."
     TIMEOUT = "TIMEOUT", "The run took longer than its time limit."
-    QUOTA_EXCEEDED = "QUOTA_EXCEEDED", "Nothing was executed: the project had used up its quota of runs."
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED", "The project had used up its quota of runs. No step was executed."
     INTERNAL_ERROR = (
         "INTERNAL_ERROR",
-        "The service could not execute the run, such as one whose workers were lost again and again.",
+        "The service could not execute the run, for example because its workers were lost again and again.",
     )
     STOPPED = "STOPPED", "The run was cancelled."
 
@@ -23,12 +23,12 @@ class RunStatus(DescribedEnum):
 class StepStatus(DescribedEnum):
     """Status of one step of a run."""
 
-    PENDING = "PENDING", "Not executed yet, or waiting for its next attempt."
+    PENDING = "PENDING", "The step has not been executed, or waits for its next attempt."
     RUNNING = "RUNNING", "An attempt is being executed."
-    SUCCEEDED = "SUCCEEDED", "The step has its output."
+    SUCCEEDED = "SUCCEEDED", "The step succeeded and has its output."
     FAILED = "FAILED", "The last attempt failed."
-    PAUSED = "PAUSED", "Waits for a person's input, for a time, or for child runs."
-    SKIPPED = "SKIPPED", "Its `when` was false, or it was skipped by hand."
+    PAUSED = "PAUSED", "The step waits for a person's input, for a time, or for child runs."
+    SKIPPED = "SKIPPED", "The step's `when` was false, or a person skipped it."
     STOPPED = "STOPPED", "The run was cancelled during the step."
 
 
@@ -45,26 +45,26 @@ class AttemptStatus(DescribedEnum):
 class InputRequestStatus(DescribedEnum):
     """Status of a request for a person's input."""
 
-    PENDING = "PENDING", "Waits for an answer."
+    PENDING = "PENDING", "The request waits for an answer."
     ANSWERED = "ANSWERED", "Was answered."
-    EXPIRED = "EXPIRED", "Its time was over before an answer came."
-    CANCELLED = "CANCELLED", "The run ended before an answer came."
+    EXPIRED = "EXPIRED", "The request expired before an answer arrived."
+    CANCELLED = "CANCELLED", "The run ended before an answer arrived."
 
 
 class WaitKind(DescribedEnum):
     """What a live run waits for."""
 
-    PERSON = "PERSON", "The response to an input request."
-    TIME = "TIME", "An instant, such as the end of a delay."
-    CHILDREN = "CHILDREN", "The end of child runs."
-    RETRY = "RETRY", "The next attempt at a step that failed."
-    SLOT = "SLOT", "A slot of the concurrency limit of its flow or project."
-    RELEASE = "RELEASE", "The release of its flow or project, whose starts are held."
-    WORKER = "WORKER", "A worker: the run is due, and none has taken it yet."
+    PERSON = "PERSON", "The run waits for the response to an input request."
+    TIME = "TIME", "The run waits for an instant, such as the end of a delay."
+    CHILDREN = "CHILDREN", "The run waits for the end of child runs."
+    RETRY = "RETRY", "The run waits for the next attempt at a failed step."
+    SLOT = "SLOT", "The run waits for a slot of the concurrency limit of its flow or project."
+    RELEASE = "RELEASE", "The run waits for the release of its flow or project, whose starts are held."
+    WORKER = "WORKER", "The run is due, and no worker has claimed it yet."
 
 
 class Environment(DescribedEnum):
-    """Distinguishes real executions of a flow from trials."""
+    """The environment of a run. It separates real executions of a flow from trials."""
 
     PRODUCTION = "PRODUCTION", "A real execution."
     TESTING = "TESTING", "A trial."
@@ -73,55 +73,55 @@ class Environment(DescribedEnum):
 class TriggerMethod(DescribedEnum):
     """What started a run."""
 
-    API = "API", "`startRun`, called by a program."
-    MANUAL = "MANUAL", "A person: callers such as the console say so."
+    API = "API", "A program called `startRun`."
+    MANUAL = "MANUAL", "A person called `startRun`, for example in the console. The caller of `startRun` states this."
     SCHEDULE = "SCHEDULE", "A schedule."
-    WEBHOOK = "WEBHOOK", "A call of a webhook."
-    PARENT = "PARENT", "A step of another run."
-    RETRY = "RETRY", "A retry of a run."
-    RERUN = "RERUN", "A rerun of a run."
+    WEBHOOK = "WEBHOOK", "A webhook was called."
+    PARENT = "PARENT", "A step of another run started it."
+    RETRY = "RETRY", "Another run was retried."
+    RERUN = "RERUN", "Another run was run again."
 
 
 class MissedFires(DescribedEnum):
-    """What a schedule does about fire times that passed while no worker ran."""
+    """How a schedule handles fire times that passed while no worker ran."""
 
-    SKIP = "SKIP", "Starts no run for them."
-    FIRE_ONCE = "FIRE_ONCE", "Starts one run, for the latest of them."
-    FIRE_ALL = "FIRE_ALL", "Starts a run for each of the latest 100."
+    SKIP = "SKIP", "Starts no run for missed fire times."
+    FIRE_ONCE = "FIRE_ONCE", "Starts one run, for the latest missed fire time."
+    FIRE_ALL = "FIRE_ALL", "Starts a run for each of the latest 100 missed fire times."
 
 
 class ScheduleOverlap(DescribedEnum):
-    """What a schedule does at a fire time while a run of it is QUEUED, RUNNING or PAUSED."""
+    """How a schedule handles a fire time while a run of it is QUEUED, RUNNING or PAUSED."""
 
-    QUEUE = "QUEUE", "Starts another run, which waits in the queue if a concurrency limit says so."
+    QUEUE = "QUEUE", "Starts another run. The run waits in the queue if a concurrency limit requires that."
     SKIP = "SKIP", "Starts no run."
     CANCEL_PREVIOUS = "CANCEL_PREVIOUS", "Cancels the live runs of the schedule and starts one."
 
 
 class WebhookSignature(DescribedEnum):
-    """How the calls of a webhook are signed."""
+    """The form in which the calls of a webhook are signed."""
 
     HMAC = "HMAC", "The HMAC-SHA256 of the body, in hex or base64."
-    GITHUB = "GITHUB", "As GitHub signs."
-    STANDARD_WEBHOOKS = "STANDARD_WEBHOOKS", "As the Standard Webhooks specification says."
-    SVIX = "SVIX", "As Svix signs."
-    STRIPE = "STRIPE", "As Stripe signs."
-    SLACK = "SLACK", "As Slack signs."
+    GITHUB = "GITHUB", "The signature of GitHub."
+    STANDARD_WEBHOOKS = "STANDARD_WEBHOOKS", "The signature of the Standard Webhooks specification."
+    SVIX = "SVIX", "The signature of Svix."
+    STRIPE = "STRIPE", "The signature of Stripe."
+    SLACK = "SLACK", "The signature of Slack."
 
 
 class SkipReason(DescribedEnum):
-    """Why a schedule started no run at a fire time."""
+    """The reason why a schedule started no run at a fire time."""
 
     MISSED = "MISSED", "No worker ran at that time, and the schedule does not catch up."
     FLOW_DISABLED = "FLOW_DISABLED", "The flow was disabled."
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED", "The flow had no published version."
-    OVERLAP = "OVERLAP", "A run of the schedule was live, and its `overlap` starts no other beside it."
+    OVERLAP = "OVERLAP", "A run of the schedule was live, and the schedule's `overlap` allows no second one."
     INPUT_INVALID = "INPUT_INVALID", "The schedule's input does not match the input schema of the published version."
     SCHEDULE_INVALID = (
         "SCHEDULE_INVALID",
-        "The worker no longer knows the time zone. The schedule does not fire until it is updated.",
+        "The worker does not know the time zone any more. The schedule does not fire until it is updated.",
     )
-    INTERNAL_ERROR = "INTERNAL_ERROR", "The run could not be started. The log of the service says why."
+    INTERNAL_ERROR = "INTERNAL_ERROR", "The run could not be started. The service log has the reason."
 
 
 class RetryStrategy(DescribedEnum):
@@ -129,7 +129,8 @@ class RetryStrategy(DescribedEnum):
 
     FROM_FAILED_STEP = (
         "FROM_FAILED_STEP",
-        "Executes the same version from the step at which the run ended, and keeps the results of what succeeded.",
+        "Executes the same version from the step at which the run ended, and keeps the results of the steps "
+        "that succeeded.",
     )
     ON_LATEST_VERSION = "ON_LATEST_VERSION", "Executes every step of the published version."
     FROM_FAILED_STEP_ON_LATEST_VERSION = (
@@ -144,17 +145,17 @@ class RetryStrategy(DescribedEnum):
 
 
 class OnItemFailure(DescribedEnum):
-    """What happens to the other child runs of a loop when one of them fails the step.
+    """How a loop handles its other child runs when one of them fails the step.
 
-    Further items are not started in either case.
+    No further items are started in either case.
     """
 
-    WAIT = "WAIT", "Those that have started may end."
-    CANCEL = "CANCEL", "They are cancelled."
+    WAIT = "WAIT", "Child runs that have started continue."
+    CANCEL = "CANCEL", "Child runs that have started are cancelled."
 
 
 class Role(DescribedEnum):
-    """What an API key may do."""
+    """The rights of an API key."""
 
     VIEWER = "VIEWER", "Reads."
     OPERATOR = "OPERATOR", "Also starts, retries, cancels, resumes and archives runs."

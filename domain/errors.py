@@ -1,11 +1,11 @@
-"""Every error that a client can meet: one class for each, which is its only declaration.
+"""Every error that a client can meet, one class each. The class is the only declaration of the error.
 
 A class states the stable code, the HTTP status and, in its docstring, the default message. Its annotated fields are
-what a client gets beside them. The GraphQL enum `ErrorCode`, the error types in the results of mutations and the
-statuses of HTTP responses derive from the classes.
+sent to clients beside code and message. The GraphQL enum `ErrorCode`, the error types in the results of mutations and
+the statuses of HTTP responses derive from the classes.
 
 A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response: the request
-is not allowed or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
+is not allowed, or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ class FlowRunsError(Exception):
     """An error of the service."""
 
     code: ClassVar[str]
-    """Identifies the error to clients. It never changes."""
+    """The stable code by which clients identify the error."""
     http_status: ClassVar[HTTPStatus]
-    """The status of an HTTP response that reports the error; a response of the GraphQL endpoint mostly has 200."""
+    """The status of an HTTP response that reports the error. A response of the GraphQL endpoint mostly has 200."""
 
     def __init_subclass__(cls, code: str | None = None, http_status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        """Declares an error; a class without a code is a base of others."""
+        """Declares an error. A class without a code is the base of other errors."""
         if code is not None:
             cls.code, cls.http_status = code, http_status
 
@@ -34,7 +34,7 @@ class FlowRunsError(Exception):
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """The values of the error's fields, by name."""
+        """Returns the values of the error's fields, by name."""
         return {name: getattr(self, name) for name in fields_of(type(self))}
 
 
@@ -50,18 +50,18 @@ class ErrorField:
 
 
 def default_message(error: type[FlowRunsError]) -> str:
-    """The message of an error that is raised without one."""
+    """Returns the message of an error that is raised without one."""
     return (error.__doc__ or "").strip()
 
 
 def fields_of(error: type[FlowRunsError]) -> Mapping[str, ErrorField]:
-    """The fields that an error declares as `name: Annotated[type, description]`, by name."""
+    """Returns the fields that an error declares as `name: Annotated[type, description]`, by name."""
     hints = get_type_hints(error, include_extras=True)
     return {name: ErrorField(*get_args(hint)) for name, hint in hints.items() if get_origin(hint) is Annotated}
 
 
 def declared(base: type[E]) -> Iterator[type[E]]:
-    """The errors below `base`, in the order of their declaration."""
+    """Yields the errors below `base`, in the order of their declaration."""
     for error in base.__subclasses__():
         if "code" in vars(error):
             yield error
@@ -87,7 +87,7 @@ class BadRequestError(RequestError, code="BAD_REQUEST"):
 
 
 class PersistedQueryNotSupportedError(RequestError, code="PERSISTED_QUERY_NOT_SUPPORTED", http_status=HTTPStatus.OK):
-    """PersistedQueryNotSupported"""  # clients of automatic persisted queries look for this message
+    """PersistedQueryNotSupported"""  # Clients of automatic persisted queries look for this exact message.
 
 
 class PersistedQueryNotFoundError(RequestError, code="PERSISTED_QUERY_NOT_FOUND", http_status=HTTPStatus.OK):
@@ -95,7 +95,7 @@ class PersistedQueryNotFoundError(RequestError, code="PERSISTED_QUERY_NOT_FOUND"
 
 
 class DocumentNotTrustedError(RequestError, code="DOCUMENT_NOT_TRUSTED", http_status=HTTPStatus.FORBIDDEN):
-    """The service executes trusted documents only, and this is none. Add it to FLOWRUNS_TRUSTED_DOCUMENTS."""
+    """The service executes trusted documents only, and does not know this one. Add it to FLOWRUNS_TRUSTED_DOCUMENTS."""
 
 
 class UnauthenticatedError(RequestError, code="UNAUTHENTICATED", http_status=HTTPStatus.UNAUTHORIZED):
@@ -223,7 +223,7 @@ class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=
 
 
 class MethodNotAllowedError(RequestError, code="METHOD_NOT_ALLOWED", http_status=HTTPStatus.METHOD_NOT_ALLOWED):
-    """The webhook is called by POST. GET starts runs if it was created with `acceptsGet: true`."""
+    """Webhooks are called by POST. GET starts runs only if the webhook was created with `acceptsGet: true`."""
 
 
 class MappingFailedError(RequestError, code="MAPPING_FAILED", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
@@ -236,7 +236,8 @@ class UserError(FlowRunsError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem in a document: its path (`steps[2].input.url`), and what is wrong or expected there."""
+    """One problem in a document: its path (`steps[2].input.url`), and a message with what is wrong or expected
+    there."""
 
     path: str
     message: str
@@ -254,7 +255,7 @@ class ProblemsError(UserError):
 
 
 class RunNamedError(UserError):
-    """Another run is the reason. Each error says which."""
+    """An error that another run causes. The error names that run."""
 
     run_id: UUID
 
@@ -284,11 +285,11 @@ class ApiKeyNotActiveError(UserError, code="API_KEY_NOT_ACTIVE", http_status=HTT
 
 
 class PrivilegeExceededError(UserError, code="PRIVILEGE_EXCEEDED", http_status=HTTPStatus.FORBIDDEN):
-    """A key cannot create a key or a token with more rights than its own: role, projects, sight of payloads."""
+    """A key cannot create a key or a token with more rights than its own: role, projects, access to payloads."""
 
 
 class AccessTokenNotFoundError(UserError, code="ACCESS_TOKEN_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
-    """The text is no access token of this service, or the API key in use cannot revoke it."""
+    """The text is not an access token of this service, or the API key in use cannot revoke it."""
 
 
 class TokenKeysMissingError(UserError, code="TOKEN_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
@@ -338,7 +339,7 @@ class RetryUnderWayError(RunNamedError, code="RETRY_UNDER_WAY", http_status=HTTP
 
 
 class AlreadyRecoveredError(RunNamedError, code="ALREADY_RECOVERED", http_status=HTTPStatus.CONFLICT):
-    """A retry of the run has succeeded. Set `force` to execute it once more."""
+    """A retry of the run has succeeded. Set `force` to retry the run again."""
 
     run_id: Annotated[UUID, "The retry that succeeded."]
 
@@ -364,7 +365,7 @@ class RerunUnderWayError(UserError, code="RERUN_UNDER_WAY", http_status=HTTPStat
 
 
 class StepNotFailedError(UserError, code="STEP_NOT_FAILED", http_status=HTTPStatus.CONFLICT):
-    """Only the step at which the run ended can be completed by hand. The run ended at none of its steps."""
+    """Only the step at which a run ended can be completed by hand. This run did not end at a step."""
 
 
 class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=HTTPStatus.CONFLICT):
@@ -372,7 +373,7 @@ class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=
 
 
 class StepNotReachedError(UserError, code="STEP_NOT_REACHED", http_status=HTTPStatus.CONFLICT):
-    """The run has no step of this name at or before the one at which it ended. Choose one of its `steps`."""
+    """The run has no step with this name at or before the step at which it ended. Choose one of its `steps`."""
 
 
 class StepDataExpiredError(UserError, code="STEP_DATA_EXPIRED", http_status=HTTPStatus.CONFLICT):

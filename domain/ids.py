@@ -41,7 +41,8 @@ _TOLERATED_STEP_BACK_MS = 10_000
 
 
 class _Generator:
-    """Strictly increasing UUIDv7s: a 12-bit counter (RFC 9562, method 1) orders those of one millisecond."""
+    """Generator of strictly increasing UUIDv7s: a 12-bit counter (RFC 9562, method 1) orders those of one
+    millisecond."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,32 +75,32 @@ _generator = _Generator()
 
 
 def new_uuid() -> UUID:
-    """A UUIDv7 of the present millisecond, greater than every one made before in this process."""
+    """Returns a UUIDv7 of the present millisecond, greater than every earlier one of this process."""
     return new_uuids(1)[0]
 
 
 def new_uuids(count: int) -> list[UUID]:
-    """So many of them, each greater than the one before."""
+    """Returns `count` UUIDv7s, each greater than the one before."""
     return _generator.next((clock.now() - _EPOCH) // _MILLISECOND, count)
 
 
 def follow_clock() -> None:
-    """Let the next IDs follow the clock, even behind the IDs made before: for processes that set another clock."""
+    """Makes the next IDs follow the clock, even behind earlier IDs. For processes that set another clock."""
     _generator.reset()
 
 
 def created_at(key: UUID) -> datetime:
-    """The instant, to the millisecond, at which `key` was made."""
+    """Returns the instant, to the millisecond, at which `key` was created."""
     return _EPOCH + (key.int >> 80) * _MILLISECOND
 
 
 def first_uuid_at(instant: datetime) -> UUID:
-    """The smallest UUIDv7 made at or after `instant`: the bound that turns a range of times into one of IDs."""
+    """Returns the smallest UUIDv7 of `instant`. The bound turns a range of times into a range of IDs."""
     return _first_of(-((_EPOCH - instant) // _MILLISECOND))
 
 
 def encode(kind: IdKind, key: UUID) -> str:
-    """The ID that clients see, such as `run_0193a5…`."""
+    """Returns the ID that clients see, such as `run_0193a5…`."""
     return f"{kind.value}_{key.hex}"
 
 

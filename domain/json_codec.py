@@ -13,19 +13,20 @@ from domain.errors import InputTooLargeError, InvalidArgumentError, NumberOutOfR
 KIB = 1024
 
 MAX_INPUT_BYTES = 1024 * KIB
-"""Bytes of a run's input, and of each step's rendered input and output. Larger data belongs in files."""
+"""Largest size in bytes of a run's input, and of each step's rendered input and output. Larger data belongs in
+files."""
 MAX_METADATA_BYTES = 64 * KIB
-"""Bytes of metadata, which are searched and read with lists of runs."""
+"""Largest size in bytes of metadata, which are searched and read with lists of runs."""
 MAX_DEFINITION_BYTES = 512 * KIB
-"""Bytes of a flow definition."""
+"""Largest size in bytes of a flow definition."""
 
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
-"""The whole numbers that are kept: 64 bits, signed or not. JSON readers turn others into other numbers silently."""
+"""The range of whole numbers that are kept: 64 bits, signed or not. JSON readers change others silently."""
 
 _MAX_DIGITS = len(str(MIN_INTEGER))
 _MANY_DIGITS = re.compile(rb"(?:^|[-:,\[\s])[0-9]{19}")
-"""Only numbers with as many digits can lie beyond 64 bits. In text, such as an ID, other characters precede digits."""
+"""Matches the numbers that can be beyond 64 bits. In text, such as an ID, other characters precede the digits."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The escape of the character U+0000 in JSON text. After an odd number of backslashes, `u0000` is plain text."""
 
@@ -66,11 +67,11 @@ def _ordered(value: Any) -> bytes:
 
 
 def parse(text: bytes) -> Any:
-    """Returns the value of JSON text that comes from outside.
+    """Returns the value of JSON text from outside of the service.
 
     Raises:
-        NumberOutOfRangeError: it has a number that cannot be kept: a whole number beyond 64 bits, or one beyond the
-            range of floating-point numbers.
+        NumberOutOfRangeError: it has a whole number beyond 64 bits, or a number beyond the range of floating-point
+            numbers.
         JSONDecodeError: it is not JSON; the message says where.
     """
     try:
@@ -80,7 +81,7 @@ def parse(text: bytes) -> Any:
             raise NumberOutOfRangeError from None
         raise
     if _MANY_DIGITS.search(text):
-        # The fast parser turns whole numbers beyond 64 bits into floating-point numbers without a word.
+        # The fast parser silently turns whole numbers beyond 64 bits into floating-point numbers.
         try:
             json.loads(text, parse_int=_checked_integer)
         except RecursionError:
@@ -89,7 +90,7 @@ def parse(text: bytes) -> Any:
 
 
 def _checked_integer(digits: str) -> int:
-    # Compared by length first: Python reads numbers of thousands of digits slowly, and refuses longer ones.
+    # The length is compared first: Python reads numbers of thousands of digits slowly, and refuses longer ones.
     if len(digits) > _MAX_DIGITS or not MIN_INTEGER <= int(digits) <= MAX_INTEGER:
         raise NumberOutOfRangeError
     return 0
@@ -101,7 +102,7 @@ def has_nul(text: str) -> bool:
 
 
 def has_non_finite(value: Any, text: str) -> bool:
-    """Returns True if `value`, which `encode` wrote as `text`, has NaN or an infinity in it."""
+    """Returns True if `value`, which `encode` wrote as `text`, contains NaN or an infinity."""
     return "null" in text and _has_non_finite(value)
 
 

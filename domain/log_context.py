@@ -1,8 +1,8 @@
-"""Fields that belong on every log line of a piece of work, such as the ID of the request or of the run it serves.
+"""Fields that belong on every log line of a piece of work, such as the ID of its request or run.
 
-`logging` knows nothing of them: the process's log handler adds them to the lines (service/log_output.py). A task
-inherits the fields of the task that created it. A task that outlives the request that happened to start it is
-created with `context=contextvars.Context()`, and so carries no fields.
+The process's log handler adds the fields to the lines (service/log_output.py). A task inherits the fields of the task
+that created it. A task that outlives the request that happened to start it is created with
+`context=contextvars.Context()`, so that it carries no fields.
 """
 
 from collections.abc import Iterator, Mapping

@@ -29,7 +29,7 @@ class QuotaPeriod(DescribedEnum):
             return began_at + timedelta(hours=1)
         if self is QuotaPeriod.DAY:
             return began_at + timedelta(days=1)
-        return (began_at + timedelta(days=31)).replace(day=1)  # no month is longer
+        return (began_at + timedelta(days=31)).replace(day=1)  # No month is longer than 31 days.
 
 
 class ProjectQuota(NamedTuple):

@@ -1,4 +1,4 @@
-"""Forms of texts: the one in which upper and lower case are the same, and the one of names that clients know."""
+"""Two forms of text: the folded form, in which upper and lower case are equal, and the names that clients know."""
 
 import re
 from string import ascii_lowercase, ascii_uppercase
@@ -8,16 +8,17 @@ _ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def fold(text: str) -> str:
-    """Returns `text` in the form in which texts are compared without regard to case, in every alphabet.
+    """Returns `text` in the folded form, in which texts of every alphabet are compared without regard to case.
 
-    Unicode's full case folding (`ß` is `ss`, all three sigmas are one), in composed characters. Databases know it for
-    ASCII alone: columns hold what `fold_column` returns.
+    The form is Unicode's full case folding (`ß` is `ss`, all three sigmas are one), in composed characters. The
+    databases fold only ASCII, so the result of `fold_column` is stored in a column.
     """
     return text.lower() if text.isascii() else normalize("NFC", normalize("NFC", text).casefold())
 
 
 def fold_column(text: str | None) -> str | None:
-    """Returns what is stored beside `text`: its folded form, or None where SQL's `lower` of ASCII letters gives it."""
+    """Returns the text that is stored beside `text`: its folded form, or None where SQL's `lower` of ASCII letters
+    gives it."""
     if text is None or text.isascii():
         return None
     folded = fold(text)
@@ -25,7 +26,7 @@ def fold_column(text: str | None) -> str | None:
 
 
 def client_name(name: str) -> str:
-    """Returns the name under which clients know an attribute or a column: in camel case."""
+    """Returns the name under which clients know an attribute or a column, in camel case."""
     head, *tail = name.rstrip("_").split("_")
     return head + "".join(word.capitalize() for word in tail)
 

@@ -1,4 +1,4 @@
-"""Signatures of webhook calls, as senders make them. All of them are HMAC-SHA256; they differ in what is signed."""
+"""Verifies the signatures of webhook calls. All forms use HMAC-SHA256; they differ in what is signed."""
 
 import base64
 import binascii
@@ -10,9 +10,9 @@ from typing import NamedTuple
 from domain.enums import WebhookSignature
 
 TOLERANCE_SECONDS = 300
-"""Longest distance between the time stamp of a signed call and now, in seconds: an older call may be a replay."""
+"""Longest distance between the time stamp of a signed call and now, in seconds. An older call may be a replay."""
 STANDARD_PREFIX = "whsec_"
-"""Prefix of a secret of Standard Webhooks, whose rest is base64."""
+"""Prefix of a secret of Standard Webhooks. The rest of the secret is base64."""
 
 HEADERS = {
     WebhookSignature.GITHUB: "x-hub-signature-256",
@@ -26,13 +26,13 @@ _BY_HEADER = {header: form for form, header in HEADERS.items()}
 
 
 class Signed(NamedTuple):
-    """What a call bears: the text that was signed, the signatures of it, and when it was signed."""
+    """The signed parts of a call: the signed text, its signatures, and the time of signing."""
 
     content: bytes
     signatures: tuple[str, ...]
-    """In hex or base64, without their prefixes."""
+    """The signatures in hex or base64, without their prefixes."""
     at: str | None
-    """Seconds since 1970; None: the form has no time stamp."""
+    """The time of signing in seconds since 1970; None if the form has no time stamp."""
 
 
 def form_of(header: str) -> WebhookSignature:
@@ -46,7 +46,7 @@ def is_usable_secret(form: WebhookSignature, secret: str) -> bool:
 
 
 def is_valid(header: str, secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:
-    """Returns True if a call bears a valid signature in `header`. `headers` have names in lower case."""
+    """Returns True if a call has a valid signature in `header`. The names of `headers` are in lower case."""
     form = form_of(header)
     signed = _signed(form, header, headers, body)
     if signed is None or not _is_timely(signed.at, now):
@@ -55,13 +55,14 @@ def is_valid(header: str, secret: str, headers: Mapping[str, str], body: bytes, 
     if form in (WebhookSignature.STANDARD_WEBHOOKS, WebhookSignature.SVIX):
         key = _standard_key(secret) or key
     digest = hmac.digest(key, signed.content, "sha256")
-    # All are compared, in constant time: a sender that changes its secret signs with the old and the new one.
+    # All signatures are compared, in constant time: a sender that changes its secret signs with the old and the new
+    # one.
     matches = [_is_digest(signature, digest) for signature in signed.signatures]
     return any(matches)
 
 
 def _signed(form: WebhookSignature, header: str, headers: Mapping[str, str], body: bytes) -> Signed | None:
-    """Returns what the call bears; None if parts of it are missing."""
+    """Returns the signed parts of the call; None if some are missing."""
     sent = headers.get(header, "").strip()
     if form is WebhookSignature.STRIPE:
         pairs = [(name.strip(), value.strip()) for name, _, value in (part.partition("=") for part in sent.split(","))]
@@ -86,7 +87,7 @@ def _versions(sent: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _listed(sent: str) -> Iterator[str]:
-    """Yields the signatures of a header that has several, separated by commas or spaces; `SHA256=` in capitals too."""
+    """Yields the signatures of a header, separated by commas or spaces. The prefix may also be `SHA256=`."""
     for part in sent.replace(",", " ").split():
         name, mark, value = part.partition("=")
         yield f"sha256={value}" if mark and name.lower() == "sha256" else part

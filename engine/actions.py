@@ -39,7 +39,7 @@ class Action:
     signature: inspect.Signature
 
     @property
-    def wants_context(self) -> bool:
+    def takes_context(self) -> bool:
         """True if the function has a parameter `ctx`."""
         return "ctx" in self.signature.parameters
 

@@ -34,12 +34,12 @@ from engine.step_values import error_document, error_text, storable_error
 from engine.steps import Launch, Resumed, StepCall, StepContext, StepKind, Wait
 
 MAX_KEY_LENGTH = 200
-"""Characters of an idempotency key that a step sends."""
+"""Largest number of characters of an idempotency key that a step sends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a step, or the resumption of one that waited."""
+    """One attempt at a step, or its resumption after a wait."""
 
     execution: Execution
     step: CompiledStep
@@ -47,7 +47,7 @@ class Attempt:
     number: int
     """Number of the attempt, from 1."""
     failures: int
-    """Attempts before this one that failed. Interrupted ones do not count against the step's retry policy."""
+    """Earlier attempts that failed. Interrupted attempts do not count against the step's retry policy."""
     started_at: datetime
     paused: JournalRow | None
     """The step's row in the journal if the attempt waited and is resumed."""
@@ -59,7 +59,7 @@ class Attempt:
         if row is None:
             return cls(execution, step, position, 1, 0, clock.now(), None)
         is_paused = row.status == StepStatus.PAUSED
-        # A step that waited resumes the attempt that it has started.
+        # A step that waited resumes the attempt that was started before the wait.
         number = row.attempts_count if is_paused else row.attempts_count + 1
         return cls(execution, step, position, number, row.failures, row.started_at, row if is_paused else None)
 
@@ -70,7 +70,7 @@ class Attempt:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the step's timeout passes, of an attempt that waits; None: the step has none."""
+        """The instant at which the step's timeout passes, for an attempt that waits; None: the step has no timeout."""
         timeout = self.step.definition.timeout
         if timeout is None:
             return None
@@ -95,7 +95,7 @@ class Attempt:
         return key
 
     def start(self, input_text: str | None, started_at: datetime | None = None) -> AttemptStart:
-        """Returns the start of the attempt as the journal stores it; `input_text` is the rendered input."""
+        """Returns the start of the attempt in the form that the journal stores; `input_text` is the rendered input."""
         step = self.step.definition
         return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text, started_at)
 
@@ -107,7 +107,7 @@ class Attempt:
         error: StepError | None = None,
         sealed: str | None = None,
     ) -> AttemptResult:
-        """Returns the result of the attempt as the journal stores it."""
+        """Returns the result of the attempt in the form that the journal stores."""
         source = StepStatus.RUNNING if self.paused is None else StepStatus.PAUSED
         text = error_text(error) if error else None
         return AttemptResult(
@@ -120,7 +120,7 @@ class Attempt:
 
 
 class StepExecutor:
-    """Executes the steps of claimed runs, each by its kind."""
+    """Executes the steps of claimed runs, each by its step kind."""
 
     def __init__(
         self, database: Database, flows: FlowCache, kinds: Mapping[str, StepKind], observer: Observer = SILENT
@@ -215,7 +215,8 @@ class StepExecutor:
             await self._launch(attempt, input_text, wait)
         else:
             await self._record_start(attempt, input_text)
-            # The values are read after the start is journalled: without them the attempt has an input and an error.
+            # The values are read after the start is journalled, so that an attempt without them still has an input and
+            # an error.
             takes_secrets = shown is not rendered and kind.secret_fields
             actual = await secrets.actual(rendered) if takes_secrets else shown
             await self._succeed(attempt, await self._run_with_timeouts(kind, attempt, actual, key))
@@ -251,7 +252,8 @@ class StepExecutor:
         )
 
     def _has_references(self, attempt: Attempt) -> bool:
-        """True if the rendered input may refer to secrets: by itself, or with the input that a parent passed on."""
+        """True if the rendered input may refer to secrets, in its own templates or in the input that a parent passed
+        on."""
         return bool(attempt.step.input.secrets) or attempt.execution.run.input_secrets is not None
 
     async def _record_start(self, attempt: Attempt, input_text: str | None) -> None:
@@ -262,7 +264,8 @@ class StepExecutor:
             await execution.journal.write(step_journal.advance, result, start)
 
     async def _suspend(self, attempt: Attempt, input_text: str, wait: Wait, started_at: datetime) -> NoReturn:
-        """Journal that the step waits, since `started_at`, from which the kind counts; ends the claim."""
+        """Journal that the step has been waiting since `started_at`, and end the claim. The step kind measures from
+        `started_at`."""
         execution = attempt.execution
         attempt.log(wait.message)
         await execution.journal.write(
@@ -277,7 +280,8 @@ class StepExecutor:
         raise Suspended
 
     async def _launch(self, attempt: Attempt, input_text: str, launch: Launch) -> None:
-        """Journal that the step has succeeded, in one transaction with the child runs: they must not start twice."""
+        """Journal that the step has succeeded, in the transaction that creates the child runs: they must not start
+        twice."""
         execution = attempt.execution
         result, start = execution.take_pending_result(), attempt.start(input_text)
         run_ids = await execution.journal.write(step_journal.launch, result, start, launch.children)
@@ -286,7 +290,7 @@ class StepExecutor:
         self._observer.attempt_ended(attempt.step.definition.kind, AttemptOutcome.SUCCEEDED)
 
     async def _run_with_timeouts(self, kind: StepKind, attempt: Attempt, rendered: Any, idempotency_key: str) -> Any:
-        """Returns the output; the attempt may take as long as its step and its run allow."""
+        """Returns the output; the attempt is bounded by the timeouts of its step and its run."""
         execution, step = attempt.execution, attempt.step.definition
         timeouts = [seconds for seconds in (step.timeout, execution.seconds_left) if seconds is not None]
         timeout = min(timeouts, default=None)
@@ -301,7 +305,7 @@ class StepExecutor:
         except TimeoutError:
             raise StepError("TIMEOUT", f"The step took longer than {timeout:g} seconds.") from None
         except asyncio.CancelledError:
-            # The worker stops, or the run was cancelled. While the lease holds, what was logged must not be lost.
+            # The worker stops, or the run was cancelled. While the lease is valid, buffered log lines must not be lost.
             await recorder.close()
             await flush()
             raise
@@ -312,7 +316,7 @@ class StepExecutor:
     async def _succeed(self, attempt: Attempt, output: Any) -> None:
         execution = attempt.execution
         await execution.secrets.refresh()
-        # Later steps see what the journal has: a run that is resumed must not go on differently.
+        # Later steps see the journalled value, so that a resumed run behaves the same.
         sealed = None
         if attempt.step.redacted_output:
             redacted = await execution.secrets.redacted(attempt.step.redacted_output, attempt.name, output)
@@ -325,7 +329,7 @@ class StepExecutor:
         execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
 
     async def _fail(self, attempt: Attempt, error: StepError) -> None:
-        """Attempt the step again later, end the run, or continue with the next step, as the definition says."""
+        """Attempt the step again later, end the run, or continue with the next step, as the definition requires."""
         spans.current().fail(error.code)
         execution, step = attempt.execution, attempt.step.definition
         if execution.is_overdue:
@@ -336,7 +340,7 @@ class StepExecutor:
         failures = attempt.failures + 1
         if error.retryable and failures < step.retry.attempts:
             delay = step.retry.delay_after(failures, random.random())  # noqa: S311 - spreads load, guards nothing
-            # The other side may ask for more time, up to the longest delay of the policy.
+            # The server may ask for a longer delay, up to the longest delay of the policy.
             delay = max(delay, min(error.retry_after or 0.0, step.retry.max_delay))
             _log_failure(attempt, error, f"retrying in {delay:.1f} s", LogLevel.WARNING)
             self._observer.attempt_ended(step.kind, AttemptOutcome.RETRIED)
@@ -350,7 +354,7 @@ class StepExecutor:
         execution.record_step(attempt.name, StepStatus.FAILED, None, error_document(error))
 
     async def _snooze(self, attempt: Attempt, error: StepError, seconds: float) -> NoReturn:
-        """End the claim until the next attempt: the delay may be long, and must outlive this process."""
+        """End the claim until the next attempt: the delay may be long, and must survive this process."""
         left = attempt.execution.seconds_left
         due_at = clock.now() + timedelta(seconds=seconds if left is None else min(seconds, left))
         result = attempt.result(StepStatus.PENDING, error=error)

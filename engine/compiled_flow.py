@@ -10,9 +10,9 @@ from uuid import UUID
 from db import flows
 from db.core.database import Database
 from domain import json_codec
-from domain.definition import FlowDefinition, Step, to_json_value
 from domain.errors import DefinitionInvalidError, Problem
-from domain.json_defaults import CheckedSchema
+from domain.flows.definition import FlowDefinition, Step, to_json_value
+from domain.flows.json_defaults import CheckedSchema
 from engine import templates
 from engine.secrets.literals import credential_warnings
 from engine.secrets.redaction import Redaction
@@ -22,21 +22,21 @@ from engine.templates import Template
 
 @dataclass(frozen=True, slots=True)
 class CompiledStep:
-    """A step with its templates compiled."""
+    """A step with compiled templates."""
 
     definition: Step
     when: Template | None
     input: Template
     idempotency_key: Template | None
     deferred: Mapping[str, Template]
-    """Fields of the input that the step's kind renders itself (`StepKind.deferred_fields`)."""
+    """Fields of the input that the step kind renders itself (`StepKind.deferred_fields`)."""
     redacted_input: Redaction
     redacted_output: Redaction
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledFlow:
-    """A flow version with its templates and its input schema compiled."""
+    """A flow version with compiled templates and a compiled input schema."""
 
     definition: FlowDefinition
     steps: tuple[CompiledStep, ...]
@@ -68,11 +68,11 @@ class CheckedDefinition:
     """The definition as JSON text."""
     step_count: int
     warnings: Sequence[Problem] = ()
-    """What is allowed, and probably a mistake."""
+    """Parts that are allowed, and are probably mistakes."""
 
 
 def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
-    """Returns the flow definition `document`, which comes from outside, as it is stored.
+    """Returns a flow definition from outside of the service, in the form in which it is stored.
 
     Raises:
         DefinitionInvalidError: `document` is invalid. The error lists every problem of its form or of its templates.
@@ -104,7 +104,7 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
 
 
 def compile_flow(text: str, kinds: StepKinds = KINDS) -> CompiledFlow:
-    """Returns the flow whose definition is `text`; `check` has accepted it."""
+    """Returns the flow with the definition `text`, which `check` has accepted."""
     definition = kinds.language.load(json_codec.decode(text))
     schema = definition.input_schema
     return CompiledFlow(
@@ -139,7 +139,7 @@ class FlowCache:
             self._flows.move_to_end(version_id)
             return cached
         text = await self._database.read(flows.definition, version_id)
-        # A large definition takes seconds to compile: that must not block the event loop.
+        # A large definition takes seconds to compile, which must not block the event loop.
         flow = await asyncio.to_thread(compile_flow, text, self._kinds)
         self._flows[version_id] = flow
         while len(self._flows) > self._size:

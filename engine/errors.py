@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain.json_schema import path_text
+from domain.flows.json_schema import path_text
 
 _MAX_LISTED = 5
-"""Problems of an input that one message lists."""
+"""Largest number of problems that one message lists."""
 
 
 class StepError(Exception):
@@ -15,7 +15,7 @@ class StepError(Exception):
 
     `code` is stable and for programs; `message` is for people and has no stack trace. `retryable` is False if another
     attempt would fail in the same way. `details` is JSON that belongs to the code, such as an HTTP status.
-    `retry_after` is the number of seconds after which another attempt makes sense; None: at any time.
+    `retry_after` is the number of seconds before another attempt makes sense; None: at any time.
     """
 
     def __init__(

@@ -7,8 +7,9 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import files, step_journal
+from db.runs import step_journal
 from db.runs.claims import Claimed, ClaimedRun, JournalRow, LeaseLostError
+from db.runs.output import files
 from db.runs.step_journal import Advance, AttemptResult, End
 from db.runs.transitions import Lease
 from domain import ids, json_codec
@@ -61,12 +62,12 @@ class RunJournal:
     async def write_batched(self, change: Advance | End) -> bool:
         """Write `change` in one transaction with the changes of other runs. Returns False if it was not written.
 
-        That is so if there is output to write, if the lease is lost, or if another transaction has locked the run:
-        the caller writes the change by itself.
+        It is not written if output is buffered, the lease is lost, or another transaction has locked the run. The
+        caller then writes the change by itself.
         """
         if self._output.has_any:
             return False
-        return await self._database.write_together(step_journal.advance_batch, change.lease.run_id, change)
+        return await self._database.write_batched(step_journal.advance_batch, change.lease.run_id, change)
 
     async def flush_output(self) -> None:
         """Write the buffered output while an attempt is running."""
@@ -78,13 +79,13 @@ class RunJournal:
         except DatabaseUnavailableError:
             self._output.put_back(output)
         except LeaseLostError:
-            # The next journal write of the executor finds out, too.
+            # The executor's next journal write finds out, too.
             return
 
 
 @dataclass(slots=True)
 class Execution:
-    """A claimed run in memory: what the journal said at the claim, and what has happened since."""
+    """A claimed run in memory: the journal at the claim, and everything that happened since."""
 
     lease: Lease
     run: ClaimedRun
@@ -92,18 +93,18 @@ class Execution:
     steps: dict[int, JournalRow]
     """The journal at the claim: step results by position."""
     deadline: datetime | None
-    """When the run's own timeout passes."""
+    """The instant at which the run's own timeout passes."""
     output: RunOutputBuffer
     journal: RunJournal
     secrets: RunSecrets
     scope: dict[str, Any] = field(init=False)
-    """What templates may refer to."""
+    """The variables of templates."""
     redacted_outputs: dict[str, Any] = field(default_factory=dict)
-    """By step: the output as the journal shows it, if the step redacts a part of it."""
+    """For each step that redacts a part of its output: the output as the journal shows it."""
     pending_result: AttemptResult | None = None
-    """Result of the last attempt. It is written together with the start of the next one."""
+    """Result of the last attempt, to be written together with the start of the next one."""
     abandoned: JournalRow | None = None
-    """The step that waits for something when the run is ended."""
+    """The step that is waiting when the run is ended."""
 
     def __post_init__(self) -> None:
         self.scope = {"run": _run_scope(self.run, self.secrets), "steps": {}, "secrets": self.secrets.marker}
@@ -119,7 +120,7 @@ class Execution:
     def load(
         cls, database: Database, claimed: Claimed, flow: CompiledFlow, limits: OutputLimits, secrets: RunSecrets
     ) -> "Execution":
-        """Returns the execution of a run that was just claimed."""
+        """Returns the execution of a run that has just been claimed."""
         run = claimed.run
         output = RunOutputBuffer(run.id, limits, lambda: database.read(files.count_of_run, run.id), secrets)
         return cls(
@@ -140,7 +141,7 @@ class Execution:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the run's own timeout; None: it has none."""
+        """Returns the seconds until the run's own timeout; None if it has no timeout."""
         return None if self.deadline is None else (self.deadline - clock.now()).total_seconds()
 
     @property
@@ -150,7 +151,7 @@ class Execution:
 
     @property
     def timeout_error(self) -> StepError:
-        """The error of a run whose own timeout has passed."""
+        """Returns the error of a run whose own timeout has passed."""
         return StepError("TIMEOUT", f"The run took longer than {self.flow.definition.timeout:g} seconds.")
 
     @property
@@ -174,18 +175,18 @@ class Execution:
         self.scope["steps"][name] = {"status": status.value, "output": output, "error": error}
 
     def take_pending_result(self) -> AttemptResult | None:
-        """Returns the result of the last attempt, which the caller has to write."""
+        """Returns and clears the result of the last attempt. The caller must write it."""
         result, self.pending_result = self.pending_result, None
         return result
 
     async def abandon(self, position: int, attempt: int, message: str) -> None:
-        """End what an attempt waits for, before its failure is journalled."""
+        """End the wait of an attempt, before its failure is journalled."""
         await self.journal.write(step_journal.abandon, self.run.root_run_id, position, attempt, message)
 
     def abort(self, step: JournalRow | None, status: RunStatus, error: StepError) -> NoReturn:
         """End the run outside an attempt. `step`, which the journal left unfinished, fails with the run."""
         if step is not None:
-            # By now the journal has the interruption of a step that was found RUNNING.
+            # A step that was found RUNNING has been journalled as interrupted by now.
             source = StepStatus.PENDING if step.status == StepStatus.RUNNING else StepStatus(step.status)
             self.abandoned = step if source is StepStatus.PAUSED else None
             self.pending_result = failed_with_run(step, error, source)
@@ -193,12 +194,13 @@ class Execution:
 
 
 def unfinished_step(steps: Iterable[JournalRow]) -> JournalRow | None:
-    """Returns the step that the journal left unfinished; a run has at most one."""
+    """Returns the step that is unfinished in the journal; a run has at most one."""
     return next((step for step in steps if step.status not in FINISHED), None)
 
 
 def failed_with_run(step: JournalRow, error: StepError, source: StepStatus) -> AttemptResult:
-    """Returns the result of an unfinished step whose run ends with `error`; the journal has it in status `source`."""
+    """Returns the result of an unfinished step whose run ends with `error`. `source` is the step's status in the
+    journal."""
     return AttemptResult(
         step.position,
         step.name,
@@ -213,7 +215,7 @@ def failed_with_run(step: JournalRow, error: StepError, source: StepStatus) -> A
 def _deadline(run: ClaimedRun, timeout: float | None) -> datetime | None:
     if not timeout:
         return None
-    # Time that the run was executed before its last suspension counts; the suspensions do not.
+    # The time during which the run was executed before its last suspension counts; suspensions do not.
     deadline: datetime = run.running_since + timedelta(seconds=timeout, milliseconds=-run.ran_ms)
     return deadline
 

@@ -1,7 +1,7 @@
 """Executes one claimed run: load → record interruption → check for poison → steps → finish.
 
-A worker may be lost at any point. The next one loads the journal; a step that it finds RUNNING was interrupted, and is
-attempted again.
+A worker may be lost at any point. The next worker loads the journal. A step that is RUNNING there was interrupted, and
+is attempted again.
 """
 
 import logging
@@ -37,11 +37,12 @@ from engine.steps import StepKind
 _logger = logging.getLogger(__name__)
 
 MAX_INTERRUPTIONS = 5
-"""Workers that may be lost while they execute a run, without progress in between. One more, and the run ends."""
+"""Workers that may be lost in succession while they execute a run without progress. When one more is lost, the run
+ends."""
 
 
 class Executor:
-    """Executes claimed runs, their steps by kind."""
+    """Executes claimed runs."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Executor:
         observer: Observer = SILENT,
         tracer: Tracer = NO_TRACES,
     ) -> None:
-        """`kinds` are the opened step kinds, by name; `limits` bound what runs may log and store.
+        """`kinds` are the opened step kinds, by name; `limits` bound the log lines and files of runs.
 
         Without `secrets`, no secret can be decrypted.
         """
@@ -145,7 +146,7 @@ class Executor:
 
 
 async def _record_interruption(execution: Execution) -> None:
-    """Journal that the attempt that was running at the claim was interrupted."""
+    """Journal that the attempt that was running at the claim has been interrupted."""
     step = unfinished_step(execution.steps.values())
     if step is not None and step.status == StepStatus.RUNNING:
         message = "The attempt was interrupted: its worker was lost"
@@ -154,10 +155,12 @@ async def _record_interruption(execution: Execution) -> None:
 
 
 def _fail_poison_run(execution: Execution) -> None:
-    """End a run that has cost too many workers: the run itself may crash them."""
+    """End a run that has lost too many workers: the run itself may crash them."""
     lost = execution.run.interruptions
     if lost > MAX_INTERRUPTIONS:
-        error = StepError("WORKERS_LOST", f"The run was given up: {lost} workers were lost while they executed it.")
+        error = StepError(
+            "WORKERS_LOST", f"The run was given up: {lost} workers were lost in succession while they executed it."
+        )
         execution.abort(unfinished_step(execution.steps.values()), RunStatus.INTERNAL_ERROR, error)
 
 

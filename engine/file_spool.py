@@ -1,4 +1,4 @@
-"""Spools a file before it goes to the file store.
+"""Spools a file before it is sent to the file store.
 
 A file is written here first, in memory while it is small and to disk when it grows. So the store never receives a file
 that is too large, or that is incomplete because the step failed.
@@ -85,7 +85,7 @@ class FileSpool:
         if not any(any(form in part for form in forms) for part in self._overlapping(max(map(len, forms)))):
             return
         masked = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed with the spool
-        # The end of each part is kept back: a form may go on in the next one.
+        # The end of each part is kept back, because a form may continue in the next part.
         kept = max(map(len, forms)) - 1
         rest = b""
         self.size = 0
@@ -100,7 +100,7 @@ class FileSpool:
         self._file = masked
 
     def _overlapping(self, overlap: int) -> Iterator[bytes]:
-        """Yields the file in parts, each of which begins with the end of the one before."""
+        """Yields the file in parts. Each part begins with the end of the previous one."""
         end = b""
         self._file.seek(0)
         while part := self._file.read(IN_MEMORY_BYTES):

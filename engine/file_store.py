@@ -1,4 +1,4 @@
-"""The store of the files that steps produce: a folder or a bucket, behind one interface.
+"""The store of the files of runs: a folder or a bucket, behind one interface.
 
 The store has only bytes under keys; their names and types are in the table `run_file`. A file is stored as a whole or
 not at all. A file whose row is never written, because its worker was lost in between, is an orphan; maintenance deletes
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 CHUNK_BYTES = 256 * 1024
-"""Bytes read from the store at once. A download holds one such chunk in memory."""
+"""Bytes that are read from the store at once. A download holds one such chunk in memory."""
 _PART_BYTES = 5 * 1024 * 1024
-"""Bytes of one part of a large file that is sent to a bucket. S3 does not accept smaller parts."""
+"""Size in bytes of one part of a large file that is sent to a bucket. S3 does not accept smaller parts."""
 _MAX_CONCURRENT_PARTS = 2
-"""Parts sent at the same time. They are held in memory, for each file."""
+"""Parts of one file that are sent at the same time. They are held in memory."""
 BUCKETS = ("s3", "gs", "az")
 """URL schemes of buckets. Credentials come from the environment variables of each cloud's own tools."""
 
 
 class FileStoreError(Exception):
-    """The file store is unavailable, or refuses."""
+    """The file store is unavailable, or refuses the request."""
 
 
 class FileGoneError(Exception):
@@ -37,7 +37,7 @@ class FileGoneError(Exception):
 
 
 class FileStore:
-    """Bytes under keys."""
+    """A store of files: bytes under keys."""
 
     def __init__(self, url: str) -> None:
         """`url` is a folder (a path or `file:///…`) or a bucket (`s3://bucket/prefix`). It is opened at first use."""
@@ -62,7 +62,7 @@ class FileStore:
         """Returns the bytes from `start` up to `end`, at least one, in chunks.
 
         Raises:
-            FileGoneError: there is no such file, or it is shorter.
+            FileGoneError: the file does not exist, or is shorter.
             FileStoreError: the store is unavailable.
         """
         try:
@@ -95,7 +95,7 @@ class FileStore:
             FileStoreError: the store is unavailable.
         """
         try:
-            # Listed in a thread: an async stream of obstore aborts a process that ends soon after it.
+            # The keys are listed in a thread: an async stream of obstore aborts a process that ends soon after it.
             pages = iter(obstore.list(self._store(), chunk_size=batch))
             while (page := await asyncio.to_thread(next, pages, None)) is not None:
                 yield [entry["path"] for entry in page]
@@ -126,5 +126,5 @@ async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:
 
 
 def _first_line(error: Exception) -> str:
-    # The other lines are for debugging, and may have parts of the request.
+    # The other lines are for debugging, and may contain parts of the request.
     return str(error).partition("\n")[0]

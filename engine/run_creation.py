@@ -1,4 +1,4 @@
-"""Creates runs, whatever starts them: their initial columns, and at most one run for each idempotency key."""
+"""Creates runs for all triggers: sets their initial columns, and creates at most one run for each idempotency key."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.actor import Actor, Origin
 from domain.audit import AuditAction
-from domain.definition import MAX_RUN_DEPTH
 from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
     IdempotencyConflictError,
@@ -26,13 +25,14 @@ from domain.errors import (
     QuotaExceededError,
     RunNotFoundError,
 )
+from domain.flows.definition import MAX_RUN_DEPTH
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 
 P = ParamSpec("P")
 
 MAX_KEY_LENGTH = 200
-"""Characters of an idempotency key."""
+"""Largest number of characters of an idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ class Idempotency:
         return {"idempotency_key": self.key, "request_hash": self.request_hash}
 
     def earlier_run(self, conn: Any, project_id: UUID) -> UUID | None:
-        """Returns the run that was created with this key; None: there is none, or no key.
+        """Returns the run that was created with this key; None if there is none, or the request has no key.
 
-        Of a run that exceeded the quota, it is the retry that is live or has succeeded: what was refused once may be
-        asked for again.
+        For a run that exceeded the quota, returns the retry that is live or has succeeded, so that a client can repeat
+        a refused request.
 
         Raises:
             IdempotencyConflictError: the run was created with other arguments.
@@ -76,7 +76,7 @@ class Idempotency:
         return None if found is None else found.run_id
 
     def take(self, uow: UnitOfWork, project_id: UUID) -> "Earlier":
-        """Returns what came of earlier requests with this key. If it is no run, a new one can have the key.
+        """Returns the result of earlier requests with this key. If they created no run, a new run can have the key.
 
         Raises:
             IdempotencyConflictError: the run was created with other arguments.
@@ -86,7 +86,7 @@ class Idempotency:
         if found is None:
             return Earlier(None, None)
         if found.run_id is None and found.refused_id is not None:
-            if not quota.has_room(uow.conn, project_id):
+            if not quota.is_left(uow.conn, project_id):
                 raise QuotaExceededError(found.refused_id)
             transitions.forget_idempotency_key(uow, found.refused_id)
         return found
@@ -103,12 +103,12 @@ class Idempotency:
 
 
 class Earlier(NamedTuple):
-    """What came of earlier requests with an idempotency key."""
+    """The result of earlier requests with an idempotency key."""
 
     run_id: UUID | None
-    """The run that the key stands for; None: there is none, or the quota refused it."""
+    """The run that the key names; None if there is none, or the quota refused it."""
     refused_id: UUID | None
-    """The run with the key that the quota refused, if it did."""
+    """The run with the key that the quota refused; None if it refused none."""
 
 
 NO_KEY = Idempotency(None, None)
@@ -125,7 +125,7 @@ class FlowRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to create. Everything that needs no transaction is checked."""
+    """A run to create. Every check that needs no transaction has been made."""
 
     target: FlowRef
     values: Mapping[str, Any]
@@ -133,16 +133,16 @@ class NewRun:
     trigger_method: TriggerMethod
     started_by: Actor
     requested: Origin | None = None
-    """The mutation that starts the run, for the audit log; None: no mutation does."""
+    """The mutation that starts the run, for the audit log; None if no mutation does."""
     parent_id: UUID | None = None
     idempotency: Idempotency = NO_KEY
 
 
 def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
-    """Create a QUEUED run, or find the one that was created with its idempotency key; returns its ID.
+    """Create a QUEUED run, or find the run that was created with its idempotency key; returns its ID.
 
     Raises:
-        RunNotFoundError: there is no such parent run.
+        RunNotFoundError: the parent run does not exist.
         ParentNotLiveError: the parent run has ended.
         InvalidArgumentError: the run would be nested too deep.
         IdempotencyConflictError: the earlier run with this key was created with other arguments.
@@ -160,7 +160,7 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         "started_by": new_run.started_by.text,
     }
     if new_run.parent_id is not None:
-        # Before all other locks. A refusal by the quota may fail the parent, and so end other runs.
+        # This lock precedes all others. A refusal by the quota may fail the parent, and so end other runs.
         families.lock_of_runs(uow, [new_run.parent_id], exclusive=bool(new_run.values.get("fail_parent_on_failure")))
         families.lock_runs(uow, [new_run.parent_id])
         parent = _live_parent(uow, new_run.parent_id, target.project_id)
@@ -196,7 +196,7 @@ async def create_idempotent(
     try:
         run_id, is_refused = await database.write(_create_and_charge, create_run, *args, **kwargs)
     except ConflictError:
-        # Another request with the same key committed between the read and the insert: now the read finds its run.
+        # Another request with the same key committed between the read and the insert. The second try finds its run.
         run_id, is_refused = await database.write(_create_and_charge, create_run, *args, **kwargs)
     if is_refused:
         raise QuotaExceededError(run_id)

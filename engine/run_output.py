@@ -1,8 +1,8 @@
 """Buffers the log lines and files of a run until they are written to the database.
 
-They are buffered in memory and written with the run's next journal write, in the same transaction. While an attempt
-takes long, they are also written once a second. Each write is fenced by the run's lease, so the output of a worker
-that has lost the lease is dropped.
+They are buffered in memory and written with the run's next journal write, in the same transaction. During a long
+attempt, they are also written once a second. Each write is fenced by the run's lease, so the output of a worker that
+has lost the lease is dropped.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from db.runs import step_journal
-from db.runs.logs import Line
+from db.runs.output.logs import Line
 from domain import ids
 from domain.ids import IdKind
 from domain.runs import run_file
@@ -28,19 +28,19 @@ from engine.secrets.run_secrets import RunSecrets
 FLUSH_SECONDS = 1.0
 """Time between two writes of the output of a running attempt, in seconds."""
 MAX_FILE_BYTES = 100 * 1024 * 1024
-"""Bytes of one file, unless the operator sets another limit."""
+"""Largest size of one file in bytes, unless the operator sets another limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLimits:
-    """How much runs may log and store, and where files are stored."""
+    """Limits of log lines and files of runs, and the store of the files."""
 
     files: FileStore | None = None
-    """None: steps cannot store files."""
+    """The file store; None: steps cannot store files."""
     max_lines: int = MAX_LINES
-    """Lines of the log of one run."""
+    """Largest number of lines in the log of one run."""
     max_file_bytes: int = MAX_FILE_BYTES
-    """Bytes of one file."""
+    """Largest size of one file, in bytes."""
 
 
 class RunOutputBuffer:
@@ -75,11 +75,11 @@ class RunOutputBuffer:
 
     @property
     def has_any(self) -> bool:
-        """True if there is something to write."""
+        """True if output is buffered."""
         return bool(self._log_lines or self._files)
 
     def take(self) -> step_journal.RunOutput | None:
-        """Empty the buffer and return its content; None: it was empty."""
+        """Empty the buffer and return its content; None if it was empty."""
         if not self.has_any:
             return None
         with self._lock:
@@ -88,13 +88,13 @@ class RunOutputBuffer:
         return output
 
     def put_back(self, output: step_journal.RunOutput) -> None:
-        """Put output that was not written back at the beginning of the buffer."""
+        """Put output that could not be written back at the beginning of the buffer."""
         with self._lock:
             self._log_lines[:0] = output.log_lines
             self._files[:0] = output.files
 
     async def reserve_file(self) -> None:
-        """Count one more file of the run.
+        """Reserve a file of the run under the limit.
 
         Raises:
             StepError: TOO_MANY_FILES.
@@ -109,7 +109,7 @@ class RunOutputBuffer:
         self._files_count += 1
 
     def add_file(self, row: Mapping[str, Any]) -> None:
-        """Add a file whose content is in the store; `row` is its row of `run_file`."""
+        """Add a file whose content has been stored; `row` is its row of `run_file`."""
         with self._lock:
             self._files.append(row)
 
@@ -135,7 +135,7 @@ class AttemptRecorder:
 
     @property
     def max_file_bytes(self) -> int:
-        """Largest file, in bytes."""
+        """Largest size of a file, in bytes."""
         return self._output.limits.max_file_bytes
 
     def log(self, message: str, level: str) -> None:
@@ -173,7 +173,7 @@ class AttemptRecorder:
         return {"id": file_id, "name": row["name"], "size": row["size"], "mediaType": row["media_type"]}
 
     async def close(self) -> None:
-        """End the recording. What is still buffered goes with the next journal write."""
+        """End the recording. Output that is still buffered is written with the next journal write."""
         self._is_closed = True
         self._closed.set()
         if self._flushing is not None:
@@ -197,11 +197,11 @@ class AttemptRecorder:
         }
 
     def _ensure_flushing(self) -> None:
-        """Start the periodic flush with the first output: most attempts have none."""
+        """Start the periodic flush with the first output: most attempts have no output."""
         if self._is_flushing:
             return
         self._is_flushing = True
-        with suppress(RuntimeError):  # the event loop is closed: the process ends
+        with suppress(RuntimeError):  # The event loop is closed: the process ends.
             self._loop.call_soon_threadsafe(self._start_flushing)
 
     def _start_flushing(self) -> None:

@@ -1,4 +1,4 @@
-"""Inputs, outputs and errors of steps in the form in which the journal stores them."""
+"""Inputs, outputs and errors of steps in the form that the journal stores."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from domain.runs.run_log import storable
 from engine.errors import StepError
 
 MAX_MESSAGE = 4_000
-"""Characters kept of an error's message."""
+"""Largest number of characters of an error's message. Longer messages are cut."""
 MAX_CODE = 100
-"""Characters kept of an error's code."""
+"""Largest number of characters of an error's code."""
 
 
 def encode_input(value: Any) -> str:
@@ -71,7 +71,7 @@ def error_columns(step_name: str | None, error: StepError) -> dict[str, Any]:
 
 
 def error_document(error: StepError) -> dict[str, Any]:
-    """Returns `error` as later steps see it in `steps.<name>.error`."""
+    """Returns `error` in the form that later steps see in `steps.<name>.error`."""
     return {"code": error.code, "message": error.message, "details": error.details}
 
 

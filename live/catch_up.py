@@ -1,7 +1,7 @@
 """Replays the log to one subscriber, and hands over to the tailer without a gap.
 
-The subscriber reads pages of the log up to the tailer's position, then joins the tailer, which has a later
-position by then. Events up to the position of joining are read from the log; the tailer delivers all later ones.
+The subscriber reads pages of the log up to the tailer's position, then joins the tailer, which has a later position by
+then. Events up to the position of joining are read from the log; the tailer delivers all later ones.
 """
 
 import asyncio
@@ -20,21 +20,22 @@ from live.topics import Matcher, Topic, TopicState, match_all
 T = TypeVar("T")
 
 MAX_REPLAYS = 4
-"""Subscribers of one process that read the log at a time. Thousands that reconnect leave connections to others."""
+"""Subscribers of one process that read the log at the same time. When thousands reconnect, this leaves connections to
+others."""
 
 
 class LogReader:
-    """Reads the log for subscribers that catch up; waits while the database is unavailable."""
+    """Reads the log for subscribers that catch up. Waits while the database is unavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._slots = asyncio.Semaphore(MAX_REPLAYS)
 
     async def page(self, after: LogPosition, until: LogPosition, topic: Topic, matcher: Matcher) -> Page:
-        """Return the next events of a topic's scope behind `after`, up to `until`, where the log must be complete.
+        """Returns the next events of a topic's scope after `after`, up to `until`, where the log must be complete.
 
         Raises:
-            CursorExpiredError: events behind `after` were pruned.
+            CursorExpiredError: events after `after` were pruned.
         """
 
         async def read() -> Page:
@@ -44,7 +45,7 @@ class LogReader:
         return await _when_available(read)
 
     async def state(self, topic: Topic, position: LogPosition) -> TopicState:
-        """Return where `topic` stands at `position`."""
+        """Returns the state of `topic` at `position`."""
         return await _when_available(lambda: topic.state_at(self._database, position))
 
 
@@ -54,7 +55,7 @@ class CatchUp:
     __slots__ = ("_joined_at", "_matcher", "_reader", "_subscriber", "_tailer", "is_from_now", "position")
 
     def __init__(self, reader: LogReader, tailer: LogTailer, subscriber: Subscriber, after: LogPosition | None) -> None:
-        """Replay what stands behind `after`; None: nothing, only join the tailer."""
+        """Replays the events after `after`; None: replays nothing, and only joins the tailer."""
         self._reader = reader
         self._tailer = tailer
         self._subscriber = subscriber
@@ -62,18 +63,18 @@ class CatchUp:
         self._joined_at: LogPosition | None = None
         self.is_from_now = after is None
         self.position = after
-        """Every event up to here was returned by `next`."""
+        """The position up to which `next` has returned every event."""
 
     @property
     def is_done(self) -> bool:
-        """Whether the replay has met the tailer: it delivers every event behind `position`."""
+        """True if the replay has met the tailer, which delivers every event after `position`."""
         return self._joined_at is not None and self.position is not None and self._joined_at <= self.position
 
     async def next(self) -> Sequence[MatchedEvent]:
-        """Return the matching events of the next page, and join the tailer when it has been reached.
+        """Returns the matching events of the next page, and joins the tailer when it has been reached.
 
         Raises:
-            CursorExpiredError: the replay begins at a position behind which events were pruned.
+            CursorExpiredError: events after the start of the replay were pruned.
             SubscriptionError: the tailer ended.
         """
         if self.position is None:
@@ -90,8 +91,8 @@ class CatchUp:
         return matched
 
     async def state(self) -> TopicState:
-        """Return where the topic stands at `position`."""
-        assert self.position is not None  # `next` was called
+        """Returns the state of the topic at `position`."""
+        assert self.position is not None  # `next` was called before.
         return await self._reader.state(self._subscriber.topic, self.position)
 
 

@@ -1,8 +1,8 @@
-"""What subscriptions hand out, and the errors by which they end.
+"""The items that subscriptions deliver, and the errors that end them.
 
-A subscription hands out items in batches. An item is an event of the log that matched (`MatchedEvent`), the mark
-between replayed and live events (`CaughtUp`), or statistics (`live.stats_feed.Statistics`). Subscribers of equal topics
-receive the same objects, so whatever is computed from an item is kept in its memo and computed once.
+A subscription delivers items in batches. An item is an event of the log that matched (`MatchedEvent`), the mark between
+replayed and live events (`CaughtUp`), or statistics (`live.stats_feed.Statistics`). Subscribers of equal topics receive
+the same objects, so everything that is computed from an item is kept in its memo and computed once.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from db.events.log import LogPosition
 from db.row_types import EventRow
 
 Memo = dict[Hashable, Any]
-"""Results that are computed once and shared by all subscribers, by what they depend on."""
+"""Results that are computed once and shared by all subscribers, by the values on which they depend."""
 
 
 class ReadBatch:
-    """Items that were read together. What rendering loads for one of them can be loaded for all."""
+    """Items that were read together. Rendering loads the rows that they need together."""
 
     __slots__ = ("memo",)
 
@@ -28,7 +28,7 @@ class ReadBatch:
 
 
 class Item(Protocol):
-    """What a subscription hands out."""
+    """An item that a subscription delivers."""
 
     @property
     def position(self) -> LogPosition | None:
@@ -42,12 +42,12 @@ class Item(Protocol):
 
     @property
     def memo(self) -> Memo:
-        """What was computed from this item."""
+        """The results that were computed from this item."""
         ...
 
 
 class EventOfKind(EventRow, Protocol):
-    """A row of the event log as readers of one kind of event see it: the columns that this kind sets are not null."""
+    """A row of the event log for readers of one kind of event: the columns that this kind sets are not null."""
 
     run_id: UUID
     operation_id: UUID
@@ -77,7 +77,8 @@ class MatchedEvent:
     def __init__(self, event: LogEvent, matches: bool) -> None:
         self.event = event
         self.matches = matches
-        """True if the run matches the topic's filter after the event; False if it matched, or may have, before only."""
+        """True if the run matches the topic's filter after the event; False if it only matched, or may have matched,
+        before."""
 
     @property
     def row(self) -> EventOfKind:
@@ -101,7 +102,8 @@ class MatchedEvent:
 
 
 class CaughtUp:
-    """The mark between replayed and live events: every event up to `position` was handed out. One per subscription."""
+    """The mark between replayed and live events: every event up to `position` was delivered. One for each
+    subscription."""
 
     __slots__ = ("batch", "memo", "position")
 
@@ -112,7 +114,7 @@ class CaughtUp:
 
 
 LogItem = MatchedEvent | CaughtUp
-"""What a subscription to the event log hands out."""
+"""An item of a subscription to the event log."""
 
 I_co = TypeVar("I_co", bound=Item, covariant=True)
 
@@ -123,7 +125,7 @@ class SendStatus(Enum):
     SENT = auto()
     """All events were sent."""
     BLOCKED = auto()
-    """The connection takes no more for now. The subscriber's task sends the rest when it can."""
+    """The connection accepts no more for now. The subscriber's task sends the rest later."""
     RENDERING = auto()
     """The events are being rendered. Try again when `SendResult.rendered` is done."""
     FAILED = auto()
@@ -131,7 +133,7 @@ class SendStatus(Enum):
 
 
 class SendResult(NamedTuple):
-    """What became of events that were to be sent without waiting."""
+    """The result of sending events without waiting."""
 
     status: SendStatus
     sent: int = 0
@@ -154,7 +156,7 @@ class ItemSource(Protocol[I_co]):
     """A subscription, as transports use it."""
 
     async def batch(self, try_send: TrySend | None = None) -> Sequence[I_co]:
-        """Wait for the next items and return them; empty at the end of a subscription that ends.
+        """Waits for the next items and returns them; empty at the end of a subscription that ends.
 
         While it waits, live events may be sent by `try_send` instead, as long as that sends all of them.
 
@@ -164,7 +166,7 @@ class ItemSource(Protocol[I_co]):
         ...
 
     async def aclose(self) -> None:
-        """End the subscription. Must be called once for each subscription that was iterated."""
+        """Ends the subscription. Must be called once for each subscription that was iterated."""
         ...
 
 
@@ -173,7 +175,7 @@ class SubscriptionError(Exception):
 
 
 class QueueFullError(SubscriptionError):
-    """The subscriber takes events more slowly than they come."""
+    """The subscriber takes events more slowly than they arrive."""
 
     def __init__(self, position: LogPosition) -> None:
         super().__init__("The subscriber is too slow.")
@@ -186,4 +188,4 @@ class TailerFailedError(SubscriptionError):
 
 
 class HubClosedError(SubscriptionError):
-    """The process stops."""
+    """The process is stopping."""

@@ -14,7 +14,7 @@ from live.topics import Topic
 _logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 1_000
-"""Live events that wait for one subscriber. A subscriber with more of them is too slow: its subscription ends."""
+"""Largest number of live events that wait for one subscriber. The subscription of a slower subscriber ends."""
 
 
 class Hub:
@@ -35,7 +35,7 @@ class Hub:
         self._is_closed = False
 
     def subscribe(self, topic: Topic, after: LogPosition | None) -> Subscription:
-        """Return a subscription to the events of `topic` behind a position; None: from now on.
+        """Returns a subscription to the events of `topic` after a position; None: from now on.
 
         Replayed events come first, then `CaughtUp`, then live events. The caller closes the subscription
         (`contextlib.aclosing`).
@@ -53,7 +53,7 @@ class Hub:
         return self._tailer.published_until if self._tailer is not None else None
 
     async def close(self) -> None:
-        """End every subscription, and the tailer."""
+        """Ends every subscription, and the tailer."""
         self._is_closed = True
         for subscription in list(self._subscriptions):
             subscription.fail(HubClosedError())
@@ -80,7 +80,7 @@ class Hub:
             self._stop_tailer()
 
     def _on_tailer_failure(self, tailer: LogTailer, error: Exception) -> None:
-        """End every subscription; the next one starts another tailer."""
+        """Ends every subscription; the next one starts another tailer."""
         _logger.error("log tailer failed", exc_info=error)
         if self._tailer is tailer:
             self._tailer = None

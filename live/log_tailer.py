@@ -27,7 +27,7 @@ from live.topics import Topic, match_all, routing_keys, routing_keys_of_event
 _logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 500
-"""Events per read. 500 bound the memory that one read takes."""
+"""Events in one read. The number bounds the memory of a read."""
 READ_SECONDS = 1.0
 """Seconds between two reads without a notification: other processes may send none."""
 GAP_SECONDS = 0.01
@@ -45,12 +45,12 @@ class Subscriber(Protocol):
         ...
 
     def deliver(self, events: Sequence[MatchedEvent], *, is_end: bool) -> None:
-        """Takes the next events, in the order of the log; `is_end` if no event of the topic can follow. Never
+        """Takes the next events, in the order of the log; `is_end` is true if no event of the topic can follow. Never
         blocks."""
         ...
 
     def fail(self, error: SubscriptionError) -> None:
-        """Takes the error after which no more events come."""
+        """Takes the error that ends the subscription."""
         ...
 
 
@@ -82,10 +82,10 @@ class _TopicSubscribers:
 
 
 class LogTailer:
-    """Reads the log from its end on, in a task of its own, while the process has subscribers."""
+    """Follows the log from its end, in a task of its own, while the process has subscribers."""
 
     def __init__(self, database: Database, on_failure: Callable[["LogTailer", Exception], None]) -> None:
-        """Starts the task. Calls `on_failure` when it ends by an unexpected error."""
+        """Starts the task. Calls `on_failure` when the task ends by an unexpected error."""
         self._database = database
         self._on_failure = on_failure
         self._topics: dict[Topic, _TopicSubscribers] = {}
@@ -99,14 +99,14 @@ class LogTailer:
         self.task = asyncio.create_task(self._run(), name="log-tailer", context=Context())
 
     async def position(self) -> LogPosition:
-        """Return the position up to which every event was published; wait for it when the tailer has just started.
+        """Returns the position up to which every event was published; waits for it when the tailer has just started.
 
         Raises:
             SubscriptionError: the tailer ended before it had a position.
         """
         await self._has_position.wait()
         if self._position is None:
-            assert self._failure is not None  # that is the other reason for `_has_position`
+            assert self._failure is not None  # Without a failure, `_has_position` is set only when there is a position.
             raise self._failure
         return self._position
 
@@ -116,7 +116,7 @@ class LogTailer:
         return self._position
 
     async def join(self, subscriber: Subscriber) -> LogPosition:
-        """Deliver to `subscriber` every event behind the position that this returns.
+        """Delivers to `subscriber` every event after the position that this returns.
 
         Raises:
             SubscriptionError: the tailer ended before it had a position.
@@ -151,7 +151,7 @@ class LogTailer:
 
     async def _run(self) -> None:
         try:
-            with self._database.signals.listen(pubsub.EVENTS) as notified:
+            with self._database.pubsub.subscribe(pubsub.EVENTS) as notified:
                 await self._follow(notified)
         except Exception as error:
             self._failure = TailerFailedError()
@@ -179,9 +179,9 @@ class LogTailer:
                 await clock.wait_for(notified, READ_SECONDS)
 
     async def _read(self) -> bool:
-        """Read the next events and publish them; returns True if more can be read at once.
+        """Reads the next events and publishes them; returns True if more can be read at once.
 
-        The first reads only find the end of the log, and wait until it is complete up to there.
+        The first reads only find the end of the log, and wait until the log is complete up to there.
         """
         if self._position is None:
             self._gaps = await self._end_of_log(self._gaps)

@@ -2,11 +2,11 @@
 
 Snapshots around an event are built from the event and from the run's row, which may have been read later. They are
 exact: a run that is not final has no end, no error and no duration, and a final run keeps its own. So a replay after a
-reconnect delivers the same events as the live stream. Some things depend on when one looks: how long a live run has
-lasted, and how long ago something was. Before an event, a run may have lasted any time up to the one at the event, and
-its last change was at an unknown time since its creation; so too at an archiving, if the run was recovered since.
-Tags and metadata are exact around a change of them, and elsewhere those of the row. Texts that are searched for are
-found if the run has them when the row is read.
+reconnect delivers the same events as the live stream. Some values depend on the instant: how long a live run has
+lasted, and how long ago something was. For an instant before the event they are ranges: a run may have lasted any time
+up to the one at the event, and its last change was at an unknown time since its creation. The same holds when a run was
+archived and has been recovered since. Tags and metadata are exact around a change of them; elsewhere they are those of
+the row. A text that is searched for is found if the run has it when the row is read.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from domain.runs.wait import wait_kind
 from domain.time import clock
 
 _ARCHIVE_KINDS = (RUN_ARCHIVED, RUN_UNARCHIVED)
-"""Events that leave the run's last change as it was."""
+"""Events that do not count as a change of the run."""
 
 
 class RunSnapshot:
@@ -53,10 +53,9 @@ class RunSnapshot:
     )
 
     def __init__(self, row: RunRow, at: datetime) -> None:
-        """Creates the snapshot of `row`. A live run has lasted until `at`."""
-        values = cast(
-            "AnyRow", row
-        )._asdict()  # asking the row itself for a missing column would take as long as all the rest
+        """Creates the snapshot of `row` at the instant `at`, until which a live run has lasted."""
+        # Asking the row itself for a missing column would take as long as all the rest.
+        values = cast("AnyRow", row)._asdict()
         self.row = row
         self.at = at
         self.is_past = False
@@ -73,13 +72,13 @@ class RunSnapshot:
         self.archived = values.get("archived_at") is not None
         self.recovered = self.may_be_recovered = values.get("recovered_by_id") is not None
         self.updated_at: datetime = values.get("updated_at") or at
-        """The last change before or at `at`; in the past, the latest instant at which that may have been."""
+        """The time of the last change at `at`; in the past, the latest time at which it may have been."""
         self.updated_from = self.updated_at
-        """The same; in the past, the earliest instant at which that may have been."""
+        """Like `updated_at`; in the past, the earliest time at which it may have been."""
         self._metadata: Any = None
 
     def set_status(self, status: str) -> None:
-        """Change this to the run when it had `status`, which it may have left since."""
+        """Changes this to the run when it had `status`. The row may have another status by now."""
         self.status = status
         # Only a run that has ended can be retried, and only a retry recovers a run.
         self.recovered = self.may_be_recovered = False
@@ -90,8 +89,8 @@ class RunSnapshot:
             self.error_message = self.error_fingerprint = self.failed_step_name = None
 
     def set_changed(self, event: EventRow, *, after: bool) -> None:
-        """Change this to the run before or after `event`, a change of its tags or metadata."""
-        assert event.to_status is not None  # here and below: every such event has them
+        """Changes this to the run before or after `event`, a change of its tags or metadata."""
+        assert event.to_status is not None  # Every such event has a status, also below.
         assert event.data is not None
         if event.to_status not in FINAL:
             self.set_status(event.to_status)
@@ -102,13 +101,13 @@ class RunSnapshot:
             self._metadata = orjson.loads(changed["metadata"][after])
 
     def set_present_values(self) -> None:
-        """Change the tags and the metadata to those of the row, which may have been changed since."""
+        """Sets the tags and the metadata to those of the row, which may have changed since the event."""
         self.tags = cast("AnyRow", self.row)._asdict().get("tags")
         self._metadata = None
 
     @property
     def waiting_for(self) -> WaitKind | None:
-        """What the run waits for. If its row has gone on since, by what the row still says of its last pause."""
+        """Returns what the run waits for. If its row has changed since, the row's data about its last pause decide."""
         if self.status == self.row.status:
             return wait_kind(self.row, self.at)
         match self.status:
@@ -127,15 +126,15 @@ class RunSnapshot:
 
 
 def snapshot_now(row: RunRow) -> RunSnapshot:
-    """Return the run as it is now."""
+    """Returns the run as it is now."""
     return RunSnapshot(row, clock.now())
 
 
 def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
-    """Return the run right after `event`; `row` was read then or later."""
+    """Returns the run right after `event`; `row` was read then or later."""
     snapshot = _snapshot_at(event, row)
     if event.kind == RUN_STATUS:
-        assert event.to_status is not None  # every status change has one
+        assert event.to_status is not None  # Every status change has a status.
         snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
         snapshot.recovered = snapshot.may_be_recovered = True
@@ -147,7 +146,7 @@ def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
 
 
 def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
-    """Return the run right before `event`; None if the event is the run's creation."""
+    """Returns the run right before `event`; None if the event is the run's creation."""
     snapshot = _snapshot_at(event, row)
     snapshot.is_past = True
     if event.kind not in _ARCHIVE_KINDS:
@@ -157,7 +156,7 @@ def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
             return None
         snapshot.set_status(event.from_status)
     else:
-        # The row does not say when the run was recovered: before this event it may not have been.
+        # The row does not have the time of recovery: before this event the run may not have been recovered.
         snapshot.recovered = False
         if event.kind == RUN_RECOVERED:
             snapshot.may_be_recovered = False
@@ -172,8 +171,8 @@ def _snapshot_at(event: EventRow, row: RunRow) -> RunSnapshot:
     snapshot = RunSnapshot(row, event.at)
     if event.kind not in _ARCHIVE_KINDS:
         snapshot.updated_at = snapshot.updated_from = event.at
-    elif snapshot.updated_at > event.at:  # it was recovered later
+    elif snapshot.updated_at > event.at:  # The run was recovered later.
         snapshot.updated_at, snapshot.updated_from = event.at, ids.created_at(row.id)
     if snapshot.archived and (row.archived_at is None or row.archived_at >= event.at):
-        snapshot.archived = False  # it was archived later
+        snapshot.archived = False  # The run was archived later.
     return snapshot

@@ -1,6 +1,6 @@
-"""Predicates of a `RunFilter`: each operator is written here once, and matches the runs that db/runs/filter.py matches.
+"""Predicates of a `RunFilter`: each operator is implemented here, and matches the same runs as db/runs/filter.py.
 
-They are asked of a `RunSnapshot`: the run before an event, after it, or now.
+A predicate takes a `RunSnapshot`: the run before an event, after it, or now.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,21 +27,22 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class CompiledFilter:
-    """A filter in the form in which many runs are matched against it."""
+    """A filter that is compiled to match many runs."""
 
     __slots__ = ("columns", "matches", "texts")
 
     def __init__(self, where: RunFilter) -> None:
         self.matches = _compile(where, certain=False)
-        """True if the run matches the filter; for a snapshot of the past, if it may have matched."""
+        """Returns True if the run matches the filter; for a snapshot of the past, if it may have matched."""
         self.columns = _columns_of(where)
-        """The columns of `flow_run` that it reads."""
+        """The columns of `flow_run` that `matches` reads."""
         self.texts = where.searched
-        """The texts that it searches for, folded."""
+        """The texts that the filter searches for, folded."""
 
 
 def _compile(where: RunFilter, *, certain: bool) -> Predicate:
-    """Returns the predicate of a filter: whether a run certainly matched, or may have, which differs in the past."""
+    """Returns the predicate of a filter. It is true of runs that certainly matched, or that may have; the two differ in
+    the past."""
     predicates = tuple(_predicate(field, value, certain) for field, value in where.restrictions())
     return lambda snapshot: all(predicate(snapshot) for predicate in predicates)
 
@@ -65,7 +66,8 @@ class _Column:
 
     @property
     def get(self) -> Callable[[RunSnapshot], Any]:
-        """Reads the column of a snapshot: what depends on the time is an attribute of it, the rest is in its row."""
+        """Reads a column of a snapshot. Values that depend on the time are attributes of it, the others are in its
+        row."""
         return attrgetter(self.name if self.name in RunSnapshot.__slots__ else f"row.{self.name}")
 
 
@@ -116,7 +118,7 @@ def _certainly_updated_before(_: _Column, instant: datetime) -> Predicate:
 
 
 def _within(column: _Column, text: str) -> Predicate:
-    # Time goes on without an event: before one, the instant was once as near as can be.
+    # Time passes without an event: before this one, the instant may have been as recent as possible.
     certainly = _certainly_within(column, text)
     get = column.get
     return lambda snapshot: get(snapshot) is not None if snapshot.is_past else certainly(snapshot)
@@ -164,7 +166,7 @@ def _certainly_lasted_at_most(_: _Column, most: int) -> Predicate:
 
 
 def _shortest_ms(snapshot: RunSnapshot) -> int | None:
-    """Returns the duration; for a run of the past that had not ended 0, since it had every duration from 0 on."""
+    """Returns the duration; 0 for a run of the past that had not ended, which has had every duration from 0 on."""
     is_unknown = snapshot.is_past and snapshot.duration_ms is None and snapshot.started_at is not None
     return 0 if is_unknown else _duration_ms(snapshot)
 
@@ -217,7 +219,7 @@ def _is_null(column: _Column, _: bool) -> Predicate:
 
 
 def _waiting_for(_: _Column, kinds: Sequence[WaitKind]) -> Predicate:
-    # A live run of the past may have waited for anything: it goes on to wait for another thing without an event.
+    # A live run of the past may have waited for anything: what a run waits for changes without an event.
     return lambda snapshot: snapshot.status in LIVE and (snapshot.is_past or snapshot.waiting_for in kinds)
 
 
@@ -239,7 +241,7 @@ def _archived(_: _Column, archived: Archived) -> Predicate:
 
 
 def _not(_: _Column, where: RunFilter) -> Predicate:
-    # What may not have matched is what did not certainly match.
+    # A run that did not certainly match the inner filter may match its negation.
     matches = _compile(where, certain=True)
     return lambda snapshot: not matches(snapshot)
 

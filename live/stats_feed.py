@@ -22,10 +22,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 INTERVAL = timedelta(seconds=1)
-"""The shortest time between two publications of a feed."""
+"""Shortest time between two publications of a feed."""
 MAX_LOAD = 0.05
-"""Largest share of time in which a feed reads the database. Statistics from kept counts take milliseconds; those that
-read all runs are published less often than each INTERVAL."""
+"""Largest share of time in which a feed reads the database. Statistics from kept counts take milliseconds; statistics
+that read all runs are published less often than each INTERVAL."""
 
 
 class Statistics:
@@ -38,7 +38,7 @@ class Statistics:
         """`before` are the previous statistics of the same filter."""
         self.filter = run_filter
         self.now = clock.now()
-        """The instant of the statistics, until which live runs have lasted."""
+        """The instant of the statistics. Live runs have lasted until then."""
         self.batch = ReadBatch()
         self.memo: Memo = {}
         self.reading = timedelta(0)
@@ -50,7 +50,7 @@ class Statistics:
     async def part(
         self, query: Callable[Concatenate[Any, RunFilter, datetime, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Return the result of `query(connection, filter, instant, …)`. Further arguments must be hashable.
+        """Returns the result of `query(connection, filter, instant, …)`. Further arguments must be hashable.
 
         Raises:
             DatabaseUnavailableError: the next call tries again.
@@ -96,7 +96,7 @@ class StatsFeeds:
         self._feeds: dict[RunFilter, _Feed] = {}
 
     def subscribe(self, run_filter: RunFilter) -> "StatsSubscription":
-        """Return a subscription to the statistics over the runs that match a scoped filter. The caller closes it."""
+        """Returns a subscription to the statistics over the runs that match a scoped filter. The caller closes it."""
         return StatsSubscription(self, run_filter)
 
     # Called by subscriptions
@@ -121,7 +121,7 @@ class StatsFeeds:
 class StatsSubscription:
     """The statistics of one filter for one subscriber, an `ItemSource`: now, and again when they may have changed.
 
-    At most one item a second. A slow subscriber gets the latest statistics, and none in between.
+    It delivers at most one item a second. A slow subscriber gets only the latest statistics.
     """
 
     def __init__(self, feeds: StatsFeeds, run_filter: RunFilter) -> None:

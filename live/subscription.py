@@ -28,10 +28,10 @@ class SubscriptionHost(Protocol):
     """The hub as subscriptions see it."""
 
     def join(self, subscription: "Subscription", after: LogPosition | None) -> CatchUp:
-        """Count `subscription`, and return its replay.
+        """Counts `subscription`, and returns its replay.
 
         Raises:
-            HubClosedError: the process stops.
+            HubClosedError: the process is stopping.
         """
         ...
 
@@ -43,12 +43,12 @@ class SubscriptionHost(Protocol):
 class Subscription:
     """The events of one topic for one subscriber: an async iterator, and an `ItemSource` of batches.
 
-    Live events wait in a bounded queue. As long as the subscriber waits in `batch(try_send)`, they are sent by
-    `try_send` right when they are delivered: its task wakes up only for what could not be sent.
+    Live events wait in a bounded queue. While the subscriber waits in `batch(try_send)`, events are sent by `try_send`
+    as soon as they are delivered; its task wakes up only for events that could not be sent.
 
     Raises:
         QueueFullError: too many events waited. They are dropped; subscribe again from the error's position.
-        CursorExpiredError: the subscription begins at a position behind which events were pruned.
+        CursorExpiredError: events after the subscription's start were pruned.
         TailerFailedError, HubClosedError: there will be no more events.
     """
 
@@ -134,7 +134,7 @@ class Subscription:
         full."""
         if self._queued + len(events) > self._max_queued:
             self._host.leave(self)
-            assert self.position is not None  # it has had a position since it joined the tailer
+            assert self.position is not None  # The subscription has had a position since it joined the tailer.
             self.fail(QueueFullError(self.position))
             return
         self._queue.append(events)
@@ -225,7 +225,7 @@ class Subscription:
             return events
         state = await catch_up.state()
         self._raise_failure()
-        assert catch_up.position is not None  # the replay is complete
+        assert catch_up.position is not None  # The replay is complete.
         self._after, self._catch_up = catch_up.position, None
         self._has_ended = self._has_ended or state.has_ended
         if self.topic.marks_caught_up:

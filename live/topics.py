@@ -1,6 +1,6 @@
-"""Topics: the part of the event log that a subscriber follows, and which of its events match.
+"""Topics: the part of the event log that a subscriber follows, and the decision which of its events match.
 
-A topic has a scope, by which the log is read and events are routed, and a matcher, which decides event by event.
+A topic has a scope, by which the log is read and events are routed, and a matcher, which decides for each event.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -24,7 +24,7 @@ from db.events.log import (
     Scope,
 )
 from db.row_types import EventRow, RunRow
-from db.runs import input_requests
+from db.runs.waits import input_requests
 from domain import json_codec
 from domain.bulk import ENDED
 from domain.runs.input_request_filter import InputRequestFilter
@@ -95,7 +95,7 @@ class Matcher(Protocol):
 def match_all(
     topic: Topic, matcher: Matcher, events: Sequence[LogEvent], runs: Mapping[UUID, RunRow]
 ) -> list[MatchedEvent]:
-    """Return those of `events`, which are in the topic's scope but for their kinds, that match the topic."""
+    """Returns the matching events among `events`, which are in the topic's scope except that their kinds may differ."""
     kinds, match = topic.scope.kinds, matcher.match
     return [
         MatchedEvent(event, matches)
@@ -107,13 +107,13 @@ def match_all(
 
 @dataclass(frozen=True)
 class RunsTopic:
-    """Changes of the runs that match a scoped filter after the change, or may have matched before it. Never ends."""
+    """Changes of the runs that match a scoped filter after the change, or may have matched it before. Never ends."""
 
     filter: RunFilter
     is_confined: bool = False
-    """True for an access token: it gets no event of runs that leave the filter when their tags or metadata are changed,
-    because then they may have left its scope; nor of the deletion or erasure of runs, whose rows do not tell any more
-    whether they were in its scope."""
+    """True for an access token: it gets no event of a run that leaves the filter because its tags or metadata change,
+    because the run may have left the token's scope; nor of the erasure or deletion of a run, whose row no longer tells
+    whether the run was in its scope."""
     marks_caught_up = True
 
     @property
@@ -146,7 +146,7 @@ class _RunsMatcher:
         if self._matches(after):
             if not hides:
                 return True
-            # The event shows the run as it is now, and it may have left the scope since.
+            # The event shows the run as it is now, and the run may have left the scope since.
             after.set_present_values()
             return True if self._matches(after) else None
         if hides:
@@ -188,7 +188,7 @@ class _InputRequestsMatcher:
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         request = input_requests.asked(event)
-        assert event.to_status is not None  # every change of a request has one
+        assert event.to_status is not None  # Every change of a request has a status.
         if self._where.matches(request, event.to_status, event.at):
             return True
         matched = event.from_status is not None and self._where.matches(request, event.from_status, event.at)
@@ -251,7 +251,7 @@ class OperationTopic:
             operation = operations.get(self.operation_id)
             return TopicState(has_ended=operation is None or operation.status in ENDED)
         if latest.seq > position:
-            return NEVER_ENDS  # the tailer will deliver it
+            return NEVER_ENDS  # The tailer delivers the end of the operation.
         return TopicState(self.is_end(latest), latest)
 
 
@@ -266,7 +266,7 @@ _MATCH_ALL = _MatchAll()
 
 
 def routing_keys(scope: Scope) -> list[Hashable]:
-    """Return the keys under which subscribers of a scope are registered: one of them is a key of each event in it."""
+    """Returns the keys under which subscribers of a scope are registered. Each event in the scope has one of them."""
     if scope.run_id is not None:
         return [("run", scope.run_id)]
     if scope.operation_id is not None:

@@ -1,1 +1,1 @@
-"""The reads and writes behind the fields: they return rows or raise the errors of domain/errors.py."""
+"""The logic behind the fields: functions return rows or raise the errors of domain/errors.py."""

@@ -1,66 +1,67 @@
-"""Rules on what a viewer may see and do. A key of one project does not see rows of other projects."""
+"""Decides what a viewer may see and do. A key of one project does not see rows of other projects."""
 
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from db.sql.rows import AnyRow
 from domain.enums import Role
 from domain.errors import ForbiddenError, ProjectRequiredError
 from resolvers.context import Viewer
 
 
 class ProjectRow(Protocol):
-    """A row of a project; null in rows over all projects."""
+    """A row with a project. The project is null in rows that concern all projects."""
 
     @property
     def project_id(self) -> UUID | None: ...
 
 
 def require(viewer: Viewer, role: Role) -> None:
-    """Checks that the viewer may do what `role` may.
+    """Checks that the viewer has the rights of `role`.
 
     Raises:
         ForbiddenError: the role of the viewer is lower.
     """
     if not viewer.role.includes(role):
-        raise ForbiddenError(f"This needs a key with the role {role}; the one in use has {viewer.role}.")
+        raise ForbiddenError(f"This needs a key with the role {role}; the key in use has {viewer.role}.")
 
 
-def can_see(viewer: Viewer, row: ProjectRow | AnyRow | None) -> bool:
-    """True if `row` exists and belongs to a project that the viewer sees. An access token sees none: only runs."""
+def can_see(viewer: Viewer, row: ProjectRow | None) -> bool:
+    """True if `row` exists and belongs to a project of the viewer. False for access tokens: they see only runs."""
     return viewer.scope is None and row is not None and viewer.project_id in (None, row.project_id)
 
 
 def require_payloads(viewer: Viewer) -> None:
-    """Checks that the viewer may see what runs are about.
+    """Checks that the viewer may see payloads: inputs, outputs, logs and files.
 
     Raises:
-        ForbiddenError: the key or token was made without sight of payloads.
+        ForbiddenError: the key or token was created without access to payloads.
     """
     if not viewer.payloads:
-        raise ForbiddenError("The key in use has no sight of payloads: inputs, outputs, logs and files.")
+        raise ForbiddenError("The key in use has no access to payloads: inputs, outputs, logs and files.")
 
 
 def visible_projects(viewer: Viewer, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
-    """Returns those of `project_ids` (None: of all projects) that the viewer sees; None if it sees all projects.
+    """Returns the projects among `project_ids` (None: among all projects) that the viewer can see; None if it can see
+    all.
 
-    An access token sees none: only runs.
+    The result is empty for access tokens: they see only runs.
     """
     return [] if viewer.scope is not None else own_projects(viewer, project_ids)
 
 
 def own_projects(viewer: Viewer, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
-    """Returns those of `project_ids` (None: of all projects) of the viewer's key or token; None if it is of all."""
+    """Returns the projects among `project_ids` (None: among all projects) of the viewer's key or token; None for all
+    projects."""
     if viewer.project_id is None:
         return project_ids
     return [viewer.project_id] if project_ids is None or viewer.project_id in project_ids else []
 
 
 def target_project(viewer: Viewer, project_id: UUID | None) -> UUID | None:
-    """Returns the project in which the viewer creates something: its own, or for an operator key `project_id`.
+    """Returns the project in which the viewer creates something: its own, or `project_id` for an operator key.
 
-    None if the viewer does not see `project_id`.
+    Returns None if the viewer cannot see `project_id`.
 
     Raises:
         ProjectRequiredError: an operator key names no project.

@@ -1,4 +1,4 @@
-"""Bulk operations: starts them, plans them, cancels them, and finds those that the viewer can see."""
+"""Starts, plans and cancels bulk operations, and finds the operations that the viewer can see."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +14,9 @@ from db.bulk.reads import OperationFilter, OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
+from db.row_types import BulkOperationRow, BulkOutcomeRow
 from db.runs import narrow
 from db.sql.keyset import Edge, Page, Position
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
@@ -49,43 +49,43 @@ from resolvers.flow_runs import retry, runs, waiting
 from resolvers.lists import RowList
 
 MAX_SYNCHRONOUS_RUNS = 500
-"""Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
+"""Largest number of runs that an operation processes before the mutation returns; that takes some 100 ms."""
 MAX_ACTIVE = 5
-"""Active operations of one project at a time."""
+"""Largest number of active operations of one project."""
 MAX_PLANS = 20
-"""Plans of one project that are neither executed, cancelled nor expired. One more makes the oldest of them expire: a
-person who tries filters is never locked out."""
+"""Largest number of open plans of one project: plans that are neither executed, cancelled nor expired. One more plan
+makes the oldest one expire, so that a person who tries filters is never blocked."""
 PLAN_LIFETIME = timedelta(hours=1)
-"""How long a plan can be executed."""
+"""Time for which a plan can be executed."""
 MAX_PER_SECOND = 10_000
 MAX_SPREAD_MS = 7 * 24 * 3600 * 1000
-"""One week."""
+"""Longest spread in milliseconds: one week."""
 SAMPLE_SIZE = 10
-"""Outcomes in the sample of a plan."""
+"""Number of outcomes in the sample of a plan."""
 _PIN_SIZE = 5_000
-"""Runs pinned in one transaction."""
+"""Runs that are pinned in one transaction."""
 _PREPARATION_LEASE = timedelta(minutes=1)
-"""A preparation is lost when it pins no runs for so long."""
+"""Time without newly pinned runs after which a preparation counts as lost."""
 _HONOURED_BESIDE_IDS = {"projectIds"}
-"""The fields of a filter that hold for its `ids` too."""
+"""The fields of a filter that restrict its `ids` too."""
 _KEPT_OF_ERASURE = frozenset({"ids", "projectIds", "flowIds"})
 """Fields of the filter of a bulk erase whose values are kept."""
 _ORDER_OF_OPERATIONS = 200
 _ORDER_OF_OUTCOMES = 201
-"""Numbers that name the orders of operations and outcomes in cursors."""
+"""The numbers by which cursors name the orders of operations and outcomes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkRequest:
-    """A request to change many runs."""
+    """A client's request to change many runs."""
 
     kind: BulkKind
     filter: RunFilter | None = None
     filter_text: str | None = None
-    """The filter's JSON text, as the client sent it."""
+    """The filter as JSON text, as the client sent it."""
     excluded_ids: Sequence[str] = ()
     source_id: str | None = None
-    """The earlier operation whose runs are taken over, instead of a filter."""
+    """The earlier operation whose runs are selected, instead of a filter."""
     plan_id: str | None = None
     dry_run: bool = False
     strategy: RetryStrategy | None = None
@@ -96,15 +96,15 @@ class BulkRequest:
 
     @property
     def idempotency(self) -> Idempotency:
-        """The idempotency key, with a hash of all other arguments.
+        """Returns the idempotency key, with a hash of all other arguments.
 
         Raises:
             InvalidArgumentError: the key is empty, too long, or contains a character that cannot be stored.
         """
-        # A field that is given with its default makes no difference.
+        # A field with its default value counts as omitted.
         filter_ = asdict(self.filter.without_blanks()) if self.filter is not None else None
         selection = [self.kind, filter_, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
-        # Without the step where there is none: keys of earlier requests stay the same.
+        # A missing step is left out, so that requests of before the step existed keep their hashes.
         step = [] if self.step_name is None else [self.step_name]
         pace = [self.max_per_second, self.spread_over_ms]
         return Idempotency.of(self.idempotency_key, ["bulk", *selection, *pace, *step])
@@ -120,7 +120,7 @@ class BulkRequest:
 
     @property
     def pace(self) -> dict[str, Any]:
-        """The columns of the pace, without those that the request leaves out.
+        """Returns the columns of the pace, without those that the request omits.
 
         Raises:
             InvalidArgumentError: a value is out of range.
@@ -144,8 +144,8 @@ class BulkRequest:
 async def begin(context: Context, request: BulkRequest) -> UUID:
     """Starts a bulk operation, plans one, or executes a plan; returns the operation's key.
 
-    A small operation has ended by then. A request with an idempotency key that was used before returns the operation of
-    the first request.
+    A small operation has ended when this returns. A repeated request with the same idempotency key returns the
+    operation of the first request.
 
     Raises:
         InvalidIdError, InvalidArgumentError, EmptyFilterError, ProjectNotFoundError, TooManyBulkOperationsError,
@@ -174,14 +174,15 @@ async def begin(context: Context, request: BulkRequest) -> UUID:
 
 
 async def cancel(context: Context, operation_id: str) -> UUID:
-    """Ends a bulk operation, or a plan, which can no longer be executed; returns its key. Changes already made stay.
+    """Cancels a bulk operation, or a plan so that it can no longer be executed; returns its key. Changed runs stay
+    changed.
 
     Raises:
         InvalidIdError, BulkOperationNotFoundError, BulkOperationEndedError.
     """
     operation = await require(context, operation_id)
     await context.database.write(_cancel, context.origin, operation)
-    return operation.id  # type: ignore[no-any-return]
+    return operation.id
 
 
 def _start(uow: UnitOfWork, origin: Origin, lease: BulkLease) -> None:
@@ -190,20 +191,20 @@ def _start(uow: UnitOfWork, origin: Origin, lease: BulkLease) -> None:
     _record(uow, origin, AuditAction(f"BULK_{operation.kind}"), operation, details)
 
 
-def _cancel(uow: UnitOfWork, origin: Origin, operation: AnyRow) -> None:
+def _cancel(uow: UnitOfWork, origin: Origin, operation: BulkOperationRow) -> None:
     if not operations.cancel(uow, operation.id):
         raise BulkOperationEndedError
     _record(uow, origin, AuditAction.CANCEL_BULK_OPERATION, operation, {"kind": operation.kind})
 
 
 def _record(
-    uow: UnitOfWork, origin: Origin, action: AuditAction, operation: AnyRow, details: Mapping[str, Any]
+    uow: UnitOfWork, origin: Origin, action: AuditAction, operation: BulkOperationRow, details: Mapping[str, Any]
 ) -> None:
     audit_events.record(uow, origin, action, IdKind.BULK_OPERATION, operation.id, operation.project_id, details=details)
 
 
 async def wait_for_end(context: Context, key: UUID, milliseconds: int) -> None:
-    """Returns when the operation has ended or is only planned, or after `milliseconds`."""
+    """Returns when the operation has ended or is a plan, or after `milliseconds`."""
 
     async def has_stopped() -> bool:
         row = (await context.database.read(reads.by_ids, [key], frozenset({"status"}))).get(key)
@@ -212,8 +213,8 @@ async def wait_for_end(context: Context, key: UUID, milliseconds: int) -> None:
     await waiting.wait_until(context, pubsub.operation_changed(key), milliseconds, has_stopped)
 
 
-async def get(context: Context, operation_id: str, columns: frozenset[str]) -> AnyRow | None:
-    """Returns the operation `operation_id`; None if there is none that the viewer can see.
+async def get(context: Context, operation_id: str, columns: frozenset[str]) -> BulkOperationRow | None:
+    """Returns the operation `operation_id`; None if the viewer can see no such operation.
 
     Raises:
         InvalidIdError: it is not the ID of a bulk operation.
@@ -222,7 +223,7 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def require(context: Context, operation_id: str) -> AnyRow:
+async def require(context: Context, operation_id: str) -> BulkOperationRow:
     """Returns `id`, `kind`, `status`, `strategy` and `step_name` of an operation that the viewer can see.
 
     Raises:
@@ -237,12 +238,12 @@ async def require(context: Context, operation_id: str) -> AnyRow:
 
 
 def ignored_fields(filter_: Mapping[str, Any]) -> list[str]:
-    """Returns the names of the fields that are ignored in a filter, which clients gave: those beside `ids`."""
+    """Returns the names of the fields of a filter that clients gave and that are ignored beside `ids`."""
     return sorted(filter_.keys() - _HONOURED_BESIDE_IDS - {"ids"}) if "ids" in filter_ else []
 
 
 def list_of(context: Context, *, with_plans: bool) -> RowList:
-    """Returns the operations that the viewer can see, newest first; plans only if they are asked for."""
+    """Returns the operations that the viewer can see, newest first; plans only with `with_plans`."""
     where = OperationFilter(context.viewer.project_id, with_plans)
     return RowList(context.database, reads.LISTING, where, _ORDER_OF_OPERATIONS)
 
@@ -257,7 +258,7 @@ class OutcomeList:
         self._key = key
         self._where = where
 
-    async def page(self, _: Collection[str], page: Page) -> Sequence[AnyRow]:
+    async def page(self, _: Collection[str], page: Page) -> Sequence[BulkOutcomeRow]:
         """Returns the outcomes of a page, with all columns."""
         return await self._database.read(reads.outcomes_page, self._key, self._where, page)
 
@@ -269,21 +270,23 @@ class OutcomeList:
         """Returns the number of outcomes, at most `limit`."""
         return await self._database.read(reads.outcomes_count, self._key, self._where, limit)
 
-    def position(self, row: AnyRow) -> Position:
+    def position(self, row: BulkOutcomeRow) -> Position:
         """Returns the position of an outcome."""
         return Position(0, row.run_id)
 
 
 async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> BulkLease | UUID:
-    """Pins the runs of a new operation; or returns the key of the one that had the same idempotency key."""
+    """Pins the runs of a new operation, or returns the key of the operation with the same idempotency key."""
     source = await _source(context, request)
     selection = await _selection(context, request, source)
-    strategy = request.strategy or (source.strategy if source is not None else None)
+    strategy = request.strategy
+    if strategy is None and source is not None and source.strategy is not None:
+        strategy = RetryStrategy(source.strategy)
     if actions.find(request.kind, strategy) is None:
         raise InvalidArgumentError(f"`strategy` is required: {', '.join(f'`{known}`' for known in RetryStrategy)}.")
     step_name = request.step_name or (source.step_name if source is not None and not request.strategy else None)
     if strategy is not None:
-        retry.check_step_name(RetryStrategy(strategy), step_name)
+        retry.check_step_name(strategy, step_name)
     project_id = await _project_id(context, selection, source)
     values = {
         "project_id": project_id,
@@ -313,10 +316,11 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
 async def _insert(
     context: Context, request: BulkRequest, project_id: UUID | None, values: Mapping[str, Any]
 ) -> BulkLease | UUID:
-    """Inserts an operation; or returns the key of the one with the same idempotency key, once its set is complete."""
+    """Inserts an operation, or returns the key of the operation with the same idempotency key, once its runs are
+    pinned."""
     idempotency = request.idempotency
 
-    def insert(uow: UnitOfWork) -> BulkLease | AnyRow:
+    def insert(uow: UnitOfWork) -> BulkLease | BulkOperationRow:
         if project_id is not None:
             operations.lock_project(uow, project_id)
         if idempotency.key is not None and (
@@ -325,7 +329,7 @@ async def _insert(
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _make_room(uow, project_id, is_plan=request.dry_run)
+        _enforce_limits(uow, project_id, is_plan=request.dry_run)
         return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
@@ -334,17 +338,17 @@ async def _insert(
         except ConflictError:
             if idempotency.key is None:
                 raise
-            continue  # the same request came at the same time; its operation is found now
+            continue  # The same request arrived at the same time. Its operation is found in the next iteration.
         if isinstance(operation, BulkLease):
             return operation
         if operation.status != BulkStatus.PREPARING:
-            return operation.id  # type: ignore[no-any-return]
-        with context.database.signals.listen(pubsub.operation_changed(operation.id)) as changed:
+            return operation.id
+        with context.database.pubsub.subscribe(pubsub.operation_changed(operation.id)) as changed:
             await clock.wait_for(changed, waiting.POLL_SECONDS)
 
 
-async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
-    """Returns the earlier operation whose runs are taken over."""
+async def _source(context: Context, request: BulkRequest) -> BulkOperationRow | None:
+    """Returns the earlier operation whose runs are selected."""
     if request.source_id is None:
         return None
     source = await require(context, request.source_id)
@@ -355,7 +359,7 @@ async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
     return source
 
 
-async def _selection(context: Context, request: BulkRequest, source: AnyRow | None) -> Selection:
+async def _selection(context: Context, request: BulkRequest, source: BulkOperationRow | None) -> Selection:
     excluded_ids = [ids.decode(IdKind.RUN, text) for text in request.excluded_ids]
     if source is not None:
         if request.filter is not None:
@@ -365,7 +369,7 @@ async def _selection(context: Context, request: BulkRequest, source: AnyRow | No
         raise EmptyFilterError
     now, where = clock.now(), request.filter
     if where.ids is not None:
-        # Part of the API's contract: a filter with `ids` ignores its other fields.
+        # The API defines that a filter with `ids` ignores its other fields.
         where = RunFilter(project_ids=where.project_ids, ids=where.ids, archived=Archived.INCLUDE)
     where = runs.scoped(context, where)
     if where.searched:
@@ -374,12 +378,12 @@ async def _selection(context: Context, request: BulkRequest, source: AnyRow | No
     return Selection(where, None, None, excluded_ids, newest_id, now)
 
 
-async def _project_id(context: Context, selection: Selection, source: AnyRow | None) -> UUID | None:
+async def _project_id(context: Context, selection: Selection, source: BulkOperationRow | None) -> UUID | None:
     """Returns the project to which the operation belongs; None if only operator keys can see it."""
     if context.viewer.project_id is not None:
         return context.viewer.project_id
     if source is not None:
-        return source.project_id  # type: ignore[no-any-return]
+        return source.project_id
     project_ids = selection.filter.project_ids if selection.filter else None
     if project_ids is None or len(project_ids) != 1:
         return None
@@ -397,7 +401,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         raise InvalidArgumentError("`planId` and `idempotencyKey` exclude each other: a plan is executed once anyway.")
     columns = frozenset({"kind", "strategy", "step_name", "status", "expires_at", "matched"})
     plan = await get(context, plan_id, columns)
-    if plan is None or plan.expires_at is None:
+    if plan is None or (expires_at := plan.expires_at) is None:
         raise PlanNotFoundError
     if plan.kind != request.kind or request.strategy not in (None, plan.strategy):
         raise PlanMismatchError
@@ -406,16 +410,16 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
-    # Read here: the unit of work may run in a thread, which does not know the request.
+    # The origin is read here: the unit of work may run in a thread, which does not know the request.
     origin = context.origin
 
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
-        _make_room(uow, plan.project_id, is_plan=False)
+        _enforce_limits(uow, plan.project_id, is_plan=False)
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
-            raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
+            raise PlanExpiredError if expires_at <= clock.now() else PlanUsedError
         details = {"strategy": plan.strategy, "matched": plan.matched, "dryRunBefore": True}
         _record(uow, origin, AuditAction(f"BULK_{plan.kind}"), plan, details)
         return lease
@@ -423,8 +427,8 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     return await context.database.write(execute)
 
 
-def _make_room(uow: UnitOfWork, project_id: UUID | None, *, is_plan: bool) -> None:
-    """Keeps a project within its limits before one more operation, or plan."""
+def _enforce_limits(uow: UnitOfWork, project_id: UUID | None, *, is_plan: bool) -> None:
+    """Keeps a project within its limits before it gets one more operation, or plan."""
     if is_plan:
         plans.expire_oldest(uow, project_id, MAX_PLANS - 1)
     elif operations.count_active(uow.conn, project_id) >= MAX_ACTIVE:

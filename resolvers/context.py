@@ -1,4 +1,4 @@
-"""The context of a request: who sends it, and the services that resolvers use."""
+"""The context of a request: its viewer, and the services for resolvers."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from resolvers.rates.budgets import Budgets, RateLimit
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The API key of a request, or the access token that it shows."""
+    """The API key of a request, or the access token."""
 
     key_id: UUID
     project_id: UUID | None
@@ -29,31 +29,31 @@ class Viewer:
     role: Role
     name: str
     kind: ActorKind = ActorKind.API_KEY
-    """WEBHOOK for the call of a webhook, whose ID and name stand for those of a key."""
+    """WEBHOOK for the call of a webhook: its ID and name replace those of a key."""
     payloads: bool = True
-    """False: it has no sight of inputs, outputs, details of errors, logs and files."""
+    """False: the viewer cannot read inputs, outputs, details of errors, logs and files."""
     token_id: UUID | None = None
     """The access token; None for a key. `key_id` is the key that created it."""
     scope: RunFilter | None = None
-    """The filter of a token: it sees these runs, and nothing else. None for a key."""
+    """The filter of a token, which can see only these runs. None for a key."""
     expires_at: datetime | None = None
-    """When the token or key expires; None: never."""
+    """The instant at which the token or key expires; None: it does not expire."""
     cost_per_minute: int | None = None
-    """What the operations of the key, and of its tokens, may cost in a minute; None: the default of the service."""
+    """The highest cost in a minute of the operations of the key and of its tokens; None: the default of the service."""
 
     @property
     def holder(self) -> UUID:
-        """The ID of the token, or else of the key: whose connections and subscriptions are counted together."""
+        """Returns the ID of the token or the key, by which connections and subscriptions are counted."""
         return self.token_id or self.key_id
 
     @property
-    def sight(self) -> Hashable:
-        """What the answers to a viewer depend on: viewers that are equal in it get equal ones."""
+    def visibility_key(self) -> Hashable:
+        """Returns a value that is equal for viewers who see the same: they get equal responses."""
         return self.project_id, self.role, self.payloads, self.scope
 
     @property
     def actor(self) -> Actor:
-        """The viewer as it is recorded with what it does."""
+        """Returns the viewer as the actor of its changes."""
         return Actor(self.kind, self.key_id, self.name)
 
 
@@ -113,6 +113,6 @@ class Context:
 
     @property
     def origin(self) -> Origin:
-        """Where the changes of the present operation come from."""
+        """Returns the origin of the changes of the present operation."""
         request_id = current_log_fields().get(REQUEST_ID)
         return Origin(self.viewer.actor, None if request_id is None else str(request_id))

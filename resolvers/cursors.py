@@ -11,9 +11,9 @@ from db.sql.keyset import Position
 from domain.errors import InvalidCursorError
 
 _POSITION = struct.Struct(">Bq16s")
-"""The number of the ordering, the sort value and the ID."""
+"""The form of a cursor: the number of the ordering, the sort value and the ID."""
 _CHECKSUM = struct.Struct(">I")
-"""A damaged cursor must be an error, not the cursor of another row."""
+"""The form of the checksum, by which a damaged cursor is an error and not the cursor of another row."""
 
 
 def encode_position(ordering: int, position: Position) -> str:
@@ -22,7 +22,7 @@ def encode_position(ordering: int, position: Position) -> str:
 
 
 def decode_position(ordering: int, cursor: str) -> Position:
-    """Returns the position that a cursor stands for.
+    """Returns the position in a cursor.
 
     Raises:
         InvalidCursorError: the cursor is damaged, or belongs to another ordering.

@@ -10,10 +10,9 @@ from db import audit_events, flows, projects
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
-from db.row_json.statements import RowTexts, position
 from db.row_types import FlowRow, FlowVersionRow
-from db.sql.keyset import Edge, Page, Position, in_order
-from domain import flow_names, ids
+from db.sql.keyset import Edge, Page, Position
+from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.errors import (
@@ -22,10 +21,12 @@ from domain.errors import (
     Problem,
     ProjectNotFoundError,
 )
+from domain.flows import names as flow_names
 from domain.ids import IdKind
 from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits
 from resolvers.context import Context
+from resolvers.lists import TextRowList
 
 _ORDERING = 64
 """The number by which a cursor names the order of flows."""
@@ -36,7 +37,7 @@ BEING_DELETED = "The flow is being deleted."
 
 
 async def get(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow | None:
-    """Returns the flow `flow_id`; None if the viewer sees no such flow.
+    """Returns the flow `flow_id`; None if the viewer can see no such flow.
 
     Raises:
         InvalidIdError: `flow_id` is not the ID of a flow.
@@ -50,7 +51,7 @@ async def get_existing(context: Context, flow_id: str, columns: frozenset[str]) 
 
     Raises:
         InvalidIdError: `flow_id` is not the ID of a flow.
-        FlowNotFoundError: the viewer sees no such flow.
+        FlowNotFoundError: the viewer can see no such flow.
     """
     flow = await get(context, flow_id, columns)
     if flow is None:
@@ -72,7 +73,7 @@ async def get_kept(context: Context, flow_id: str, columns: frozenset[str]) -> F
 
 
 async def get_version(context: Context, version_id: str, columns: frozenset[str]) -> FlowVersionRow | None:
-    """Returns the flow version `version_id`; None if the viewer sees no such version.
+    """Returns the flow version `version_id`; None if the viewer can see no such version.
 
     Raises:
         InvalidIdError: `version_id` is not the ID of a flow version.
@@ -81,40 +82,10 @@ async def get_version(context: Context, version_id: str, columns: frozenset[str]
     return row if authorize.can_see(context.viewer, row) else None
 
 
-class FlowList:
-    """The flows that match a filter and that the viewer sees, newest first."""
-
-    def __init__(self, context: Context, where: FlowFilter) -> None:
-        self._database = context.database
-        self._where = replace(where, project_ids=authorize.visible_projects(context.viewer, where.project_ids))
-        self.ordering = _ORDERING
-
-    async def page(self, columns: Collection[str], page: Page) -> Sequence[FlowRow]:
-        """Returns the flows of a page."""
-        return await self._database.read(flows.page, columns, self._where, page)
-
-    async def texts(
-        self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
-    ) -> Sequence[Sequence[Any]]:
-        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
-        statement = flows.page_texts(texts, self._where, page, values, placed=placed)
-        return in_order(await self._database.fetch(*statement), page)
-
-    def text_position(self, key: Any, value: Any) -> Position:
-        """Returns the position of a flow in the result of `texts`."""
-        return position(None, value, key)
-
-    async def has_more(self, edge: Edge) -> bool:
-        """True if a flow stands beyond `edge`."""
-        return await self._database.read(flows.has_more, self._where, edge)
-
-    async def count(self, limit: int | None) -> int:
-        """Returns the number of flows, at most `limit`."""
-        return await self._database.read(flows.count, self._where, limit)
-
-    def position(self, row: FlowRow) -> Position:
-        """Returns the position of a flow."""
-        return Position(0, row.id)
+def list_of(context: Context, where: FlowFilter) -> TextRowList:
+    """Returns the flows that match a filter and that the viewer can see, newest first."""
+    visible = authorize.visible_projects(context.viewer, where.project_ids)
+    return TextRowList(context.database, flows.LISTING, replace(where, project_ids=visible), _ORDERING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +101,7 @@ class VersionList:
         return await self.context.loaders.load(flows.version_pages, self.flow_id, columns, page) or []
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a version stands beyond `edge`."""
+        """True if a version follows `edge`."""
         return bool(await self.context.loaders.load(flows.flows_with_more_versions, (self.flow_id, edge)))
 
     async def count(self, limit: int | None) -> int:
@@ -145,7 +116,7 @@ class VersionList:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was written, and what may be wrong with the definition."""
+    """The written flow or version, with warnings about the definition."""
 
     key: UUID
     """The new flow, or the new version."""

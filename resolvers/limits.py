@@ -1,4 +1,4 @@
-"""Checks of the limits that are set for projects, flows and keys."""
+"""Checks the limits of projects, flows and keys before they are stored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,8 @@ _RANGES = {
     "archive_after_days": (_ARCHIVE, 1, _MAX_DAYS),
     "cost_per_minute": ("costPerMinute", 1, MAX_COST_PER_MINUTE),
 }
-"""By column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled instead."""
+"""The range of each column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled
+instead."""
 
 
 def check_flow(columns: Mapping[str, Any]) -> None:

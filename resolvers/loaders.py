@@ -1,4 +1,4 @@
-"""Dataloaders: the fields of one level of a query are fetched by one statement.
+"""Dataloaders: each field on one level of a query is fetched by one statement.
 
 A batch function of `db` takes keys and returns a mapping. There is one loader for each batch function with its further
 arguments, so that fields which read the same columns share it.
@@ -17,7 +17,7 @@ V = TypeVar("V")
 P = ParamSpec("P")
 
 MAX_BATCH = 1_000
-"""Keys in one statement: databases bound the parameters of a statement, SQLite at 32,766."""
+"""Largest number of keys in one statement: databases limit the parameters of a statement, SQLite to 32,766."""
 
 
 class Loaders:
@@ -76,7 +76,7 @@ class Loaders:
         return await self.load_existing(batch, key, *args, **kwargs)
 
     def clear(self) -> None:
-        """Forgets the rows that the request has read: the next load reads them again."""
+        """Forgets the rows that the request has read, so that the next load reads them again."""
         self._loaders.clear()
 
     def _loader(self, batch: Callable[..., Mapping[Any, Any]], args: Any, kwargs: Any) -> DataLoader[Any, Any]:

@@ -26,7 +26,7 @@ _ORDERING = 67
 
 
 async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
-    """Returns the project `project_id`; None if the viewer sees no such project.
+    """Returns the project `project_id`; None if the viewer can see no such project.
 
     Raises:
         InvalidIdError: `project_id` is not the ID of a project.
@@ -38,7 +38,7 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Pro
 
 
 def list_of(context: Context) -> RowList:
-    """Returns the projects that the viewer sees, newest first."""
+    """Returns the projects that the viewer can see, newest first."""
     visible = authorize.visible_projects(context.viewer, None)
     return RowList(context.database, projects.LISTING, visible, _ORDERING)
 
@@ -50,7 +50,7 @@ async def quota_resets_at(database: Database, key: UUID) -> datetime | None:
 
 
 async def update(context: Context, project_id: str | None, columns: Mapping[str, Any]) -> UUID:
-    """Sets columns of a project, by default of the viewer's own; returns its ID.
+    """Sets columns of a project, by default the viewer's own; returns its ID.
 
     Raises:
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.

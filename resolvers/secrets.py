@@ -76,7 +76,7 @@ async def create(
     owner = authorize.target_project(context.viewer, named_project)
     problems = _value_problems(value)
     if not _NAME.fullmatch(name):
-        message = "A name has 1 to 100 letters, digits and underscores, and begins with no digit"
+        message = "A name must have 1 to 100 letters, digits and underscores, and must not begin with a digit"
         problems.insert(0, Problem("name", message))
     if problems:
         raise SecretInvalidError(problems)
@@ -173,12 +173,12 @@ def _value_problems(value: str) -> list[Problem]:
     """Returns the problems of a value. Their messages do not repeat it."""
     if len(value.strip()) < MIN_LENGTH:
         message = (
-            f"A value has at least {MIN_LENGTH} characters without white space around it: a shorter one could not be"
-            " masked where it appears"
+            f"A value must have at least {MIN_LENGTH} characters without white space around it: a shorter value "
+            "could not be masked"
         )
         return [Problem("value", message)]
     if len(value) > MAX_LENGTH:
-        return [Problem("value", f"A value has at most {MAX_LENGTH:,} characters")]
+        return [Problem("value", f"A value must have at most {MAX_LENGTH:,} characters")]
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        return [Problem("value", "A value has neither U+0000 nor half of a surrogate pair")]
+        return [Problem("value", "A value must not contain U+0000 or half of a surrogate pair")]
     return []

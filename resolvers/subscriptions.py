@@ -1,4 +1,5 @@
-"""The sources of subscriptions: which items a subscriber receives, and which object of the schema each becomes.
+"""The sources of subscriptions: they select the items for a subscriber, and turn each item into an object of the
+schema.
 
 All subscriptions are of one kind. The resolver of a subscription field authorises the viewer and returns a
 `SourceStream`. The executor of operations (service/streams/subscription_rendering.py) takes batches of items from it,
@@ -29,7 +30,7 @@ I = TypeVar("I", bound=Item)  # noqa: E741
 T = TypeVar("T")
 
 _CURSOR = struct.Struct(">q")
-"""A cursor is a position of the log."""
+"""The form of a cursor: a log position."""
 _PROGRESS_KINDS = frozenset({RUN_STATUS, STEP_STATUS, LOG_LINES})
 
 
@@ -44,7 +45,8 @@ class SourceStream(Generic[I, T]):
     __slots__ = ("_source", "to_object")
 
     def __init__(self, source: ItemSource[I], to_object: Callable[[I], T]) -> None:
-        """`to_object` makes an object of the schema of an item: from equal items equal ones, for every subscriber."""
+        """`to_object` turns an item into an object of the schema: equal items become equal objects, for every
+        subscriber."""
         self._source = source
         self.to_object = to_object
 
@@ -54,7 +56,7 @@ class SourceStream(Generic[I, T]):
                 yield self.to_object(item)
 
     async def batch(self, try_send: TrySend | None = None) -> Sequence[I]:
-        """Wait for the next items and return them; empty at the end of the stream. See `ItemSource.batch`."""
+        """Waits for the next items and returns them; empty at the end of the stream. See `ItemSource.batch`."""
         try:
             return await self._source.batch(try_send)
         except QueueFullError as error:
@@ -63,14 +65,14 @@ class SourceStream(Generic[I, T]):
             raise ServiceStoppingError from error
 
     async def aclose(self) -> None:
-        """End the subscription."""
+        """Ends the subscription."""
         await self._source.aclose()
 
 
 async def run_changes(
     context: Context, run_filter: RunFilter, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
-    """Return the changes of runs that match a scoped filter after the change, or may have matched it before.
+    """Returns the changes of runs that match a scoped filter after the change, or may have matched it before.
 
     Raises:
         InvalidCursorError: `after` is malformed.
@@ -84,7 +86,7 @@ async def run_changes(
 def input_request_changes(
     context: Context, where: InputRequestFilter, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
-    """Return the changes of input requests that match a scoped filter after the change, or matched before it.
+    """Returns the changes of input requests that match a scoped filter after the change, or matched before it.
 
     Raises:
         InvalidCursorError: `after` is malformed.
@@ -95,11 +97,11 @@ def input_request_changes(
 async def run_progress(
     context: Context, run_id: str, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
-    """Return what happens to a run, its steps and its log, until the run's end.
+    """Returns the events of a run, its steps and its log, until the run's end.
 
     Raises:
         InvalidIdError: `run_id` is not the ID of a run.
-        RunNotFoundError: there is no such run that the viewer can see.
+        RunNotFoundError: the viewer can see no such run.
         InvalidCursorError: `after` is malformed.
     """
     key = ids.decode(IdKind.RUN, run_id)
@@ -112,11 +114,11 @@ async def run_progress(
 async def bulk_progress(
     context: Context, operation_id: str, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
-    """Return the progress of a bulk operation until its end. Without a cursor, its present state comes first.
+    """Returns the progress of a bulk operation until its end. Without a cursor, its present state comes first.
 
     Raises:
         InvalidIdError: `operation_id` is not the ID of a bulk operation.
-        BulkOperationNotFoundError: there is no such operation that the viewer can see.
+        BulkOperationNotFoundError: the viewer can see no such operation.
         InvalidCursorError: `after` is malformed.
     """
     key = (await bulk.require(context, operation_id)).id
@@ -126,14 +128,14 @@ async def bulk_progress(
 async def stats_changes(
     context: Context, run_filter: RunFilter, to_object: Callable[[Statistics], T]
 ) -> SourceStream[Statistics, T]:
-    """Return the statistics over the runs that match a scoped filter: now, and again when they may have changed.
+    """Returns the statistics over the runs that match a scoped filter: now, and again when they may have changed.
 
     Raises:
         SearchOffError: the filter searches, and the search is off or not filled yet.
     """
     if run_filter.searched:
         await context.database.read(narrow.require_search, run_filter)
-    assert context.stats is not None  # it is set wherever subscriptions are executed
+    assert context.stats is not None  # It is set wherever subscriptions are executed.
     return SourceStream(context.stats.subscribe(run_filter), to_object)
 
 
@@ -141,21 +143,21 @@ def _subscribe(
     context: Context, topic: Topic, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
     cursor = context.resume_after or after
-    assert context.hub is not None  # it is set wherever subscriptions are executed
+    assert context.hub is not None  # It is set wherever subscriptions are executed.
     source = context.hub.subscribe(topic, decode_position(cursor) if cursor is not None else None)
     return SourceStream(source, to_object)
 
 
 def encode_position(position: LogPosition) -> str:
-    """Return the cursor of a position."""
+    """Returns the cursor of a position."""
     return encode_cursor(_CURSOR.pack(position))
 
 
 def decode_position(cursor: str) -> LogPosition:
-    """Return the position of a cursor.
+    """Returns the position of a cursor.
 
     Raises:
-        InvalidCursorError: it is malformed.
+        InvalidCursorError: the cursor is malformed.
     """
     (position,) = decode_cursor(_CURSOR, cursor)
     return LogPosition(position)

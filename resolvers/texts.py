@@ -1,4 +1,4 @@
-"""Objects that a viewer sees, one by one, as JSON texts."""
+"""Reads single objects that a viewer can see as JSON texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from resolvers.flow_runs import runs
 
 
 class _Owned(NamedTuple):
-    """What `authorize.can_see` looks at."""
+    """The columns that `authorize.can_see` reads."""
 
     project_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTable:
-    """Where the objects of a type are, and whose they are."""
+    """The table of a type's objects, and how its project is found."""
 
     table: str
     project: str
-    """The SQL expression of the ID of their project."""
+    """The SQL expression for the ID of the project."""
 
 
 TABLES: Mapping[IdKind, NodeTable] = {
@@ -37,13 +37,13 @@ TABLES: Mapping[IdKind, NodeTable] = {
     IdKind.WEBHOOK: NodeTable("webhook", "webhook.project_id"),
     IdKind.SECRET: NodeTable("secret", "secret.project_id"),
 }
-"""The types whose objects have JSON texts of their own."""
+"""The types whose objects can be read as JSON texts."""
 
 
 async def visible(
     context: Context, kind: IdKind, keys: Sequence[UUID], texts: RowTexts, values: Mapping[str, object]
 ) -> Mapping[UUID, Any]:
-    """Returns the texts of the objects of a type with these keys, without those that the viewer does not see."""
+    """Returns the texts of the objects of a type with these keys, except those that the viewer cannot see."""
     viewer = context.viewer
     if viewer.scope is not None:
         keys = list(await runs.in_scope(context, keys)) if kind is IdKind.RUN else []

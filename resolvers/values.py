@@ -1,4 +1,4 @@
-"""Checks of values that clients give."""
+"""Checks values from clients."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,9 +9,9 @@ from domain.errors import InvalidArgumentError, NumberOutOfRangeError
 from domain.time import iso_duration
 
 MAX_TAGS = 50
-"""Tags of a run."""
+"""Largest number of tags of a run."""
 MAX_TEXT_LENGTH = 200
-"""Characters of a tag, a name or an external ID."""
+"""Largest number of characters of a tag, a name or an external ID."""
 
 
 def encode_input(value: Any) -> str:
@@ -74,10 +74,10 @@ def check_text(name: str, text: str) -> str:
 
 
 def end_of(name: str, duration: str, start: datetime) -> datetime:
-    """Returns the instant at which a duration ends that begins at `start`. `name` is that of the argument.
+    """Returns the end of a duration that begins at `start`. `name` is the name of the argument.
 
     Raises:
-        InvalidArgumentError: the text is no duration, or its end lies beyond the calendar.
+        InvalidArgumentError: the text is not a duration, or its end is beyond the calendar.
     """
     try:
         return iso_duration.parse(duration).after(start)

@@ -1,1 +1,1 @@
-"""What clients see: the GraphQL types and fields. They wrap rows, and ask `resolvers` for everything."""
+"""The GraphQL types and fields. They wrap rows, and call `resolvers` for everything else."""

@@ -17,16 +17,16 @@ def argument(description: str) -> Any:
 
 
 def optional(description: str, default: Any = None, *, name: str | None = None) -> Any:
-    """Declares a field of an input type that a client can leave out; it is then `default`.
+    """Declares a field of an input type that a client can omit; its value is then `default`.
 
-    A default of None is not part of the schema: to a client the field has no default. With `strawberry.UNSET` the
-    service tells a field that is left out from one that is null.
+    A default of None is not part of the schema: to a client the field has no default. `strawberry.UNSET` distinguishes
+    an omitted field from null.
     """
     return strawberry.field(default=default, description=description, name=name)
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Returns the values that a client gives, null included: those that are not `strawberry.UNSET`."""
+    """Returns the values that a client gives, including null: all that are not `strawberry.UNSET`."""
     return {name: value for name, value in values.items() if value is not strawberry.UNSET}
 
 

@@ -39,7 +39,7 @@ from schema.subscription import Subscription
 SDL_FILE = Path(__file__).parent / "schema.graphql"
 
 CACHED_DOCUMENTS = 1_000
-"""Documents that are kept parsed and validated: applications send the same ones again and again."""
+"""Number of documents that are kept parsed and validated: applications send the same documents again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Subscribed:
     """Executes the operation for one event, by `build_per_event_executor`."""
     document: DocumentNode
     source: SourceStream[Any, Any]
-    """The events, for each of which the operation is executed."""
+    """The source of events. The operation is executed for each of them."""
     extensions: Mapping[str, Any]
-    """What the first result reports beside it: what the subscription costs."""
+    """What the first result reports beside its data: the cost of the subscription."""
 
 
 class FlowRunsSchema(strawberry.Schema):

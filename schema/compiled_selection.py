@@ -3,13 +3,13 @@
 Long lists in results of queries and mutations are completed in the same way (schema/executor.py).
 
 A compiled selection has fields without arguments and directives. Fields with a plain resolver are evaluated at once. A
-field with a coroutine, which waits for its loader, is put off together with its object. When all objects of a level are
-evaluated, the fields put off are resolved together, so that each level is one batch of each loader; what they return is
-the next level.
+field with a coroutine, which waits for its loader, is deferred together with its object. When all objects of a level
+are evaluated, the deferred fields are resolved together, so that each level is one batch of each loader; their results
+are the next level.
 
-Everything else is left to graphql-core: a selection that has other fields is not compiled, and for a value that the
-compiled selection does not expect, or an error of a resolver, the caller executes the event again with graphql-core. So
-the results are those of graphql-core. The setting `compiled_reads` turns this module off.
+graphql-core does everything else: a selection that has other fields is not compiled. For a value that the compiled
+selection does not expect, or an error of a resolver, the caller executes the event again with graphql-core. So the
+results are those of graphql-core. The setting `compiled_reads` turns this module off.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from strawberry.types.field import StrawberryField
 from schema.selected_fields import by_response_key, fields_of, is_of_type, response_key, sets_below
 
 _Deferred = dict["_AsyncField", list[tuple[object, dict[str, Any]]]]
-"""Fields that were put off, each with its objects, and the part of the result that its value goes into."""
+"""Deferred fields, each with its objects, and the part of the result for its value."""
 _Get = Callable[[Any], Any]
 _Complete = Callable[[Any, _Deferred], Any]
 _Resolve = Callable[[Any, Info[Any, Any]], Coroutine[Any, Any, Any]]
@@ -54,7 +54,7 @@ class UnexpectedValueError(Exception):
 
 
 class _NotCompilableError(Exception):
-    """The selection has something that only graphql-core can execute."""
+    """The selection has a part that only graphql-core can execute."""
 
 
 class CompiledSelection:
@@ -67,18 +67,18 @@ class CompiledSelection:
         """True if no field is a coroutine: `data` can be used, and `load` is not needed."""
 
     def data(self, value: object) -> dict[str, Any]:
-        """Return the data of one result. Only for an immediate selection.
+        """Returns the data of one result. Only for an immediate selection.
 
         Raises:
-            UnexpectedValueError: leave it to graphql-core; so for any error of a resolver.
+            UnexpectedValueError: graphql-core must execute the event; also for any error of a resolver.
         """
         return self._complete_root(value, {})
 
     async def load(self, values: Sequence[object], context: object) -> list[dict[str, Any]]:
-        """Return the data of several results. Their fields load together, by the loaders of `context`.
+        """Returns the data of several results. Their fields load together, by the loaders of `context`.
 
         Raises:
-            UnexpectedValueError: leave one of them to graphql-core; so for any error of a resolver.
+            UnexpectedValueError: graphql-core must execute one of the events; also for any error of a resolver.
         """
         deferred: _Deferred = {}
         results = [self._complete_root(value, deferred) for value in values]
@@ -94,7 +94,7 @@ class CompiledSelection:
 
 
 def compile_selection(executor: Executor[Any]) -> CompiledSelection | None:
-    """Compile the selection of the executor's operation, a subscription; None if that is not possible."""
+    """Returns the compiled selection of the executor's operation, a subscription; None if it cannot be compiled."""
     try:
         return _Compiler(executor).compile()
     except _NotCompilableError:
@@ -128,7 +128,7 @@ class _AsyncField:
     async def resolve(
         self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, deferred: _Deferred
     ) -> None:
-        """Resolve the field for each of `owners`, and put its value into the result beside it."""
+        """Resolves the field for each of `owners`, and puts its value into the result beside it."""
         info, resolve, key, complete = self._info(context), self._resolve, self._key, self.complete
         values = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
         for (_, data), value in zip(owners, values, strict=True):
@@ -155,7 +155,7 @@ class _Compiler:
         return CompiledSelection(response_key(node), complete, is_immediate=self.is_immediate)
 
     def _completer(self, output: Any, nodes: Sequence[FieldNode]) -> _Complete:
-        """Return what completes values of a type that are not null."""
+        """Returns the function that completes values of a type that are not null."""
         if is_leaf_type(output):
             serialize = _serializer(output)
             return lambda value, _: serialize(value)
@@ -165,11 +165,11 @@ class _Compiler:
         sets = sets_below(nodes)
         if is_object_type(output):
             return self._object(output, sets)
-        assert is_abstract_type(output)  # there is no other type
+        assert is_abstract_type(output)  # There are no other types.
         return _abstract({self._origin(type_): self._object(type_, sets) for type_ in self._possible(output)})
 
     def nullable_completer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
-        """Return what completes values that may be null, even if `output` forbids it."""
+        """Returns the function that completes values that may be null, even if `output` forbids null."""
         complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
 
         def complete_nullable(value: Any, deferred: _Deferred) -> Any:
@@ -203,7 +203,7 @@ class _Compiler:
                 elif leaf is not None:
                     data[key] = leaf(field_value)
                 elif isinstance(child, _AsyncField):
-                    data[key] = None  # keeps the order of the fields
+                    data[key] = None  # This keeps the order of the fields.
                     deferred.setdefault(child, []).append((value, data))
                 else:
                     data[key] = child(field_value, deferred)
@@ -214,8 +214,8 @@ class _Compiler:
     def _field(
         self, output: GraphQLObjectType, nodes: list[FieldNode]
     ) -> tuple[_Get, _Get | None, "_Complete | _AsyncField", bool]:
-        """Return how to get the field's value; how to serialize it if it is a leaf, or else to complete it; and whether
-        it must not be null."""
+        """Returns how to get the field's value; how to serialize it if it is a leaf, or else to complete it; and
+        whether it must not be null."""
         name = nodes[0].name.value
         if name == "__typename":
             return (lambda _: output.name), str, _unchanged, True
@@ -224,7 +224,7 @@ class _Compiler:
         field = output.fields[name]
         declared = _declared(field)
         if declared.base_resolver is not None and declared.base_resolver.is_async:
-            return _itself, None, self._async_field(output, field, declared, nodes), True
+            return _identity, None, self._async_field(output, field, declared, nodes), True
         named = _nullable(field.type)
         leaf = _serializer(named) if is_leaf_type(named) else None
         child = self._completer(named, nodes) if leaf is None else _unchanged
@@ -270,7 +270,7 @@ def _nullable(output: GraphQLOutputType) -> Any:
     return output.of_type if isinstance(output, GraphQLNonNull) else output
 
 
-def _itself(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 

@@ -21,35 +21,36 @@ from domain.errors import QueryTooComplexError
 from domain.time.time_buckets import MAX_BUCKETS
 from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS, DEFAULT_GROUPS
 from resolvers.queue.queues import DEFAULT_QUEUES
+from schema.relay.connection import DEFAULT_PAGE, MAX_PAGE
 from schema.selected_fields import by_response_key, fields_of, sets_below
-from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
 MAX_TOKENS = 4_000
-"""Tokens in a document: names, values and punctuation."""
+"""Largest number of tokens in a document: names, values and punctuation."""
 MAX_DEPTH = 15
-"""Levels of nested fields. Introspection, which GraphiQL uses, is exempt."""
+"""Largest number of levels of nested fields. Introspection, which GraphiQL uses, is exempt."""
 MAX_COST = 500_000
-"""Fields in a response, at most. A page of 1,000 runs with 30 fields and 100 steps each costs 300,000."""
+"""Largest number of fields in a response. A page of 1,000 runs with 30 fields and 100 steps each costs 300,000."""
 MAX_FIELDS = 2_000
-"""Fields in one operation, merged as in its response: a field that several fragments select in one place counts once.
-"""
+"""Largest number of fields in one operation, merged as in its response: a field that several fragments select in one
+place counts once."""
 MAX_SELECTED = 20_000
-"""Fields in one operation before they are merged; a fragment counts wherever it is spread. Looking at them takes 20 ms.
-"""
+"""Largest number of fields in one operation before they are merged: a fragment counts wherever it is spread. Counting
+as many takes 20 ms."""
 SCAN_COST = 20_000
 """The cost of a statistic that reads all runs of a filter. One query can have two dozen of them."""
 FLOW_SCAN_COST = 200
-"""The cost of a statistic over the runs of one flow: those of all flows of a page are read together."""
+"""The cost of a statistic over the runs of one flow: the statistics of all flows of a page are read together."""
 FILTER_COST = 500
-"""The cost of each filter in the `not` and `or` of a filter, and of each condition on metadata: they are compared with
-every run that is looked at. One filter can have 50 of each."""
+"""The cost of each filter in the `not` and `or` of a filter, and of each condition on metadata: each is compared with
+every run that is read. One filter can have 50 of each."""
 STEPS_ASSUMED = 10
 """Assumed length of a list without pages, such as the steps of a run."""
 
 MAX_PAIRS = 50_000
-"""Pairs of fields with the same name in the same place. Validation compares each pair, which takes 10 µs."""
+"""Largest number of pairs of fields with the same name in the same place. Validation compares each pair, which takes 10
+µs."""
 _MAX_VALIDATED_DEPTH = 30
-"""Levels of a document that is validated. Introspection, which is exempt from MAX_DEPTH, has about 15."""
+"""Largest depth of a document that is validated. Introspection, which is exempt from MAX_DEPTH, has about 15 levels."""
 
 _PAGED = {
     "flows",
@@ -70,7 +71,7 @@ _PAGED = {
     "queues",
 }
 _ROOT_PAGED = {"inputRequests"}
-"""Fields with pages at the root, which elsewhere are lists without pages."""
+"""Fields with pages at the root that elsewhere are lists without pages."""
 _LISTS = {
     "inputRequests",
     "files",
@@ -104,7 +105,7 @@ _SCANNING = {
     "queues",
 }
 _OF_FLOW = "stats"
-"""The field of a flow below which statistics are those of the flow."""
+"""The field of a flow whose statistics cover only that flow."""
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 
@@ -166,7 +167,7 @@ class _Merger:
     def check(self, sets: list[SelectionSetNode], depth: int) -> None:
         """Checks that no field in `sets`, or below them, is repeated too often."""
         if depth > _MAX_VALIDATED_DEPTH:
-            # A fragment that spreads itself gets here too.
+            # A fragment that spreads itself ends here too.
             raise QueryTooComplexError(
                 f"The query has more than {MAX_DEPTH} levels of nested fields. Select fewer levels."
             )
@@ -220,7 +221,7 @@ class _CostCalculator:
         return total
 
     def _field_cost(self, group: Sequence[FieldNode], depth: float, scan: int) -> int:
-        field = group[0]  # the others have the same name and arguments, or validation has refused the document
+        field = group[0]  # The others have the same name and arguments, or validation has refused the document.
         self._fields += 1
         if self._fields > MAX_FIELDS:
             raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields. Select fewer fields.")
@@ -279,7 +280,7 @@ def _number_of_parts(filter_: Any) -> int:
     while pending:
         value = pending.pop()
         if not isinstance(value, dict):
-            continue  # the resolver refuses it
+            continue  # The resolver refuses this value.
         inner = [part for name in ("not", "or") for part in _as_list(value.get(name))]
         parts += len(inner) + len(_as_list(value.get("metadataConditions")))
         pending += inner
@@ -287,5 +288,5 @@ def _number_of_parts(filter_: Any) -> int:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """Returns the values of an argument that is a list, of which a single value may stand for a list of one."""
+    """Returns the values of an argument that is a list. A single value stands for a list of one."""
     return value if isinstance(value, list) else [] if value is None else [value]

@@ -41,7 +41,7 @@ from domain.runs.run_log import LogLevel
 from domain.time.time_buckets import BucketSize
 
 _enum_of: Callable[..., Any] = Enum
-"""Without the type of `Enum`, from which mypy expects a literal list of members."""
+"""`Enum` without its type, for which mypy would expect a literal list of members."""
 
 ErrorCode = _enum_of(
     "ErrorCode",
@@ -50,15 +50,15 @@ ErrorCode = _enum_of(
         for error in sorted(errors.declared(errors.FlowRunsError), key=lambda declared: declared.code)
     },
 )
-"""The codes of all errors. To Python code an error code is text: pass `graphql_type=ErrorCode` to a field of them."""
+"""The codes of all errors. In Python code an error code is text: pass `graphql_type=ErrorCode` to such a field."""
 
 
 class StepData(DescribedEnum):
     """Whether the inputs and outputs of a run's steps can be read."""
 
-    AVAILABLE = "AVAILABLE", "They can be read."
+    AVAILABLE = "AVAILABLE", "The step data can be read."
     NOT_STARTED = "NOT_STARTED", "No step has been executed yet."
-    PURGED = "PURGED", "Retention has deleted them."
+    PURGED = "PURGED", "Retention has deleted the step data."
 
 
 class OrderDirection(DescribedEnum):

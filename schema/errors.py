@@ -24,11 +24,11 @@ _logger = logging.getLogger(__name__)
     description="Why a mutation was refused. `... on UserError { code message }` selects every such error."
 )
 class UserError:
-    """Why a mutation was refused."""
+    """The reason why a mutation was refused."""
 
     error: strawberry.Private[errors.UserError]
 
-    @field("Identifies the error. Codes never change.", graphql_type=ErrorCode)
+    @field("The stable code of the error. Codes never change.", graphql_type=ErrorCode)
     def code(self) -> str:
         return self.error.code
 
@@ -44,7 +44,9 @@ class Problem:
     path: str = strawberry.field(
         description="The place in the document, such as `steps[2].input.url`. Empty for the document as a whole."
     )
-    message: str = strawberry.field(description="Human-readable: what is wrong or expected there. Do not parse it.")
+    message: str = strawberry.field(
+        description="Human-readable message with what is wrong or expected at the path. Do not parse it."
+    )
 
 
 def _problems_field(name: str, declared: ErrorField) -> tuple[str, Any]:
@@ -66,7 +68,8 @@ _FIELDS: Mapping[Any, Callable[[str, ErrorField], tuple[str, Any]]] = {
     tuple[errors.Problem, ...]: _problems_field,
     UUID: _run_field,
 }
-"""By the type of an error's field: the field of its GraphQL type. A UUID identifies a run, which clients can select."""
+"""For each type of an error's field, the field of its GraphQL type. A UUID identifies a run, which clients can
+select."""
 
 
 def _declare_type(error: type[errors.UserError]) -> type[UserError]:
@@ -99,7 +102,8 @@ ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in errors.d
 
 
 def to_client_error(error: GraphQLError) -> GraphQLError:
-    """`error` as a client sees it, with a code. Internal errors are masked: the log has them under a correlation ID."""
+    """Returns `error` in the form that clients see, with a code. Internal errors are masked: the log has them under a
+    correlation ID."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
@@ -117,8 +121,8 @@ def to_client_error(error: GraphQLError) -> GraphQLError:
 
 
 def extensions(error: FlowRunsError) -> Mapping[str, Any]:
-    """The `extensions` of a top-level error: its code and its fields."""
-    # The fields of a UserError are a part of its GraphQL type alone.
+    """Returns the `extensions` of a top-level error: its code and its fields."""
+    # The fields of a UserError are part of its GraphQL type only.
     details = {} if isinstance(error, errors.UserError) else error.details
     return {"code": error.code, **{to_camel_case(name): value for name, value in details.items()}}
 

@@ -1,10 +1,10 @@
-"""Declarations of fields over rows, and the columns that a selection needs.
+"""Declarations of fields over rows, and of the columns that a selection needs.
 
-A field declares which columns of its row it reads. `columns_of` unites those of the fields that a query selects: no
-other column is read from the database.
+A field declares which columns of its row it reads. `columns_of` unites the columns of the selected fields; no other
+column is read from the database.
 
-Most fields declare their source as well: what the database needs to write their JSON text (db/row_json). The compiled
-reads of schema/compiled serve selections of such fields. A field without a source has its resolver alone.
+Most fields also declare their source: how the database writes their JSON text (db/row_json). The compiled reads of
+schema/compiled serve selections of such fields. A field without a source has only a resolver.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,9 +44,9 @@ def column(
     name: str | None = None,
     written: Source | None = None,
 ) -> Any:
-    """Declares a field over the column `source` of the row. A value that is not null is converted by `convert`.
+    """Declares a field over the column `source` of the row. `convert` converts values that are not null.
 
-    The database writes it by its GraphQL type, unless `written` says how.
+    The GraphQL type decides how the database writes the value, unless `written` is given.
     """
 
     def plain(root: Any) -> Any:
@@ -81,8 +81,8 @@ def field(
 ) -> Callable[[F], F]:
     """Declares a field with a resolver that reads `columns` of its row.
 
-    Its type is that of the resolver's result, unless `graphql_type` names another. The database can write it if
-    `written` says how.
+    The field has the type of the resolver's result, unless `graphql_type` names another. The database can write the
+    field if `written` is given.
     """
     declare = strawberry.field(
         name=name,
@@ -96,7 +96,7 @@ def field(
 def link(description: str, column: str, batch: Callable[..., Mapping[Any, Any]], table: str) -> Any:
     """Declares a field for the row of `table` whose ID is in `column`; null if the column is null, or the row deleted.
 
-    `batch` reads such rows by their IDs, with the columns that are selected.
+    `batch` reads such rows by their IDs, with the selected columns.
     """
 
     async def resolve(root: Any, info: Info) -> Any:
@@ -120,7 +120,7 @@ def many(
 ) -> Any:
     """Declares a field for the rows of another table that belong to the row, in an order.
 
-    `batch` reads them by the columns that `rows.on` names, with the columns that are selected, or with `all_columns`.
+    `batch` reads them by the columns that `rows.on` names, with the selected columns, or with `all_columns`.
     """
     own = tuple(rows.on.values())
 
@@ -143,14 +143,14 @@ def _row_type(field: StrawberryField) -> Any:
 
 
 def type_named(info: StrawberryInfo[Any, Any], name: str) -> type:
-    """Returns the class of an object type of the schema, for a module that the type's module imports."""
+    """Returns the class of an object type of the schema. For modules that the type's module imports."""
     definition = info.schema.get_type_by_name(name)
     assert isinstance(definition, StrawberryObjectDefinition)
     return definition.origin
 
 
 def columns_of(info: StrawberryInfo[Any, Any], of: type, *path: str) -> frozenset[str]:
-    """Returns the columns that the fields need which a client selects on the type `of`.
+    """Returns the columns that the selected fields of the type `of` need.
 
     `path` leads from the field of `info` to the selections of that type, such as `edges`, `node`.
     """

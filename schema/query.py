@@ -9,12 +9,14 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import api_keys, audit, bulk, flows, inbox, projects, schedules, secrets, webhooks
+from resolvers import bulk, flows, inbox, projects, secrets
+from resolvers.access import api_keys, audit
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
-from resolvers.flows import FlowList
+from resolvers.lists import TextRowList
 from resolvers.queue import workers
+from resolvers.triggers import schedules, webhooks
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
@@ -23,66 +25,68 @@ from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
 from schema.queries.queue import QueueQuery
 from schema.queries.service import ServiceQuery
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
-from schema.types.node import Node
 from schema.types.project import Project, Viewer
 from schema.types.queue.worker import Worker
-from schema.types.run_file import RunFile
+from schema.types.runs.run_file import RunFile
 from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
 
 MAX_NODES = 1_000
-"""IDs in one call of `nodes`."""
+"""Largest number of IDs in one call of `nodes`."""
 
 Id = Annotated[strawberry.ID, strawberry.argument(description="The ID.")]
 Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"The IDs, at most {MAX_NODES}.")]
 FlowsFilter = Annotated[
-    FlowFilter | None, strawberry.argument(description="Which flows. By default all that the key sees.")
+    FlowFilter | None, strawberry.argument(description="The flows to return. Default: all that the key can see.")
 ]
 SchedulesFilter = Annotated[
-    ScheduleFilter | None, strawberry.argument(description="Which schedules. By default all that the key sees.")
+    ScheduleFilter | None,
+    strawberry.argument(description="The schedules to return. Default: all that the key can see."),
 ]
 RunsFilter = Annotated[
     FlowRunFilter | None,
-    strawberry.argument(description="Which runs. By default all that the key sees and that are not archived."),
+    strawberry.argument(description="The runs to return. Default: all that the key can see and that are not archived."),
 ]
 Active = Annotated[
     bool | None,
     strawberry.argument(
-        description="True: only keys that are neither revoked nor expired; false: only the others. By default all."
+        description="True: only keys that are neither revoked nor expired; false: only revoked or expired keys. "
+        "Default: all."
     ),
 ]
 EventsFilter = Annotated[
-    AuditEventFilter | None, strawberry.argument(description="Which events. By default all that the key sees.")
+    AuditEventFilter | None, strawberry.argument(description="The events to return. Default: all that the key can see.")
 ]
-OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The order. By default the newest first.")]
+OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The order. Default: the newest first.")]
 
 
 @strawberry.type(description="The reads.")
 class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
     """The root of queries."""
 
-    @field("The object with this ID; null if the key sees no such object.")
+    @field("The object with this ID; null if the key can see no such object.")
     async def node(self, info: Info, id: Id) -> Node | None:  # noqa: A002
         return await _node(info, id)
 
-    @field("The objects with these IDs, in the order of the IDs; null for each object that the key does not see.")
+    @field("The objects with these IDs, in the order of the IDs; null for each object that the key cannot see.")
     async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
         if len(ids) > MAX_NODES:
-            raise InvalidArgumentError(f"`ids` takes at most {MAX_NODES:,} values, got {len(ids):,}.")
+            raise InvalidArgumentError(f"`ids` can have at most {MAX_NODES:,} values, got {len(ids):,}.")
         return await asyncio.gather(*(_node(info, text) for text in ids))
 
     @field("The API key of the request.")
     def viewer(self, info: Info) -> Viewer:
         return Viewer(key=info.context.viewer)
 
-    @field("The flow with this ID; null if the key sees no such flow.")
+    @field("The flow with this ID; null if the key can see no such flow.")
     async def flow(self, info: Info, id: Id) -> Flow | None:  # noqa: A002
         row = await flows.get(info.context, id, columns_of(info, Flow))
         return Flow(row=row) if row else None
@@ -99,12 +103,12 @@ class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
     ) -> Connection[Flow]:
         return await connect(info, Flow, flow_list(info.context, filter), PageArguments(first, after, last, before))
 
-    @field("The run with this ID, archived or not; null if the key sees no such run.")
+    @field("The run with this ID, archived or not; null if the key can see no such run.")
     async def flow_run(self, info: Info, id: Id) -> FlowRun | None:  # noqa: A002
         row = await runs.get(info.context, id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
-    @field("Runs, by default the newest first. Archived runs are left out unless the filter includes them.")
+    @field("Runs. Default order: the newest first. Archived runs are left out unless the filter includes them.")
     async def flow_runs(
         self,
         info: Info,
@@ -123,7 +127,7 @@ class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
         where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return FlowRunStats(statistics=Statistics(info.context.database, where))
 
-    @field("The schedules of all flows that the key sees, newest first.")
+    @field("The schedules of all flows that the key can see, newest first.")
     async def schedules(
         self,
         info: Info,
@@ -136,7 +140,7 @@ class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
         source = schedules.list_of(info.context, (filter or ScheduleFilter()).to_domain())
         return await connect(info, Schedule, source, PageArguments(first, after, last, before))
 
-    @field("The projects that the key sees, newest first: all of them for operator keys, else the key's own.")
+    @field("The projects that the key can see, newest first: all projects for operator keys, else the key's own.")
     async def projects(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Project]:
@@ -149,18 +153,18 @@ class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
         info: Info,
         project_id: Annotated[
             strawberry.ID | None,
-            strawberry.argument(description="Required for operator keys; by default the key's project."),
+            strawberry.argument(description="Required for operator keys. Default: the key's project."),
         ] = None,
     ) -> list[Secret]:
         rows = await secrets.of_project(info.context, project_id, columns_of(info, Secret))
         return [Secret(row=row) for row in rows]
 
-    @field("The bulk operation or plan with this ID; null if the key sees no such operation.")
+    @field("The bulk operation or plan with this ID; null if the key can see no such operation.")
     async def bulk_operation(self, info: Info, id: Id) -> BulkOperation | None:  # noqa: A002
         row = await bulk.get(info.context, id, columns_of(info, BulkOperation))
         return BulkOperation(row=row) if row else None
 
-    @field("Bulk operations that were started, newest first, and plans if they are asked for.")
+    @field("Bulk operations that were started, newest first, and plans with `withPlans`.")
     async def bulk_operations(
         self,
         info: Info,
@@ -171,15 +175,15 @@ class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
         include_plans: Annotated[
             bool,
             strawberry.argument(
-                description="True: also the plans of dry runs that can still be executed. `cancelBulkOperation` drops a"
-                " plan. By default, plans are left out."
+                description="True: also returns the plans of dry runs that can still be executed. "
+                "`cancelBulkOperation` removes a plan. Default: no plans."
             ),
         ] = False,
     ) -> Connection[BulkOperation]:
         source = bulk.list_of(info.context, with_plans=include_plans)
         return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
 
-    @field("API keys, newest first: those of the key's project; for operator keys all. Needs the role ADMIN.")
+    @field("API keys, newest first: those of the key's project; for operator keys all. Requires the role ADMIN.")
     async def api_keys(
         self,
         info: Info,
@@ -192,7 +196,7 @@ class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
         source = api_keys.list_of(info.context, active)
         return await connect(info, ApiKey, source, PageArguments(first, after, last, before))
 
-    @field("The audit log, newest first: who changed what. Needs the role ADMIN.")
+    @field("The audit log, newest first: who changed what. Requires the role ADMIN.")
     async def audit_events(
         self,
         info: Info,
@@ -211,7 +215,7 @@ def run_list(
     filter: FlowRunFilter | None = None,  # noqa: A002 - the name of the argument
     order_by: FlowRunOrder | None = None,
 ) -> RunList:
-    """Returns the runs that the arguments of `flowRuns` ask for.
+    """Returns the runs for the arguments of `flowRuns`.
 
     Raises:
         InvalidIdError, InvalidArgumentError, InputTooLargeError: the filter is invalid.
@@ -220,17 +224,17 @@ def run_list(
     return RunList(context, where, (order_by or FlowRunOrder()).to_domain())
 
 
-def flow_list(context: Context, filter: FlowFilter | None = None) -> FlowList:  # noqa: A002 - the name of the argument
-    """Returns the flows that the arguments of `flows` ask for.
+def flow_list(context: Context, filter: FlowFilter | None = None) -> TextRowList:  # noqa: A002 - the name of the argument
+    """Returns the flows for the arguments of `flows`.
 
     Raises:
         InvalidIdError, InvalidArgumentError: the filter is invalid.
     """
-    return FlowList(context, (filter or FlowFilter()).to_domain())
+    return flows.list_of(context, (filter or FlowFilter()).to_domain())
 
 
 async def _node(info: Info, text: str) -> Node | None:
-    """Returns the object with the ID `text`; None if the key sees no such object.
+    """Returns the object with the ID `text`; None if the key can see no such object.
 
     Raises:
         InvalidIdError: `text` is not an ID, or not the ID of a node.
@@ -256,4 +260,4 @@ NODES = {
     IdKind.SECRET: (Secret, secrets.get),
     IdKind.WORKER: (Worker, workers.get),
 }
-"""The types of nodes by their IDs, each with what finds an object of the type."""
+"""The types of nodes by the kind of their IDs, each with the function that finds an object."""

@@ -44,7 +44,7 @@ def _write_instant(instant: datetime) -> str:
 
 
 def _parse_json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any:
-    """Returns the value of a JSON literal. A variable that is not set leaves its field out; in a list it is null."""
+    """Returns the value of a JSON literal. A variable without a value omits its field; in a list it is null."""
     match node:
         case ObjectValueNode():
             fields = ((field.name.value, _parse_json_literal(field.value, variables)) for field in node.fields)
@@ -66,8 +66,8 @@ SCALARS: dict[object, Any] = {
     ),
     datetime: strawberry.scalar(
         name="DateTime",
-        description="An instant in ISO 8601 or RFC 3339, with microseconds. Without an offset it is in UTC, as all"
-        " responses are.",
+        description="An instant in ISO 8601 or RFC 3339, with microseconds. An instant without an offset is in UTC, "
+        "as in all responses.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=_write_instant,
         parse_value=_parse_instant,

@@ -1,4 +1,4 @@
-"""The fields that are selected on one object, in place or by fragments."""
+"""The fields that are selected on one object, directly or by fragments."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -22,12 +22,12 @@ def fields_of(
     is_included: Callable[[SelectionNode], bool] = lambda _: True,
     applies: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[FieldNode]:
-    """Yields the fields that `sets` select on one object, those of fragments too.
+    """Yields the fields that `sets` select on one object, including those of fragments.
 
     `is_included` decides about a selection by its directives, and `applies` about a fragment by the name of its type;
     by default both are true. A fragment that the document lacks has no fields: validation refuses the document.
     """
-    # Each fragment once: the fields of fragments that spread each other twice would double at each level.
+    # Each fragment counts once: the fields of fragments that spread each other twice would double at each level.
     spread: set[str] = set()
 
     def walk(selections: Iterable[SelectionSetNode]) -> Iterator[FieldNode]:
@@ -54,7 +54,7 @@ def response_key(node: FieldNode) -> str:
 
 
 def by_response_key(fields: Iterable[FieldNode]) -> dict[str, list[FieldNode]]:
-    """Returns the fields by their keys in the response, in which they are merged."""
+    """Returns the fields by their keys in the response. Fields with one key are merged."""
     groups: dict[str, list[FieldNode]] = {}
     for node in fields:
         groups.setdefault(response_key(node), []).append(node)

@@ -19,7 +19,8 @@ from db.events.log import (
     RUN_UNARCHIVED,
     STEP_STATUS,
 )
-from db.runs import inbox, input_requests, reads
+from db.runs import reads
+from db.runs.waits import inbox, input_requests
 from domain import ids, json_codec
 from domain.ids import IdKind
 from live.events import EventOfKind, LogItem, MatchedEvent
@@ -35,7 +36,7 @@ from schema.queries.inbox import RequestsFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.input_request import InputRequest
-from schema.types.progress import CURSOR, LogLinesAppended, StepChanged
+from schema.types.runs.progress import CURSOR, LogLinesAppended, StepChanged
 from schema.types.stats import FlowRunStats
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,14 +57,15 @@ class UpdateKind(Enum):
 
 @strawberry.type
 class _RunEvent:
-    """What all events about a run have in common. Not a type of the schema."""
+    """The fields that all events about a run share. Not a type of the schema."""
 
     row: strawberry.Private[EventOfKind]
 
     cursor: str = strawberry.field(description=CURSOR)
     matches: bool = strawberry.field(
-        description="True if the run matches the filter after the change. False if it does not, but matched before the"
-        " change or may have: remove it from a list of matching runs. Always true in `flowRunProgressed`."
+        description="True if the run matches the filter after the change. False if it matched, or may have matched, "
+        "only before the change: remove it from a list of matching runs. Always true in "
+        "`flowRunProgressed`."
     )
 
     @field("ID of the run.")
@@ -90,8 +92,8 @@ class FlowRunStatusChanged(_RunEvent):
 
 
 @strawberry.type(
-    description="A run changed in another way than its status: it was archived, unarchived, recovered or erased, or its"
-    " tags, metadata or note were changed."
+    description="A run changed in another way than its status: it was archived, unarchived, recovered or erased, or "
+    "its tags, metadata or note were changed."
 )
 class FlowRunUpdated(_RunEvent):
     """A run changed in another way than its status."""
@@ -137,11 +139,11 @@ class BulkCounts:
     """Progress of a bulk operation at this point."""
 
     status: BulkStatus = strawberry.field(description="Status of the operation.")
-    matched: int = strawberry.field(description="Number of runs that the operation is about.")
+    matched: int = strawberry.field(description="Number of runs that the operation selected.")
     processed: int = strawberry.field(description="Number of runs that have an outcome.")
     succeeded: int = strawberry.field(description="Number of runs changed.")
     skipped: int = strawberry.field(description="Number of runs that were not eligible.")
-    failed: int = strawberry.field(description="Number of runs that an error kept from being changed.")
+    failed: int = strawberry.field(description="Number of runs that could not be changed because of an error.")
 
 
 @strawberry.type(description="A bulk operation began, processed more of its runs, or ended.")
@@ -177,10 +179,10 @@ class InputRequestChanged:
 
     cursor: str = strawberry.field(description=CURSOR)
     matches: bool = strawberry.field(
-        description="True if the request matches the filter after the change. False if it does not, but did before:"
-        " remove it from a list of matching requests."
+        description="True if the request matches the filter after the change. False if it matched only before: "
+        "remove it from a list of matching requests."
     )
-    # Not `status`: that of a run has another type, so that one selection could not have both.
+    # Not `status`: the `status` of a run has another type, and one selection could not contain both.
     request_status: InputRequestStatus = column("to_status", "Status after the change.", convert=InputRequestStatus)
     at: datetime = column("at", "Time of the change.")
 
@@ -229,7 +231,7 @@ InputRequestEvent = Annotated[
 
 
 def request_event(item: LogItem) -> RequestEvent:
-    """Return the object of `inputRequestsChanged` for an item."""
+    """Returns the object of `inputRequestsChanged` for an item."""
     cursor = encode_position(item.position)
     if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
@@ -237,7 +239,7 @@ def request_event(item: LogItem) -> RequestEvent:
 
 
 def run_event(item: LogItem) -> RunEvent:
-    """Return the object of `flowRunStatusChanged` for an item."""
+    """Returns the object of `flowRunStatusChanged` for an item."""
     cursor = encode_position(item.position)
     if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
@@ -248,7 +250,7 @@ def run_event(item: LogItem) -> RunEvent:
 
 
 def progress_event(item: LogItem) -> ProgressEvent:
-    """Return the object of `flowRunProgressed` for an item."""
+    """Returns the object of `flowRunProgressed` for an item."""
     cursor = encode_position(item.position)
     if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
@@ -260,19 +262,19 @@ def progress_event(item: LogItem) -> ProgressEvent:
 
 
 def bulk_event(item: LogItem) -> BulkOperationProgressed:
-    """Return the object of `bulkOperationProgressed` for an item; its topic has no mark."""
+    """Returns the object of `bulkOperationProgressed` for an item; its topic has no `CaughtUp`."""
     assert isinstance(item, MatchedEvent)
     return BulkOperationProgressed(row=item.row, cursor=encode_position(item.position))
 
 
 Filter = Annotated[
-    FlowRunFilter | None, strawberry.argument(description="Runs to watch. Default: all runs that the key can see.")
+    FlowRunFilter | None, strawberry.argument(description="The runs to watch. Default: all runs that the key can see.")
 ]
 After = Annotated[
     str | None,
     strawberry.argument(
-        description="Cursor of an event that was received: events since then are replayed first. Default: no replay."
-        " Fails with CURSOR_EXPIRED if events since then were deleted by retention."
+        description="Cursor of a received event: later events are replayed first. Default: no replay. Fails with "
+        "CURSOR_EXPIRED if retention has deleted later events."
     ),
 ]
 
@@ -289,9 +291,9 @@ class Subscription:
     """Streams of events."""
 
     @_subscription(
-        "Changes of runs that match the filter after the change, or matched before it or may have: see `matches`."
-        " Delivered in the order of the event log, each once: with `after`, first the changes since that cursor; then"
-        " `CaughtUp`; then live changes."
+        "Changes of runs that match the filter after the change, or matched, or may have matched, before it: "
+        "see `matches`. Events are delivered in the order of the event log, each once: with `after`, first the "
+        "changes since that cursor; then `CaughtUp`; then live changes."
     )
     async def flow_run_status_changed(
         self,
@@ -303,9 +305,9 @@ class Subscription:
         return await subscriptions.run_changes(info.context, run_filter, after, run_event)
 
     @_subscription(
-        "Changes of the input requests that match the filter after the change, or matched before it: see `matches`."
-        " Delivered in the order of the event log, each once: with `after`, first the changes since that cursor; then"
-        " `CaughtUp`; then live changes."
+        "Changes of the input requests that match the filter after the change, or matched before it: see "
+        "`matches`. Events are delivered in the order of the event log, each once: with `after`, first the "
+        "changes since that cursor; then `CaughtUp`; then live changes."
     )
     def input_requests_changed(
         self,
@@ -317,11 +319,12 @@ class Subscription:
         return subscriptions.input_request_changes(info.context, where, after, request_event)
 
     @_subscription(
-        "Events in one run, in the order of the event log: changes of its status and of its steps' statuses, and lines"
-        " of its log. With `after`, first the events since that cursor; then `CaughtUp`; then live events. Completes"
-        " after the run's end: events of its steps and log come before that. A run that has ended before completes"
-        " after `CaughtUp`. Steps that a retry reuses have no events; they are in `FlowRun.steps` from the start. Fails"
-        " with RUN_NOT_FOUND if the run does not exist or the key cannot see it."
+        "Events in one run, in the order of the event log: changes of its status and of its steps' statuses, "
+        "and lines of its log. With `after`, first the events since that cursor; then `CaughtUp`; then live "
+        "events. The stream completes after the run's end, which all events of its steps and log precede. For a "
+        "run that has ended before, it completes after `CaughtUp`. Steps that a retry reuses have no events; "
+        "they are in `FlowRun.steps` from the start. Fails with RUN_NOT_FOUND if the run does not exist or the "
+        "key cannot see it."
     )
     async def flow_run_progressed(
         self,
@@ -332,8 +335,8 @@ class Subscription:
         return await subscriptions.run_progress(info.context, run_id, after, progress_event)
 
     @_subscription(
-        "Statistics over runs: delivered at the start, and again after a run that matches or matched the filter"
-        " changed. At most once a second."
+        "Statistics over runs: delivered at the start, and again after a run that matches or matched the filter "
+        "changed. At most once a second."
     )
     async def flow_run_stats_changed(
         self,
@@ -346,9 +349,9 @@ class Subscription:
         )
 
     @_subscription(
-        "Progress of a bulk operation: its present state first, then every step until it has ended; then the stream"
-        " completes. With `after`, only what happened since that cursor. Fails with BULK_OPERATION_NOT_FOUND if the"
-        " operation does not exist or the key cannot see it."
+        "Progress of a bulk operation: its present state first, then each step of progress; the stream "
+        "completes when the operation has ended. With `after`, only the progress since that cursor. Fails with "
+        "BULK_OPERATION_NOT_FOUND if the operation does not exist or the key cannot see it."
     )
     async def bulk_operation_progressed(
         self,

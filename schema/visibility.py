@@ -1,7 +1,7 @@
-"""The fields that restricted viewers cannot select: access tokens, and keys without sight of payloads.
+"""The fields that restricted viewers cannot select: access tokens, and keys without access to payloads.
 
-A document is judged as a whole before it is executed, whichever way executes it. A token selects what is listed here,
-and nothing else: a new field is out of its reach until it is listed.
+A document is judged as a whole before it is executed. A token can select only the fields in this module: a new field is
+out of its reach until it is listed.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ PAYLOADS = _names(
         "Schedule": "input",
     }
 )
-"""Fields that show what runs are about. The message of a status change quotes input requests."""
+"""Fields that show payloads. The message of a status change quotes input requests."""
 
 IN_SCOPE = _names(
     {
@@ -77,10 +77,10 @@ IN_SCOPE = _names(
 
 
 def check(schema: GraphQLSchema, document: DocumentNode, viewer: Viewer) -> None:
-    """Checks that the viewer may select all fields of the document, whichever of its operations is executed.
+    """Checks that the viewer may select all fields of the document, in any of its operations.
 
     Raises:
-        ForbiddenError: a field is out of the viewer's sight.
+        ForbiddenError: the viewer may not see a field.
     """
     if viewer.payloads and viewer.scope is None:
         return
@@ -89,7 +89,7 @@ def check(schema: GraphQLSchema, document: DocumentNode, viewer: Viewer) -> None
 
 
 class _Guard(Visitor):
-    """Refuses fields that the viewer cannot select. Introspection is free: it shows the schema, which is public."""
+    """Refuses fields that the viewer cannot select. Introspection is exempt: it shows the schema, which is public."""
 
     def __init__(self, types: TypeInfo, viewer: Viewer) -> None:
         super().__init__()
@@ -102,6 +102,8 @@ class _Guard(Visitor):
             return
         field = f"{parent.name}.{name}" if parent is not None else name
         if self._viewer.scope is not None and field not in IN_SCOPE:
-            raise ForbiddenError(f"An access token cannot select `{field}`: it sees runs of its filter alone.")
+            raise ForbiddenError(
+                f"An access token cannot select `{field}`: it can see only runs that match its filter."
+            )
         if not self._viewer.payloads and field in PAYLOADS:
-            raise ForbiddenError(f"`{field}` needs a key with sight of payloads.")
+            raise ForbiddenError(f"`{field}` needs a key with access to payloads.")

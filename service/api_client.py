@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 
 _TIMEOUT = httpx.Timeout(90.0, connect=10.0)
-"""Seconds. A mutation may wait for 60 seconds (`waitMs`)."""
+"""Timeouts in seconds. A mutation may wait for 60 seconds (`waitMs`)."""
 _SILENCE = httpx.Timeout(None, connect=10.0, read=60.0)
-"""Seconds of silence after which a stream counts as lost: the service sends a comment more often."""
+"""Timeouts of a stream, in seconds. After 60 seconds of silence it counts as lost: the service sends comments more
+often."""
 _PAUSE = 1.0
 """Seconds before a lost stream is opened again."""
 _RESUMABLE = frozenset({"SLOW_CONSUMER", "SERVICE_STOPPING", "DATABASE_UNAVAILABLE"})
-"""Codes of errors after which a stream goes on from its last cursor."""
+"""Codes of errors after which a stream continues from its last cursor."""
 
 
 class ApiError(Exception):
@@ -32,10 +33,10 @@ class ApiClient:
         self._tls = httpx.create_ssl_context()
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Returns the data of the answer.
+        """Returns the data of the response.
 
         Raises:
-            ApiError: the service cannot be reached, or answers with errors.
+            ApiError: the service cannot be reached, or responds with errors.
         """
         document = {"query": text, "variables": variables}
         try:
@@ -45,10 +46,10 @@ class ApiClient:
         return _data(_body(response))
 
     def mutate(self, text: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the success of a mutation that the document calls `result`.
+        """Returns the success of the mutation with the alias `result`.
 
         Raises:
-            ApiError: as `query`, and if the mutation returns an error.
+            ApiError: the same errors as `query`, and if the mutation returns an error.
         """
         result: dict[str, Any] = self.query(text, variables)["result"]
         if not result["__typename"].endswith("Success"):
@@ -60,7 +61,7 @@ class ApiClient:
         """Yields the events of a subscription until it ends. A lost connection is resumed from the last cursor.
 
         Raises:
-            ApiError: the service cannot be reached at first, or ends the stream with an error.
+            ApiError: the service cannot be reached at the start, or ends the stream with an error.
         """
         cursor: str | None = None
         while True:
@@ -101,7 +102,7 @@ def _body(response: httpx.Response) -> dict[str, Any]:
     try:
         body: dict[str, Any] = response.json()
     except ValueError:
-        raise ApiError(f"{response.url} answered with HTTP status {response.status_code} and no JSON.") from None
+        raise ApiError(f"{response.url} responded with HTTP status {response.status_code} and without JSON.") from None
     return body
 
 

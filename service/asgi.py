@@ -47,7 +47,8 @@ from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
 CONSOLE_DOCUMENTS = WEB / "documents.json"
-"""The documents of the console, which are trusted like those of the operator; absent if the pages are not built."""
+"""The documents of the console, which are trusted like those of the operator. The file is missing if the pages are not
+built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def create_service(
     token_keys = load_token_keys(settings)
     viewers = Viewers(database, token_keys)
     sessions = BrowserSessions(database, viewers, project_id)
-    downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
@@ -84,13 +85,13 @@ def create_service(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            # Also when the start fails: threads of SQLite that are left would keep the process.
+            # Registered first, for the case that the start fails: open threads of SQLite would keep the process alive.
             stack.push_async_callback(asyncio.to_thread, tracer.close)
             stack.push_async_callback(database.close)
             stack.push_async_callback(viewers.write_uses)
-            stack.enter_context(viewers.forgetting_revoked())
-            signals = pg_notify.listen_for_other_processes(database, settings.database_url)
-            await stack.enter_async_context(signals)
+            stack.enter_context(viewers.forget_revoked())
+            notifications = pg_notify.listen_for_other_processes(database, settings.database_url)
+            await stack.enter_async_context(notifications)
             beside = [asyncio.create_task(work) for work in (connections.watch(), viewers.record_uses())]
             task = asyncio.create_task(worker.run()) if worker else None
             yield
@@ -151,7 +152,7 @@ def create_service(
 
 
 def _documents(settings: Settings) -> Documents:
-    """Returns the documents that may be executed: all, or those that the operator and the console name."""
+    """Returns the documents that may be executed: all, or those of the operator and the console."""
     files = settings.trusted_document_files
     if not files:
         return PersistedDocuments(settings.persisted_queries)
@@ -167,8 +168,8 @@ async def _healthz(_: Request) -> Response:
 
 
 class _Readiness:
-    """Reports readiness: the database is available, has the schema that this version needs, and no secret in it was
-    encrypted by a key that is missing here."""
+    """Reports readiness: the database is available, has the schema that this version needs, and this service has the
+    keys of all secrets."""
 
     def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database

@@ -21,9 +21,10 @@ class Bootstrapped:
 
     project_id: UUID
     new_secret: str | None
-    """Secret of the ADMIN key that this start created. It is shown once, unless `key_file` holds it."""
+    """Secret of the ADMIN key that this start created; None if it created none. It is shown once, unless `key_file`
+    holds it."""
     key_file: Path | None
-    """File with the generated key of an SQLite database; only its owner can read it."""
+    """File with the generated key of an SQLite database; only its owner can read it. None on PostgreSQL."""
 
 
 async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:

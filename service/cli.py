@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import click
@@ -61,23 +61,18 @@ from service.settings import Settings
 from service.traces.loading import load_tracer
 from service.worker import Worker
 
-T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 MIGRATION_SECONDS = 2.0
-"""Seconds between two looks of a worker that waits until the database is migrated."""
+"""Seconds between two checks of a worker that waits until the database is migrated."""
 MAX_DIFFERENCES = 100
-"""Wrong counts that `check` prints one by one."""
+"""Largest number of wrong counts that `check` prints one by one."""
 
 
 class _Commands(click.Group):
-    """Ends each command that cannot run with one sentence, and exit status 1."""
+    """Ends each command that fails with one sentence, and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command.
-
-        Raises:
-            ClickException: the database, a folder or an address cannot be used.
-        """
+        """Runs the command. Raises ClickException if the database, a folder or an address cannot be used."""
         try:
             return super().invoke(ctx)
         except (ConnectionFailedError, MigrationError, ActionLoadError) as error:
@@ -87,7 +82,7 @@ class _Commands(click.Group):
 
 
 def _sentence(error: FlowRunsError) -> str:
-    """Returns the reason of an error, which the API does not show."""
+    """Returns the reason of an error for the operator. The API does not show it."""
     cause = error.__cause__
     if isinstance(cause, ConnectionFailedError):
         return str(cause)
@@ -118,7 +113,7 @@ for _command in (runs, search, workers, queues, drain, undrain):
     main.add_command(_command)
 
 
-@main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")
+@main.command(help="Migrate the database, prepare the first start, and run API and worker in one process.")
 @click.pass_obj
 def serve(settings: Settings) -> None:
     """Everything in one process."""
@@ -126,7 +121,7 @@ def serve(settings: Settings) -> None:
     _run_server(settings, with_worker=True)
 
 
-@main.command(help="Run the API alone; runs are executed by `worker` processes.")
+@main.command(help="Run only the API. `worker` processes execute the runs.")
 @click.pass_obj
 def api(settings: Settings) -> None:
     """The API alone."""
@@ -148,7 +143,7 @@ def migrate(settings: Settings) -> None:
 
 
 @main.command("check", help="Compare the kept counts of runs with the runs; ends with 1 if they differ.")
-@click.option("--repair", is_flag=True, help="Count all runs anew if a count is wrong. The service keeps running.")
+@click.option("--repair", is_flag=True, help="Count all runs again if a count is wrong. The service keeps running.")
 @click.pass_obj
 def check_counts(settings: Settings, repair: bool) -> None:
     """Check the counts of runs."""
@@ -160,14 +155,14 @@ def check_counts(settings: Settings, repair: bool) -> None:
     if not found:
         click.echo("The counts agree with the runs.")
     elif repair:
-        click.echo("All runs were counted anew.")
+        click.echo("All runs were counted again.")
     else:
-        click.echo("With --repair, all runs are counted anew.")
+        click.echo("With --repair, all runs are counted again.")
         raise SystemExit(1)
 
 
 async def _checked(database: Database, *, repair: bool) -> Sequence[Difference]:
-    """Returns the counts that are wrong; counts the runs first if that was not done yet."""
+    """Returns the counts that are wrong. Counts the runs first if they have not been counted yet."""
     await count_old_runs(database)
     try:
         found = await database.read(differences)
@@ -177,7 +172,7 @@ async def _checked(database: Database, *, repair: bool) -> Sequence[Difference]:
         await database.write(upkeep.start_again)
         await count_old_runs(database)
         if await database.read(differences):
-            raise click.ClickException("Counts are still wrong after all runs were counted anew.")
+            raise click.ClickException("Counts are still wrong after all runs were counted again.")
     return found
 
 
@@ -196,7 +191,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> IsoDur
 
 
 def _end_of(duration: IsoDuration | None) -> datetime | None:
-    """Returns the instant at which a duration ends that begins now."""
+    """Returns the end of a duration that begins now."""
     try:
         return duration.after(clock.now()) if duration is not None else None
     except ValueError as error:
@@ -209,11 +204,11 @@ def key() -> None:
 
 
 @key.command("create", help="Create a key and print its secret, which cannot be read again.")
-@click.option("--name", required=True, help="What the key is for.")
+@click.option("--name", required=True, help="The purpose of the key.")
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value)
-@click.option("--project", default=projects.DEFAULT_NAME, help="Its project, created when new.")
+@click.option("--project", default=projects.DEFAULT_NAME, help="Its project; created if it does not exist.")
 @click.option("--operator", is_flag=True, help="A key for all projects.")
-@click.option("--expires-in", callback=_duration, help="How long it can be used, such as P90D; by default for ever.")
+@click.option("--expires-in", callback=_duration, help="The lifetime of the key, such as P90D. Default: unlimited.")
 @click.pass_obj
 def create_key(
     settings: Settings, name: str, role: str, project: str, operator: bool, expires_in: IsoDuration | None
@@ -244,8 +239,8 @@ def list_keys(settings: Settings) -> None:
 
 @key.command("rotate", help="Create a key that replaces KEY_ID, which expires after the overlap; print its secret.")
 @click.argument("key_id")
-@click.option("--overlap", default="P1D", callback=_duration, help="How long the old key can still be used.")
-@click.option("--expires-in", callback=_duration, help="How long the new one can be used; by default as the old one.")
+@click.option("--overlap", default="P1D", callback=_duration, help="The time for which the old key remains valid.")
+@click.option("--expires-in", callback=_duration, help="The lifetime of the new key. Default: that of the old key.")
 @click.pass_obj
 def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in: IsoDuration | None) -> None:
     """Replace a key."""
@@ -253,7 +248,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
 
     def work(uow: UnitOfWork) -> str | None:
         row = api_keys.locked(uow, decoded)
-        if row is None or not api_keys.in_force(uow.conn, [decoded]):
+        if row is None or not api_keys.active_ids(uow.conn, [decoded]):
             return None
         return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), command_origin())
 
@@ -285,9 +280,12 @@ def flow() -> None:
     """Flows."""
 
 
-@flow.command("publish", help="Publish FILE, a definition in JSON, as the next version of a flow, created when new.")
+@flow.command(
+    "publish",
+    help="Publish FILE, a definition in JSON, as the next version of a flow. Creates the flow if it does not exist.",
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", help="The flow's name; by default the file's, without its ending.")
+@click.option("--name", help="The flow's name. Default: the file's name without its extension.")
 @click.option("--project", default=projects.DEFAULT_NAME, help="The flow's project.")
 @click.pass_obj
 def publish_flow(settings: Settings, file: Path, name: str | None, project: str) -> None:
@@ -322,7 +320,7 @@ def new_secret_key() -> None:
     click.echo(new_key())
 
 
-@secrets.command("keys", help="List the keys in use, with the number of secrets that each has encrypted.")
+@secrets.command("keys", help="List the keys in use, each with the number of secrets that it has encrypted.")
 @click.pass_obj
 def list_secret_keys(settings: Settings) -> None:
     """List the keys of secrets."""
@@ -333,13 +331,13 @@ def list_secret_keys(settings: Settings) -> None:
         click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} secrets")
 
 
-@secrets.command("rewrap", help="Encrypt all secrets again with the first key. Services may run meanwhile.")
+@secrets.command("rewrap", help="Encrypt all secrets again with the first key. Services may continue to run.")
 @click.pass_obj
 def rewrap_secrets(settings: Settings) -> None:
     """Encrypt all secrets again with the first key."""
     keys = load_key_ring(settings)
     if keys.primary_id is None:
-        raise click.ClickException("There is no key: set FLOWRUNS_SECRET_KEYS.")
+        raise click.ClickException("There is no key. Set FLOWRUNS_SECRET_KEYS.")
     done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
         f"{done.values} values, {done.outputs} redacted outputs and {done.signing_secrets} signing secrets of webhooks"
@@ -380,7 +378,7 @@ async def _work(settings: Settings) -> None:
 
 
 def _on_stop(stop: Callable[[], None]) -> None:
-    """Calls `stop`, and nothing that was set before, when the process is asked to end."""
+    """Calls only `stop` when the process is asked to end, instead of earlier handlers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
 
@@ -397,7 +395,7 @@ async def _wait_for_migration(database: Database, stopping: asyncio.Event) -> bo
             await clock.sleep(MIGRATION_SECONDS)
             problem = await database.read(problem_of_schema)
         if problem is None:
-            _logger.warning("worker goes on: the database is migrated")
+            _logger.warning("database migrated, worker starts")
     return problem is None
 
 
@@ -409,7 +407,7 @@ def _run_server(settings: Settings, *, with_worker: bool) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Returns the factory of uvicorn's event loop, so that start-up before uvicorn runs uses the same loop."""
-    # Without `log_config=None`, making a Config gives uvicorn's loggers handlers of their own.
+    # Without `log_config=None`, creating a Config gives uvicorn's loggers handlers of their own.
     return uvicorn.Config("", log_config=None).get_loop_factory()
 
 
@@ -422,12 +420,12 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
         is_traced=tracer is not NO_TRACES,
     )
     async with AsyncExitStack() as stack:
-        # Without it, a start that fails would wait for the threads of SQLite.
+        # Closes the database if the start fails. Otherwise the process would wait for the threads of SQLite.
         failed = await stack.enter_async_context(AsyncExitStack())
         failed.push_async_callback(database.close)
         if (problem := await database.read(problem_of_schema)) is not None:
             raise click.ClickException(problem)
-        # Before the first start creates a key, which is shown only once.
+        # The sockets are opened before the first start creates a key, which is shown only once.
         sockets = listen(settings.host, settings.port, stack, "FLOWRUNS_HOST or FLOWRUNS_PORT")
         metrics_sockets = listen_for_metrics(settings, stack)
         try:
@@ -439,17 +437,17 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
             service.app,
             host=settings.host,
             port=settings.port,
-            log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
+            log_config=None,  # uvicorn's lines go to the handler of `configure_logging`.
             access_log=False,
             timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
         )
-        failed.pop_all()  # from here on the application closes the database
+        failed.pop_all()  # From here on the application closes the database.
         async with serving(service.metrics, metrics_sockets):
             await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
 
 
 class _Server(uvicorn.Server):
-    """Tells where it listens, once it does."""
+    """A uvicorn server that prints its address when it listens."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -458,20 +456,19 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._log_started_message(self.servers[0].sockets)  # uvicorn itself does not for sockets that it is given
+            # uvicorn does not log this for sockets that it is given.
+            self._log_started_message(self.servers[0].sockets)
             freeze_gc()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
 
 def _greet(url: str, found: Bootstrapped, token: str) -> None:
-    console = (
-        "Open this in a browser; it signs you in once:"
-        if Pages(WEB).are_built
-        else ("The console is not built (scripts/build-web says why). Once it is, this signs you in:")
-    )
+    console = "Open this in a browser to sign in. The link works once:"
+    if not Pages(WEB).are_built:
+        console = "The console is not built; scripts/build-web explains why. When it is built, this link signs you in:"
     click.echo(f"\n  Flow Runs is ready at {url}\n\n  {console}\n\n    {url}/sign-in?token={token}\n")
-    click.echo("  Or ask from a shell:\n")
+    click.echo("  Or send a request from a shell:\n")
     click.echo(f"    curl -s {url}/graphql -H 'content-type: application/json' \\")
     click.echo(f'      -H "authorization: Bearer {_shown_key(found)}" \\')
     click.echo("""      -d '{"query": "{ flows { nodes { id name } } }"}'\n""")

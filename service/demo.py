@@ -1,4 +1,4 @@
-"""The demo flows. They work without a network."""
+"""The demo flows. They need no network."""
 
 from typing import Any
 from uuid import UUID
@@ -68,7 +68,7 @@ FLOWS: dict[str, dict[str, Any]] = {
 
 def seed(uow: UnitOfWork, project_id: UUID) -> bool:
     """Creates the demo flows unless the project has flows. Returns True if it created them."""
-    if flows.count(uow.conn, FlowFilter(project_ids=[project_id]), 1):
+    if flows.LISTING.count(uow.conn, FlowFilter(project_ids=[project_id]), 1):
         return False
     for name, definition in FLOWS.items():
         checked = check(definition)

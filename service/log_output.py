@@ -1,9 +1,9 @@
-"""The process's log: each line is an event with fields, written for people or as JSON.
+"""The process's log: each line is an event with fields, formatted for people or as JSON.
 
-Code logs an event's name and its fields: `_logger.info("run resumed", extra={"run_id": run_id, "worker": name})`.
-Fields of the request and the run that the line belongs to are added here (domain/log_context.py). A value can
-contain anything that clients send, so everything that could end a line or move a terminal's cursor is escaped. Values
-of secrets that this process has in use are masked, wherever a library or an action repeats them.
+Code logs an event's name and its fields: `_logger.info("run resumed", extra={"run_id": run_id, "worker": name})`. This
+module adds the fields of the line's request and run (domain/log_context.py). A value can contain anything that clients
+send, so everything that could end a line or move a terminal's cursor is escaped. Values of secrets that this process
+uses are masked, wherever a library or an action repeats them.
 """
 
 import json
@@ -18,7 +18,7 @@ from engine.secrets.masks import mask_everywhere
 
 
 class LogFormat(StrEnum):
-    """How log lines are written."""
+    """The format of log lines."""
 
     CONSOLE = "console"
     JSON = "json"
@@ -27,13 +27,13 @@ class LogFormat(StrEnum):
 _RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 """Attributes of a log record that are not fields of the event; uvicorn sets `color_message`."""
 _JSON_KEYS = frozenset({"time", "level", "logger", "message", "exception"})
-"""Keys that every JSON line may have. A field of the same name gets an underscore behind it."""
+"""Keys that every JSON line may have. A field with one of these names gets an underscore at its end."""
 _TRACEBACK_INDENT = "    "
-"""Stands before each line of a traceback, so that a message inside it cannot pass for a log line."""
+"""Prefix of each line of a traceback, so that a message in it cannot be mistaken for a log line."""
 
 
 class ContextFilter(logging.Filter):
-    """Adds the fields of the present request and run to a record; a field that the event itself has stays."""
+    """Adds the fields of the present request and run to a record. Fields of the event itself take precedence."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Returns True: every record is written."""
@@ -44,10 +44,10 @@ class ContextFilter(logging.Filter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Writes `2026-11-28 15:03:45.123Z INFO engine.executor: run resumed run_id=run_… worker=…`."""
+    """Formats `2026-11-28 15:03:45.123Z INFO engine.executor: run resumed run_id=run_… worker=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns one line, and below it the indented traceback if there is one."""
+        """Returns one line, followed by the indented traceback if there is one."""
         time = _time(record).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
         fields = "".join(f" {_escaped(name)}={_console_value(value)}" for name, value in _fields(record).items())
         line = f"{time} {record.levelname} {record.name}: {_escaped(_message(record))}{fields}"
@@ -57,7 +57,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes an object with `time` (ISO 8601, UTC), `level`, `logger`, `message`, `exception` and the fields."""
+    """Formats an object with `time` (ISO 8601, UTC), `level`, `logger`, `message`, `exception` and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns one line of ASCII."""
@@ -83,12 +83,12 @@ _FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Sends the log lines of this process, those of libraries included, to standard error."""
+    """Sends the log lines of this process and its libraries to standard error."""
     handler = logging.StreamHandler()
     handler.addFilter(ContextFilter())
     handler.setFormatter(_FORMATTERS[log_format]())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # httpx writes a line for each request of a step, which the run's own log has too. Alembic lists its settings.
+    # httpx logs each request of a step, which the run's own log has too. Alembic lists its settings.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -100,7 +100,7 @@ def _time(record: logging.LogRecord) -> datetime:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage().strip()
-    except Exception:  # a library gave arguments that do not fit, or whose text cannot be made
+    except Exception:  # A library passed wrong arguments, or arguments without a text.
         return str(record.msg)
 
 
@@ -128,7 +128,7 @@ def _json_value(value: object) -> object:
         return [_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    # A subclass, such as an enumeration, may change what json makes of it.
+    # A subclass, such as an enumeration, may change its JSON.
     return value if type(value) in (str, int, float, bool) or value is None else _text(value)
 
 

@@ -42,8 +42,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--url", envvar="FLOWRUNS_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
     ),
-    click.option("--key", envvar="FLOWRUNS_KEY", required=True, help="The API key; better in FLOWRUNS_KEY."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line."),
+    click.option("--key", envvar="FLOWRUNS_KEY", required=True, help="The API key. Prefer the variable FLOWRUNS_KEY."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one value on each line."),
 )
 
 

@@ -61,7 +61,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--status", "statuses", multiple=True, help="Runs with this status; may be repeated."),
     click.option("--flow", "flows", multiple=True, help="Runs of the flow with this name or ID; may be repeated."),
     click.option("--tag", "tags", multiple=True, help="Runs with this tag; repeated, with all of them."),
-    click.option("--since", help="Runs created at most so long ago, such as PT1H or P1D."),
+    click.option("--since", help="Runs created within this time before now, such as PT1H or P1D."),
     click.option("--filter", "more", type=_JSON, help="Further fields of a FlowRunFilter, as a JSON object."),
 )
 
@@ -90,7 +90,10 @@ def list_runs(output: Output, /, first: int, **where: Any) -> None:
     output.value(page, *map(_line, page["nodes"]), more)
 
 
-@runs.command(help="Print changes as they happen: those of RUN with its steps and log until it ends, or of all runs.")
+@runs.command(
+    help="Print changes as they happen: the changes of RUN, its steps and its log until it ends, or the "
+    "changes of all runs."
+)
 @click.argument("run", required=False)
 @_filtered
 @click.pass_obj
@@ -110,7 +113,7 @@ def watch(output: Output, /, run: str | None, **where: Any) -> None:
 @click.option("--input", "value", type=_JSON, default="{}", help="The input, as JSON.")
 @click.option("--tag", "tags", multiple=True, help="A tag of the run; may be repeated.")
 @click.option("--environment", type=click.Choice(["PRODUCTION", "TESTING"]), default="PRODUCTION")
-@click.option("--idempotency-key", help="Of requests with the same key, only the first one starts a run.")
+@click.option("--idempotency-key", help="Identifies repetitions: only the first request with a key starts a run.")
 @click.option("--wait", "wait_ms", type=click.IntRange(0, 60_000), help="Milliseconds to wait for the end of the run.")
 @click.pass_obj
 def start(output: Output, /, flow: str, value: Any, tags: tuple[str, ...], **more: Any) -> None:
@@ -131,7 +134,7 @@ def start(output: Output, /, flow: str, value: Any, tags: tuple[str, ...], **mor
 @runs.command(help="Answer the question for which RUN waits with RESPONSE, a JSON value.")
 @click.argument("run")
 @click.argument("response", type=_JSON)
-@click.option("--request", help="The ID of the input request. By default the only one that is open.")
+@click.option("--request", help="The ID of the input request. Default: the only open one.")
 @click.pass_obj
 def resume(output: Output, /, run: str, response: Any, request: str | None) -> None:
     """Resume a run."""
@@ -150,7 +153,7 @@ def _bulk(command: Callable[..., Any]) -> Callable[..., Any]:
     options: tuple[Callable[[Any], Any], ...] = (
         click.argument("run_ids", nargs=-1),
         click.option("--dry-run", is_flag=True, help="Change nothing: print how many runs are eligible."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
     )
     command = _filtered(command)
     for add in reversed(options):
@@ -209,7 +212,7 @@ def _operate(
 
 
 def _followed(output: Output, operation: dict[str, Any]) -> dict[str, Any]:
-    """Returns the operation as it ended; a progress bar shows the way there."""
+    """Returns the operation after its end, and shows a progress bar until then."""
     if operation["status"] in _FINAL:
         return operation
     with click.progressbar(length=operation["matched"], label="Runs", file=sys.stderr) as bar:
@@ -244,14 +247,14 @@ def _flow_id(client: ApiClient, flow: str) -> str:
 
 
 def _line(run: Mapping[str, Any]) -> str:
-    """Returns a run in one line."""
+    """Returns one line that describes a run."""
     lasted = "" if run["durationMs"] is None else f"{int(run['durationMs']) / 1_000:.1f} s"
     error = f"  {run['failedStepName'] or ''}: {run['error']['message']}" if run["error"] else ""
     return f"{run['id']}  {run['status']:<14}  {run['createdAt'][:19]}Z  {lasted:>9}  {run['flow']['name']}{error}"
 
 
 def _event_lines(event: Mapping[str, Any]) -> Iterable[str]:
-    """Yields the lines of an event."""
+    """Yields the lines that describe an event."""
     match event["__typename"]:
         case "LogLinesAppended":
             for line in event["lines"]:

@@ -10,12 +10,13 @@ from service.streams.sockets import SocketProtocol
 from service.streams.sse import HttpProtocol
 
 PING_SECONDS = 20.0
-"""Seconds between two pings of a WebSocket, and until a pong is due. A lost client is detected within twice as many."""
+"""Seconds between two pings of a WebSocket, and until a pong must arrive. A lost client is detected within twice as
+many."""
 
 
 _YOUNG_OBJECTS = 20_000
-"""New objects after which the garbage collector searches for cycles. At Python's default of 700 it takes more time than
-delivering events when a thousand sockets are open."""
+"""New objects after which the garbage collector searches for cycles. At Python's default of 700, that takes more time
+than delivering events when a thousand sockets are open."""
 
 
 def freeze_gc() -> None:

@@ -26,7 +26,7 @@ SQLITE_SCHEMES = ("sqlite://", "sqlite+aiosqlite://")
 
 
 class Settings(BaseSettings):
-    """The settings of the service; README lists them too."""
+    """The settings of the service. docs/running.md lists them, too."""
 
     model_config = SettingsConfigDict(env_prefix="FLOWRUNS_", frozen=True, extra="ignore")
 
@@ -35,69 +35,76 @@ class Settings(BaseSettings):
         description="`sqlite:///file` or `postgresql://user:password@host/name`, with parameters such as `sslmode`.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 selects any free one.")
     bootstrap_key: SecretStr | None = Field(
         default=None,
         min_length=20,
-        description="An ADMIN key of the default project, fixed by the operator; generated when absent.",
+        description="An ADMIN key of the default project, set by the operator. Default: a generated key.",
     )
     actions: str = Field(
         default="", description="Python modules whose actions `python` steps may call, separated by commas."
     )
     http_allow_private: bool = Field(
-        default=False, description="Let `http` steps call private, loopback and link-local addresses."
+        default=False, description="True: `http` steps may call private, loopback and link-local addresses."
     )
     http_use_proxies: bool | None = Field(
         default=None,
-        description="Let `http` steps use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides by itself which"
-        " addresses it calls, private ones too. Default: as `FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
+        description="True: `http` steps use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides by itself "
+        "which addresses it calls, including private ones. Default: the value of "
+        "`FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
     )
     files_url: str = Field(
         default="",
-        description="Where the files that steps store are kept: a folder, `s3://…`, `gs://…` or `az://…`.",
+        description="The store of the files of runs: a folder, `s3://…`, `gs://…` or `az://…`.",
     )
     max_file_bytes: int = Field(
-        default=MAX_FILE_BYTES, ge=1, description="Bytes that a file may have which a step stores."
+        default=MAX_FILE_BYTES, ge=1, description="Largest size in bytes of a file that a step stores."
     )
     max_log_lines: int = Field(
-        default=MAX_LINES, ge=1, le=1_000_000, description="Lines that are kept of the log of a run."
+        default=MAX_LINES, ge=1, le=1_000_000, description="Largest number of lines in the log of a run."
     )
     secret_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
-        " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
-        " beside it.",
+        description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. "
+        "Each is the base64 of 32 bytes; `secrets new-key` creates one. Default for an SQLite database: "
+        "a key file beside it.",
     )
     token_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="Keys that sign access tokens, separated by commas, of 32 characters or more: the first one signs,"
-        " all of them verify. For an SQLite database the default is a key file beside it.",
+        description="Keys that sign access tokens, separated by commas, of 32 characters or more: the first one "
+        "signs, all of them verify. Default for an SQLite database: a key file beside it.",
     )
-    seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
-    worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
+    seed_demo: bool = Field(
+        default=True, description="True: the demo flows are created if the database has no flow yet."
+    )
+    worker_concurrency: int = Field(
+        default=64, ge=1, le=10_000, description="Largest number of runs that a worker executes at the same time."
+    )
     worker_lease_seconds: float = Field(
-        default=15.0, gt=0, description="Seconds after which the runs of a lost worker are taken over."
+        default=15.0, gt=0, description="Seconds after which another worker claims the runs of a lost worker."
     )
     shutdown_grace_seconds: float = Field(
-        default=10.0, ge=0, description="Seconds for which runs under way may go on when the service stops."
+        default=10.0, ge=0, description="Seconds for which active runs may continue when the service stops."
     )
     event_retention_days: int | None = Field(
         default=30,
         ge=1,
         le=36_500,
-        description="Days for which streams can go on from a cursor; older events are deleted, statuses of runs stay.",
+        description="Days for which streams can resume from a cursor. Older events are deleted, except the statuses "
+        "of runs.",
     )
     execution_data_retention_days: int | None = Field(
         default=None,
         ge=1,
         le=36_500,
-        description="Days for which step data of runs are kept after their end, unless their project says otherwise.",
+        description="Days for which step data are kept after the end of a run, unless the project has a setting of "
+        "its own.",
     )
     bulk_retention_days: int | None = Field(
         default=90,
         ge=1,
         le=36_500,
-        description="Days for which bulk operations that have ended are kept, with what became of each run.",
+        description="Days for which bulk operations are kept after their end, with the outcome of each run.",
     )
     audit_retention_days: int | None = Field(
         default=365,
@@ -109,28 +116,32 @@ class Settings(BaseSettings):
         default=10,
         ge=2,
         le=1_000,
-        description="Connections for reads, and as many for writes, that a process keeps open at most.",
+        description="Largest number of connections for reads, and of connections for writes, that a process keeps "
+        "open.",
     )
     query_timeout: float = Field(
         default=15.0,
         gt=0,
         le=3_600,
-        description="Seconds that a read of the database may take for the API; longer ones end as QUERY_TIMEOUT.",
+        description="Largest number of seconds that a read of the database may take for the API. Longer reads end "
+        "as QUERY_TIMEOUT.",
     )
-    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="Largest size in bytes of a request body."
+    )
     cors_origins: str = Field(
         default="",
-        description="Origins whose pages may call the service, such as `https://ui.example`, separated by commas; `*`"
-        " for every one.",
+        description="Origins whose pages may call the service, such as `https://ui.example`, separated by commas; "
+        "`*` for every origin.",
     )
     cors_credentials: bool = Field(
-        default=False, description="Let pages of `cors_origins` use the cookie of a signed-in browser too."
+        default=False, description="True: pages of `cors_origins` may use the cookie of a signed-in browser."
     )
     persisted_queries: int = Field(
         default=1_000,
         ge=0,
         le=100_000,
-        description="Documents that a process keeps for automatic persisted queries; 0 switches them off.",
+        description="Number of documents that a process keeps for automatic persisted queries; 0 turns them off.",
     )
     trusted_documents: str = Field(
         default="",
@@ -139,12 +150,12 @@ class Settings(BaseSettings):
     max_connections_per_key: int = Field(
         default=MAX_CONNECTIONS,
         ge=1,
-        description="Connections for streams that one key may have open at a time, in one process.",
+        description="Largest number of connections for streams that one key may have open in one process.",
     )
     max_subscriptions_per_key: int = Field(
         default=MAX_SUBSCRIPTIONS,
         ge=1,
-        description="Subscriptions that one key may have open at a time, in one process.",
+        description="Largest number of subscriptions that one key may have open in one process.",
     )
     search: bool = Field(
         default=False,
@@ -164,9 +175,10 @@ class Settings(BaseSettings):
     )
     compiled_reads: bool = Field(
         default=True,
-        description="Compile the selections of queries, so that the database writes their JSON, and those of"
-        " subscriptions, rendering a result once for all subscribers that get the same, and writing it straight to"
-        " their sockets. If off, clients get the same answers and messages more slowly.",
+        description="True: the selections of queries are compiled, so that the database writes their JSON, and "
+        "those of subscriptions, so that a result is rendered once for all subscribers that get the "
+        "same, and written straight to their sockets. False: clients get the same responses and "
+        "messages more slowly.",
     )
     metrics: bool = Field(default=False, description="Measure, and serve the metrics for Prometheus: `on` or `off`.")
     metrics_host: str = Field(
@@ -187,10 +199,10 @@ class Settings(BaseSettings):
         description="The share of requests and runs that are traced, unless their client says so in `traceparent`.",
     )
     log_level: str = Field(
-        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The lowest level of log lines."
     )
     log_format: LogFormat = Field(
-        default=LogFormat.CONSOLE, description="How log lines are written: `console` for people, `json` for machines."
+        default=LogFormat.CONSOLE, description="The format of log lines: `console` for people, `json` for machines."
     )
 
     @field_validator("database_url")
@@ -224,13 +236,13 @@ class Settings(BaseSettings):
         for origin in _listed(value):
             if origin != "*" and ("*" in origin or normalize_origin(origin) != origin):
                 raise ValueError(
-                    f"an origin must be as browsers send it, `https://host` or `https://host:port` without a path, got"
-                    f" {origin!r}"
+                    "an origin must have the form that browsers send, `https://host` or `https://host:port` "
+                    f"without a path, got {origin!r}"
                 )
         return value
 
     @model_validator(mode="after")
-    def _no_cookies_from_everywhere(self) -> Self:
+    def _refuse_credentials_of_every_origin(self) -> Self:
         if self.cors_credentials and "*" in self.origins:
             raise PydanticCustomError("cors", "with FLOWRUNS_CORS_CREDENTIALS, FLOWRUNS_CORS_ORIGINS must list origins")
         return self
@@ -243,7 +255,7 @@ class Settings(BaseSettings):
             raise ValueError("the URL names no bucket")
         if parts.scheme not in ("", "file", *BUCKETS):
             known = ", ".join(f"{name}://" for name in BUCKETS)
-            raise ValueError(f"a folder is needed, or a URL that begins with {known}")
+            raise ValueError(f"the location must be a folder, or a URL that begins with {known}")
         return value
 
     @property
@@ -252,34 +264,34 @@ class Settings(BaseSettings):
         return self.http_allow_private if self.http_use_proxies is None else self.http_use_proxies
 
     @property
-    def files_place(self) -> str:
-        """The folder or URL of the file store."""
+    def files_location(self) -> str:
+        """Returns the folder or URL of the file store."""
         database_file = self.database_file or Path(".flowruns/database")
         return self.files_url or str(database_file.parent.absolute() / FILES_FOLDER)
 
     @property
     def action_modules(self) -> list[str]:
-        """The modules that `actions` names."""
+        """Returns the modules that `actions` names."""
         return _listed(self.actions)
 
     @property
     def origins(self) -> list[str]:
-        """The origins that `cors_origins` lists."""
+        """Returns the origins that `cors_origins` lists."""
         return _listed(self.cors_origins)
 
     @property
     def trusted_document_files(self) -> list[Path]:
-        """The files that `trusted_documents` names."""
+        """Returns the files that `trusted_documents` names."""
         return [Path(name) for name in _listed(self.trusted_documents)]
 
     @property
     def token_key_list(self) -> list[str]:
-        """The keys that `token_keys` names."""
+        """Returns the keys that `token_keys` lists."""
         return _listed(self.token_keys.get_secret_value())
 
     @property
     def database_file(self) -> Path | None:
-        """The file of an SQLite database; None for PostgreSQL."""
+        """Returns the file of an SQLite database; None for PostgreSQL."""
         if pg_url.is_postgresql(self.database_url):
             return None
         return Path(make_url(self.database_url).database or "")

@@ -1,4 +1,4 @@
-"""A worker: a dispatcher and an executor with everything they need."""
+"""A worker: a dispatcher and an executor with the services that they need."""
 
 import asyncio
 import fcntl
@@ -44,7 +44,7 @@ _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
+    """Executes the runs of a database, starts those of its schedules, and processes bulk operations."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Worker:
             http_use_proxies=settings.uses_proxies,
             actions=actions.load(modules),
         )
-        self._files = FileStore(settings.files_place)
+        self._files = FileStore(settings.files_location)
         self._output_limits = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
@@ -87,7 +87,7 @@ class Worker:
         return self._settings.worker_concurrency
 
     def stop(self) -> None:
-        """Claim no more; `run` returns when the runs under way have ended or were handed back."""
+        """Claims no more runs; `run` returns when the active runs have ended or were released."""
         self._stopped = True
         self._scheduler.stop()
         self._bulk.stop()
@@ -95,7 +95,7 @@ class Worker:
         self._presence.drain()
 
     async def run(self) -> None:
-        """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
+        """Executes runs until `stop`. A failure of the dispatcher is logged, and the work continues."""
         async with (
             self._file_lock(),
             self._maintenance(),
@@ -117,9 +117,10 @@ class Worker:
 
     @asynccontextmanager
     async def _file_lock(self) -> AsyncIterator[None]:
-        """Known to the other workers of an SQLite file; the first of them takes over what is left there.
+        """Makes this worker known to the other workers of an SQLite file. The first one claims the runs of killed
+        processes.
 
-        They share a lock, which the operating system takes from those that are killed.
+        The workers share a lock, which the operating system releases when a process is killed.
         """
         file = self._settings.database_file
         if file is None:
@@ -173,7 +174,7 @@ class Worker:
             self._dispatcher = self._new_dispatcher()
 
     async def _take_over(self) -> None:
-        """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
+        """Releases the leases of a killed process at once: no process uses them."""
         await self._database.write(workers.remove_all)
         await self._database.write(bulk_leases.release_leases)
         if count := await self._database.write(claims.release_all):

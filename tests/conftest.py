@@ -29,7 +29,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 
 @pytest.fixture
 def new_database_url(dialect: Dialect, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Makes one more empty database, at the present schema, gone after the test."""
+    """Creates another empty database at the present schema, which is removed after the test."""
     # Asked for by name, so that PostgreSQL starts only if a test is going to use it.
     template: Template = request.getfixturevalue(f"{dialect}_template")
     with ExitStack() as clones:

@@ -1,9 +1,9 @@
 """A soak: `python -m tests.soak sqlite|postgresql [SECONDS] [SEED]`.
 
-Two API processes and two workers serve clients who start, cancel, answer, retry and archive runs, while processes are
-killed, stopped for longer than a lease and told to go, and the PostgreSQL server is restarted and killed. Subscribers
-lose their connections all the time. Then all is left to come to rest, and what must be true whatever happened is
-checked. Ends with 1 if something is not.
+Two API processes and two workers serve clients that start, cancel, answer, retry and archive runs. At the same time
+processes are killed, stopped for longer than a lease or asked to stop, the PostgreSQL server is restarted and killed,
+and subscribers lose their connections. When all work has ended, every guarantee is checked. Ends with 1 if one is
+broken.
 """
 
 import asyncio
@@ -156,7 +156,7 @@ class Soak:
     flows: dict[str, str] = field(default_factory=dict)
     started: dict[str, str] = field(default_factory=dict)
     """Run IDs by idempotency keys."""
-    heard: list[list[Change]] = field(default_factory=list)
+    delivered: list[list[Change]] = field(default_factory=list)
     """The status changes that each subscriber received, from the same log position on."""
     seen: Counter[str] = field(default_factory=Counter)
     is_rough: bool = True
@@ -241,8 +241,8 @@ class Soak:
 
     async def watch(self, ready: asyncio.Event) -> None:
         """Subscribes to all status changes, over one connection after the other."""
-        heard: list[Change] = []
-        self.heard.append(heard)
+        delivered: list[Change] = []
+        self.delivered.append(delivered)
         cursor: str | None = None
         while True:
             try:
@@ -251,7 +251,7 @@ class Soak:
                     async for event in self._events(cursor):
                         cursor = event["cursor"]
                         if event["__typename"] == "FlowRunStatusChanged":
-                            heard.append((event["runId"], event["change"]["from"], event["change"]["to"]))
+                            delivered.append((event["runId"], event["change"]["from"], event["change"]["to"]))
                         elif not ready.is_set():
                             ready.set()
                             break
@@ -319,10 +319,10 @@ class Soak:
                 return
             await asyncio.sleep(0.5)
 
-    async def have_heard(self, count: int) -> None:
+    async def have_received(self, count: int) -> None:
         """Waits until each subscriber has received `count` changes."""
         deadline = time.monotonic() + REST_SECONDS
-        while time.monotonic() < deadline and any(len(heard) < count for heard in self.heard):
+        while time.monotonic() < deadline and any(len(delivered) < count for delivered in self.delivered):
             await asyncio.sleep(0.5)
 
 
@@ -369,7 +369,7 @@ async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRo
             soak.is_rough = False
         await soak.rest()
         changes = await database.read(logged)
-        await soak.have_heard(len(changes))
+        await soak.have_received(len(changes))
         for task in tasks:
             task.cancel()
     return changes
@@ -447,13 +447,13 @@ CHECKS: dict[str, Callable[[Connection], list[str]]] = {
 }
 
 
-def misheard(soak: Soak, changes: Sequence[AnyRow]) -> Iterator[str]:
+def undelivered(soak: Soak, changes: Sequence[AnyRow]) -> Iterator[str]:
     """Reports differences between the received changes and the log."""
     log = [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in changes]
-    for number, heard in enumerate(soak.heard):
-        if heard != log:
-            place = next((n for n, (one, other) in enumerate(zip(heard, log, strict=False)) if one != other), None)
-            yield f"subscriber {number} heard {len(heard)} of {len(log)} changes, and others from number {place}"
+    for number, delivered in enumerate(soak.delivered):
+        if delivered != log:
+            place = next((n for n, (one, other) in enumerate(zip(delivered, log, strict=False)) if one != other), None)
+            yield f"subscriber {number} got {len(delivered)} of {len(log)} changes, which differ from number {place} on"
 
 
 async def main(dialect: str, seconds: float, seed: int) -> bool:
@@ -467,9 +467,9 @@ async def main(dialect: str, seconds: float, seed: int) -> bool:
             database = open_database(soak.database_url)
             changes = await live(soak, seconds, database)
             faults = {what: await database.read(check) for what, check in CHECKS.items()}
-            faults["subscribers were told all changes, once and in order"] = list(misheard(soak, changes))
+            faults["subscribers got all changes, once and in order"] = list(undelivered(soak, changes))
             await database.close()
-    print(f"{len(soak.started)} runs started, {len(changes)} changes told to {SUBSCRIBERS} subscribers")
+    print(f"{len(soak.started)} runs started, {len(changes)} changes delivered to {SUBSCRIBERS} subscribers")
     for what, count in sorted(soak.seen.items()):
         print(f"  {count:6} {what}")
     for what, found in faults.items():

@@ -1,1 +1,1 @@
-"""What reads cost, beside a hand-written endpoint, plain Strawberry and PostGraphile. See `__main__`."""
+"""Measures the cost of reads, beside a hand-written endpoint, plain Strawberry and PostGraphile. See `__main__`."""

@@ -1,8 +1,9 @@
-"""What reads cost: `python -m bench.read [--quick] [--only sqlite|postgresql]`; `--help` tells more options.
+"""Measures the cost of reads: `python -m bench.read [--quick] [--only sqlite|postgresql]`; see `--help` for more
+options.
 
-Makes its own data sets, on a PostgreSQL server and in SQLite files of its own, and starts the service, endpoints
-written by hand (the floor), plain Strawberry over the ORM and, where npm is there, PostGraphile. Each server has one
-processor, PostgreSQL and the load have the others. Servers take turns, so that disturbances of the machine meet all of
+Creates its own data sets, on a PostgreSQL server and in SQLite files of its own, and starts the service, endpoints
+written by hand (the floor), plain Strawberry over the ORM and, if npm is installed, PostGraphile. Each server has one
+processor; PostgreSQL and the load share the others. Servers take turns, so that disturbances of the machine meet all of
 them; figures are medians over the rounds. Processor time is user and system time of the server's process. Single reads
 of the service are timed one after the other, with few runs and with all of them.
 """
@@ -33,9 +34,9 @@ from domain.runs.run_filter import FILTER_FIELDS
 from tests.support.databases.postgres import PostgresServer, postgres_server
 
 REPEATS = 9
-"""Times that a single read is asked for after the first, which fills caches and does not count."""
+"""Number of repetitions of a single read after the first, which fills caches and does not count."""
 LONG_SECONDS = 3.0
-"""Seconds after which a single read is not repeated any more."""
+"""Seconds above which a single read is not repeated."""
 
 
 async def compare(
@@ -145,7 +146,7 @@ async def create_database(url: str) -> None:
 
 @contextmanager
 def postgresql() -> Iterator[PostgresServer]:
-    """A server with memory enough for the data set, beside the processor of the servers under test."""
+    """Starts a server with enough memory for the data set, on other processors than the servers under test."""
     with postgres_server() as server:
         dsn = make_url(server.url()).set(drivername="postgresql").render_as_string(hide_password=False)
         subprocess.run(["psql", "--quiet", dsn, "--command", "ALTER SYSTEM SET shared_buffers = '2GB'"], check=True)
@@ -167,7 +168,7 @@ def _camel_case(name: str) -> str:
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Measures on both databases, or on the one asked for."""
+    """Measures on both databases, or on the selected one."""
     os.sched_setaffinity(0, OTHER_CPUS or [SERVER_CPU])
     if unmeasured := unmeasured_filters():
         print(f"Without a single read: {', '.join(unmeasured)}")

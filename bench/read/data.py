@@ -1,6 +1,6 @@
 """The data set: one project, its flows, and a number of runs with steps; the same rows on both databases.
 
-Of a thousand runs one is paused, a hundred have failed and twenty were stopped; of the older half one in forty is
+Of a thousand runs, one is paused, a hundred have failed and twenty were stopped; of the older half, one in forty is
 archived. Tags, metadata and error messages have common, rare and unknown values. Runs are created one minute apart, so
 that time ranges of every size exist. The newest runs, which pages show, have step results.
 """
@@ -41,18 +41,18 @@ Row = dict[str, Any]
 
 
 def flow_id(number: int) -> UUID:
-    """The ID of a flow, which is that of its version too."""
+    """Returns the ID of a flow, which is also the ID of its version."""
     return UUID(int=(7 << 76) | (8 << 60) | (256 + number))
 
 
 def run_id(number: int, count: int) -> UUID:
-    """The ID of run `number` of `count`, a UUIDv7: its first 48 bits are the creation time in milliseconds."""
+    """Returns the ID of run `number` of `count`, a UUIDv7: its first 48 bits are the creation time in milliseconds."""
     created = NEWEST - timedelta(minutes=count - number)
     return UUID(int=(int(created.timestamp() * 1000) << 80) | (7 << 76) | (8 << 60) | number)
 
 
 def rows(count: int) -> Iterator[tuple[Table, Iterator[Row]]]:
-    """The rows of each table, for `count` runs."""
+    """Yields the rows of each table, for `count` runs."""
     yield table(Project), iter([{"id": PROJECT_ID, "name": "bench", "retry_limit": 10, "created_at": NEWEST}])
     yield table(Flow), map(_flow, range(FLOWS))
     yield table(FlowVersion), map(_version, range(FLOWS))
@@ -140,9 +140,9 @@ def _steps(number: int, count: int) -> Iterator[Row]:
 
 
 async def fill(url: str, count: int) -> None:
-    """Write the data set into an empty database at the newest schema.
+    """Writes the data set into an empty database at the newest schema.
 
-    Its runs are counted and can be searched, as if workers had had their time, and its statistics are gathered.
+    Its runs are counted and can be searched, as if workers had had the time for it, and its statistics are updated.
     """
     parsed = make_url(url)
     dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -1,4 +1,5 @@
-"""How long a large page holds the service's event loop, and what a document costs that it has not seen before."""
+"""Measures how long a large page blocks the service's event loop, and the cost of a document that is new to the
+service."""
 
 import asyncio
 import statistics
@@ -18,14 +19,14 @@ _LARGE = """query Runs { flowRuns(first: 1000) { nodes {
 
 
 async def milliseconds(client: Client, message: bytes) -> float:
-    """Returns how long a request takes."""
+    """Returns the milliseconds that a request takes."""
     began = time.perf_counter()
     await client.ask(message)
     return (time.perf_counter() - began) * 1_000
 
 
 async def event_loop_held(server: Server, keys: Keys) -> float:
-    """Returns the milliseconds, in the median, that a request for health waits at most while a large page is served."""
+    """Returns the median of the longest waits of a health request while a large page is served, in milliseconds."""
     large, other = await connect(server.port), await connect(server.port)
     page, health = graphql(_LARGE, {}, keys.project), request("/healthz", None, None)
     alone = statistics.median([await milliseconds(other, health) for _ in range(_REPEATS)])
@@ -42,7 +43,7 @@ async def event_loop_held(server: Server, keys: Keys) -> float:
 
 
 async def cold_document(server: Server, keys: Keys) -> tuple[float, float]:
-    """Returns the milliseconds that a document takes more the first time, and those to parse and validate it."""
+    """Returns the additional milliseconds of a document's first execution, and those to parse and validate it."""
     schema, numbers = build_schema(sdl()), count()
 
     def document() -> str:

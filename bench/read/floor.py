@@ -1,6 +1,7 @@
 """The floor: endpoints written by hand for the three reads, without GraphQL: driver, rows, orjson.
 
-`python -m bench.read.floor DATABASE_URL PORT` serves `/a`, `/b` and `/c?id=…`. They answer the bytes of the service.
+`python -m bench.read.floor DATABASE_URL PORT` serves `/a`, `/b` and `/c?id=…`. They return the same bytes as the
+service.
 """
 
 import re
@@ -41,25 +42,25 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Store(Protocol):
-    """What the two databases do differently."""
+    """The differences between the two databases."""
 
     async def query(self, sql: str, *parameters: Any) -> Rows:
-        """The rows of a statement."""
+        """Returns the rows of a statement."""
 
     async def steps(self, run_ids: Sequence[Any]) -> Rows:
-        """The step results of runs."""
+        """Returns the step results of runs."""
 
     def key(self, value: UUID) -> Any:
-        """A UUID as a parameter."""
+        """Returns a UUID as a parameter."""
 
     def digits(self, value: Any) -> str:
-        """The hexadecimal digits of a UUID in a row."""
+        """Returns the hexadecimal digits of a UUID in a row."""
 
     def instant(self, value: Any) -> str | None:
-        """An instant of a row, as the service writes it."""
+        """Returns an instant of a row in the format of the service."""
 
     def tags(self, value: Any) -> Any:
-        """The tags of a row."""
+        """Returns the tags of a row."""
 
 
 def _written(value: datetime | None) -> str | None:
@@ -67,75 +68,75 @@ def _written(value: datetime | None) -> str | None:
 
 
 class Postgresql:
-    """Through a pool of asyncpg: statements are prepared once a connection."""
+    """Reads through a pool of asyncpg, with statements that are prepared once for each connection."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
     async def query(self, sql: str, *parameters: Any) -> Rows:
-        """The rows of a statement."""
+        """Returns the rows of a statement."""
         rows: Rows = await self._pool.fetch(sql, *parameters)
         return rows
 
     async def steps(self, run_ids: Sequence[Any]) -> Rows:
-        """The step results of runs."""
+        """Returns the step results of runs."""
         return await self.query(_STEPS.format("= ANY ($1)"), run_ids)
 
     def key(self, value: UUID) -> Any:
-        """A UUID as a parameter."""
+        """Returns a UUID as a parameter."""
         return value
 
     def digits(self, value: Any) -> str:
-        """The hexadecimal digits of a UUID in a row."""
+        """Returns the hexadecimal digits of a UUID in a row."""
         digits: str = value.hex
         return digits
 
     def instant(self, value: Any) -> str | None:
-        """An instant of a row, as the service writes it."""
+        """Returns an instant of a row in the format of the service."""
         return _written(value)
 
     def tags(self, value: Any) -> Any:
-        """The tags of a row."""
+        """Returns the tags of a row."""
         return value
 
 
 class Sqlite:
-    """Through one connection of aiosqlite."""
+    """Reads through one connection of aiosqlite."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
     async def query(self, sql: str, *parameters: Any) -> Rows:
-        """The rows of a statement."""
+        """Returns the rows of a statement."""
         rows = await self._connection.execute_fetchall(re.sub(r"\$\d", "?", sql), parameters)
         return cast("Rows", rows)
 
     async def steps(self, run_ids: Sequence[Any]) -> Rows:
-        """The step results of runs."""
+        """Returns the step results of runs."""
         keys = orjson.dumps(list(run_ids)).decode()
         return await self.query(_STEPS.format("IN (SELECT value FROM json_each($1))"), keys)
 
     def key(self, value: UUID) -> Any:
-        """A UUID as a parameter."""
+        """Returns a UUID as a parameter."""
         return value.hex
 
     def digits(self, value: Any) -> str:
-        """The hexadecimal digits of a UUID in a row."""
+        """Returns the hexadecimal digits of a UUID in a row."""
         digits: str = value
         return digits
 
     def instant(self, value: Any) -> str | None:
-        """An instant of a row, as the service writes it."""
+        """Returns an instant of a row in the format of the service."""
         return None if value is None else _written(_EPOCH + timedelta(microseconds=value))
 
     def tags(self, value: Any) -> Any:
-        """The tags of a row."""
+        """Returns the tags of a row."""
         return orjson.Fragment(value)
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Store]:
-    """The database at `url`."""
+    """Opens the database at `url`."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         async with aiosqlite.connect(str(parsed.database)) as connection:
@@ -222,7 +223,7 @@ def _answer(data: Mapping[str, Any]) -> Response:
 
 
 async def serve(url: str, port: int) -> None:
-    """Serve until the process is stopped."""
+    """Serves until the process is stopped."""
     async with opened(url) as store:
         await http_server.serve(Floor(store).app, port)
 

@@ -1,4 +1,5 @@
-"""Serves an ASGI application as the service is served: the same event loop, HTTP parser and garbage collection."""
+"""Serves an ASGI application with the server of the service: the same event loop, HTTP parser and garbage
+collection."""
 
 import uvicorn
 from starlette.applications import Starlette

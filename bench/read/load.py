@@ -1,4 +1,4 @@
-"""Load on an HTTP server over kept connections, and what it costs: requests, seconds, processor time."""
+"""Puts load on an HTTP server over kept connections, and measures requests, seconds and processor time."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class UnexpectedResponseError(Exception):
-    """A server answered with another status than 200, or with errors."""
+    """A server responded with another status than 200, or with errors."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,21 @@ class Sample:
     server_cpu: float
     """Seconds of processor time, user and system, of the server's processes."""
     database_cpu: float
-    """The same of PostgreSQL's; 0 for SQLite, which is inside the server."""
+    """Like `server_cpu`, for PostgreSQL; 0 for SQLite, which is inside the server."""
 
     @property
     def server_ms(self) -> float:
-        """Milliseconds of the server's processor time for a request."""
+        """Returns the milliseconds of the server's processor time for a request."""
         return self.server_cpu / self.requests * 1_000
 
     @property
     def all_ms(self) -> float:
-        """The same with the database's."""
+        """Returns the milliseconds of processor time for a request, including the database's."""
         return (self.server_cpu + self.database_cpu) / self.requests * 1_000
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Returns the number of requests per second."""
         return self.requests / self.seconds
 
 
@@ -56,7 +56,8 @@ def request(path: str, body: bytes | None, key: str | None) -> bytes:
 
 
 class Client(asyncio.Protocol):
-    """One connection, on which requests follow each other. It does as little as it can: the load shares a processor."""
+    """One connection, on which requests follow each other. It does as little work as possible, because the load shares
+    a processor."""
 
     def __init__(self) -> None:
         self._received = bytearray()
@@ -88,7 +89,7 @@ class Client(asyncio.Protocol):
         length = _LENGTH.search(self._received, 0, head)
         if length is None:
             if not self._received.endswith(b"0\r\n\r\n"):
-                return  # in chunks, of which the last has no bytes
+                return  # The body is sent in chunks; the last chunk is empty.
         elif len(self._received) < head + 4 + int(length[1]):
             return
         status, body = self._received[9:12], bytes(self._received[head + 4 :])
@@ -100,7 +101,7 @@ class Client(asyncio.Protocol):
             answer.set_exception(UnexpectedResponseError(f"Status {status.decode()}: {body[:500]!r}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fails the request under way."""
+        """Fails the active request."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError())
 
@@ -128,7 +129,7 @@ async def ask(port: int, message: bytes) -> bytes:
 async def measure(
     port: int, messages: Sequence[bytes], connections: int, seconds: float, server: int, database: int | None
 ) -> Sample:
-    """Returns what it cost to send `messages`, over and over, on so many connections at a time."""
+    """Returns the cost of sending `messages` again and again, on this number of connections."""
     clients = [await connect(port) for _ in range(connections)]
     numbers = count()
     server_before, database_before, began = cpu_of(server), cpu_of(database), time.monotonic()
@@ -157,14 +158,14 @@ def cpu_of(process: int | None) -> float:
         try:
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended in the meantime
-        # utime and stime of itself; of the first also those of children that have ended.
+            continue  # The process has ended in the meantime.
+        # utime and stime of each process; for the first one also those of children that have ended.
         ticks += sum(int(field) for field in fields[11 : 15 if each == process else 13])
     return ticks / _TICKS
 
 
 def _family(process: int) -> Iterable[int]:
-    """A process and all below it."""
+    """Returns a process and all its descendants."""
     yield process
     children = Path(f"/proc/{process}/task/{process}/children")
     for child in children.read_text().split() if children.exists() else ():

@@ -1,4 +1,4 @@
-"""Plain Strawberry over the ORM, as its documentation shows it: `python -m bench.read.plain DATABASE_URL PORT`.
+"""Plain Strawberry over the ORM, as in its documentation: `python -m bench.read.plain DATABASE_URL PORT`.
 
 Types have attributes, resolvers load SQLModel objects, links are loaded by dataloaders. Nothing is tuned.
 """
@@ -72,13 +72,13 @@ class FlowRun:
 
     @strawberry.field
     async def flow(self, info: PlainInfo) -> Flow:
-        """The run's flow."""
+        """Returns the run's flow."""
         found: FlowModel = await info.context["flows"].load(self.model.flow_id)
         return Flow(id=strawberry.ID(f"flow_{found.id.hex}"), name=found.name)
 
     @strawberry.field
     async def steps(self, info: PlainInfo) -> list[Step]:
-        """The run's steps."""
+        """Returns the run's steps."""
         found: Sequence[StepModel] = await info.context["steps"].load(self.model.id)
         return [
             Step(name=step.name, kind=step.kind, status=step.status, duration_ms=step.duration_ms) for step in found
@@ -119,7 +119,7 @@ class Query:
 
     @strawberry.field
     async def flow_runs(self, info: PlainInfo, first: int, flow: strawberry.ID) -> Connection:
-        """The newest runs of a flow."""
+        """Returns the newest runs of a flow."""
         flow_id = UUID(flow.removeprefix("flow_"))
         query = select(RunModel).where(
             col(RunModel.project_id) == PROJECT_ID,
@@ -132,7 +132,7 @@ class Query:
 
     @strawberry.field
     async def flow_run(self, info: PlainInfo, id: strawberry.ID) -> FlowRun | None:  # noqa: A002
-        """One run."""
+        """Returns one run."""
         async with info.context["sessions"]() as session:
             model = await session.get(RunModel, UUID(id.removeprefix("run_")))
         return _run(model) if model else None
@@ -146,7 +146,7 @@ class App(GraphQL[dict[str, Any], None]):
         self._sessions = sessions
 
     async def get_context(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """What resolvers find in `info.context`."""
+        """Returns the values that resolvers find in `info.context`."""
         return {
             "sessions": self._sessions,
             "flows": DataLoader(load_fn=self._flows),
@@ -170,7 +170,7 @@ class App(GraphQL[dict[str, Any], None]):
 
 
 async def serve(url: str, port: int) -> None:
-    """Serve until the process is stopped."""
+    """Serves until the process is stopped."""
     sessions = async_sessionmaker(create_async_engine(url, pool_size=10), expire_on_commit=False)
     endpoint = App(sessions)
     await http_server.serve(Starlette(routes=[Route("/graphql", endpoint, methods=["POST"])]), port)

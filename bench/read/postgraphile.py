@@ -1,4 +1,4 @@
-"""PostGraphile over the same tables, installed from npm into a folder of its own, where npm is there."""
+"""PostGraphile over the same tables, installed from npm into a folder of its own, if npm is installed."""
 
 import asyncio
 import shutil
@@ -9,12 +9,12 @@ import asyncpg
 from sqlalchemy import make_url
 
 VERSION = "5.1.5"
-# The tables have no foreign keys, for the sake of writes; PostGraphile takes links from comments as well.
+# The tables have no foreign keys, for the sake of writes. PostGraphile accepts links in comments as well.
 _LINKS = """
 COMMENT ON TABLE flow_run IS E'@foreignKey (flow_id) references flow (id)';
 COMMENT ON TABLE step_result IS E'@foreignKey (run_id) references flow_run (id)';
 """
-# It uses Promise.withResolvers, which Node.js has from version 22 on; without it each query fails.
+# PostGraphile uses Promise.withResolvers, which Node.js has since version 22; without it each query fails.
 _CONFIG = """
 Promise.withResolvers ??= () => {
   const made = {}
@@ -36,12 +36,13 @@ export default {
 
 
 def is_available() -> bool:
-    """Whether this machine has Node.js and npm."""
+    """Returns True if this machine has Node.js and npm."""
     return shutil.which("npm") is not None and shutil.which("node") is not None
 
 
 async def prepare(url: str, folder: Path) -> dict[str, str]:
-    """Install it into `folder` and give it the links between tables; returns the environment of its process."""
+    """Installs PostGraphile into `folder`, and gives it the links between tables; returns the environment of its
+    process."""
     dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(dsn)
     await connection.execute(_LINKS)

@@ -1,4 +1,4 @@
-"""The servers under test: one process each, on the first processor of those that this one may use."""
+"""The servers under test: one process each, on the first processor that this process may use."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.support.databases.postgres import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
-"""Seconds within which a server must answer."""
+"""Seconds within which a server must respond."""
 SERVER_CPU, *OTHER_CPUS = sorted(os.sched_getaffinity(0))
 FLOOR, SERVICE, PLAIN, PEER = "floor", "Flow Runs", "plain Strawberry + SQLModel", "PostGraphile"
 
@@ -34,7 +34,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Keys:
-    """API keys of the service: of a project, and of the operator."""
+    """API keys of the service: a project's, and the operator's."""
 
     project: str
     operator: str
@@ -49,7 +49,7 @@ def running(
     environment: Mapping[str, str],
     folder: Path = ROOT,
 ) -> Iterator[Server]:
-    """A server process, stopped at the end."""
+    """Runs a server process, which is stopped at the end of the block."""
     process = subprocess.Popen(
         ["taskset", "--cpu-list", str(SERVER_CPU), *command],
         cwd=folder,
@@ -65,10 +65,10 @@ def running(
 
 
 async def answering(server: Server) -> None:
-    """Waits until a server answers requests of each kind, and warms it up.
+    """Waits until a server responds to requests of each kind, and warms it up.
 
     Raises:
-        RuntimeError: it ended, or did not answer in time.
+        RuntimeError: the server ended, or did not respond in time.
     """
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -78,7 +78,7 @@ async def answering(server: Server) -> None:
                     await ask(server.port, message)
         except (OSError, UnexpectedResponseError) as error:
             if server.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{server.name} does not answer") from error
+                raise RuntimeError(f"{server.name} does not respond") from error
             await asyncio.sleep(0.1)
         else:
             return
@@ -86,7 +86,7 @@ async def answering(server: Server) -> None:
 
 @contextmanager
 def service(url: str, count: int, folder: Path, **settings: str) -> Iterator[tuple[Server, Keys]]:
-    """The API of the service, with more settings, and its keys."""
+    """Yields the API of the service, with more settings, and its keys."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
     own = {"DATABASE_URL": url, "PORT": str(port), "SEED_DEMO": "false", "FILES_URL": str(folder), **settings}
@@ -105,7 +105,7 @@ def service(url: str, count: int, folder: Path, **settings: str) -> Iterator[tup
 
 @contextmanager
 def peers(url: str, count: int, folder: Path, own: Mapping[str, str] | None) -> Iterator[list[Server]]:
-    """The servers that the service is compared with; PostGraphile where the environment of its process is given."""
+    """Yields the servers for comparison; PostGraphile if the environment of its process is given."""
     floor, plain, peer = (free_port() for _ in range(3))
     environment = dict(os.environ)
 

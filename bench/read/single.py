@@ -1,4 +1,4 @@
-"""Single reads with each filter, order, count and statistic, and the milliseconds that each may take."""
+"""Single reads with each filter, order, count and statistic, and the milliseconds allowed for each."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class Read:
     target_ms: float
     document: str = LIST
     operator: bool = False
-    """With an operator's key, which sees every project."""
+    """True: the read uses an operator's key, which sees every project."""
     deep: Mapping[str, object] = field(default_factory=dict)
-    """A filter whose first page ends in the middle of the order: the read is the page after that."""
+    """A filter whose first page ends in the middle of the order: the read is the page after that one."""
 
 
 def reads(count: int) -> Iterator[Read]:

@@ -1,4 +1,4 @@
-"""The results as tables, with the targets beside."""
+"""The results as tables, with the targets beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from bench.read.works import WORKS, Work
 
 ONE_CONNECTION, MANY_CONNECTIONS = 1, 16
 Results = Mapping[tuple[str, Work, int], Sample]
-"""By the name of the server, the work and the number of connections."""
+"""The samples, by the name of the server, the work and the number of connections."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be reached: the gate, and beyond it the stretch."""
+    """A target: the gate, and the stretch target."""
 
     gate: float
     stretch: float
     at_least: bool = False
-    """More is better."""
+    """True: more is better."""
 
     def judged(self, values: Sequence[float]) -> str:
-        """Returns the words for values of which every one has to reach the target."""
+        """Returns the verdict on values, each of which must reach the target."""
         if all(self._reaches(value, self.stretch) for value in values):
             return "stretch"
         return "yes" if all(self._reaches(value, self.gate) for value in values) else "no"
@@ -58,7 +58,7 @@ def comparison(results: Results) -> str:
 
 
 def targets(dialect: str, results: Results, held_ms: float, cold: tuple[float, float]) -> str:
-    """Returns the table of what is to be reached."""
+    """Returns the table of targets."""
 
     def many(name: str) -> list[Sample]:
         return [results[name, work, MANY_CONNECTIONS] for work in WORKS]
@@ -74,7 +74,7 @@ def targets(dialect: str, results: Results, held_ms: float, cold: tuple[float, f
         found.append(("requests/s ÷ PostGraphile's, 16 connections, (a) (b) (c)", rates, RATE))
     found.append(("`first: 1000`, 10 fields and flow: ms that the event loop is held", [held_ms], HELD_MS))
     (more, checked) = cold
-    found.append(("a new document: what it takes beyond parse + validate ÷ these", [more / checked - 1], COLD))
+    found.append(("a new document: time beyond parse + validate ÷ these", [more / checked - 1], COLD))
     rows = [_row(["what", "measured", "gate", "stretch", "reached"]), _row(["---"] * 5)]
     for title, values, target in found:
         sign = "≥" if target.at_least else "≤"
@@ -85,7 +85,7 @@ def targets(dialect: str, results: Results, held_ms: float, cold: tuple[float, f
 
 
 def growth(sizes: Sequence[int], titles: Sequence[tuple[str, float]], times: Sequence[Sequence[float | None]]) -> str:
-    """Returns the table of single reads: milliseconds with each number of runs, in the median, and the target."""
+    """Returns the table of single reads: the median of milliseconds with each number of runs, and the target."""
     head = ["read, ms", *(f"{size:,} runs" for size in sizes), "growth", "to reach", "reached"]
     rows = [_row(head), _row(["---"] * len(head))]
     for number, (title, target) in enumerate(titles):
@@ -99,7 +99,7 @@ def growth(sizes: Sequence[int], titles: Sequence[tuple[str, float]], times: Seq
 
 
 def _ratios(values: Sequence[float]) -> list[str]:
-    """Each value, and how many times the first it is."""
+    """Returns each value, and its ratio to the first one."""
     return [
         f"{value:.2f}" if value is values[0] else f"{value:.2f} (÷ floor {value / values[0]:.1f})" for value in values
     ]

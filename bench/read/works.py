@@ -1,6 +1,6 @@
-"""The three reads that are compared: for each server the documents and the variables, which change between requests.
+"""The three reads that are compared: for each server the documents, and the variables, which change between requests.
 
-A frontend sends the same document again and again, with other variables: the runs of another flow, or another run.
+A frontend sends the same document again and again with other variables: another flow, or another run.
 """
 
 import json
@@ -18,7 +18,7 @@ RUN_FIELDS = """id status environment triggerMethod createdAt startedAt finished
     failedStepName externalId tags metadata output"""
 NESTED_FIELDS = "id status createdAt durationMs flow { id name } steps { name kind status durationMs }"
 SINGLE_RUNS = 200
-"""Number of runs that are read singly, the newest ones."""
+"""Number of the newest runs, which are read one by one."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ ONE = Work("c", "one run with flow and 3 steps", NESTED_FIELDS, None)
 WORKS = (LIST, NESTED, ONE)
 
 Messages = Mapping[Work, Sequence[bytes]]
-"""The requests of each work, which connections send one after the other, over and over."""
+"""The requests of each work. Connections send them one after the other, again and again."""
 
 _ONE_DOCUMENT = "query Run($id: ID!) { flowRun(id: $id) { %s } }"
 _PEER_FIELDS = {
@@ -54,7 +54,8 @@ def graphql(document: str, variables: Mapping[str, object], key: str | None = No
 
 
 def _messages(count: int, page: Callable[[Work, UUID], bytes], single: Callable[[Work, UUID], bytes]) -> Messages:
-    """Returns the requests of all works: `page` makes one for the runs of a flow, `single` one for a single run."""
+    """Returns the requests of all works: `page` creates a request for the runs of a flow, `single` a request for one
+    run."""
     flows = [flow_id(number) for number in range(FLOWS)]
     runs = [run_id(number, count) for number in range(count - SINGLE_RUNS + 1, count + 1)]
     return {
@@ -108,7 +109,7 @@ def of_plain(count: int) -> Messages:
 def of_postgraphile(count: int) -> Messages:
     """Returns the requests to PostGraphile.
 
-    It offers conditions on indexed columns alone, and no run of these pages is archived.
+    It offers conditions only on indexed columns, and no run of these pages is archived.
     """
 
     def page(work: Work, flow: UUID) -> bytes:

@@ -1,11 +1,12 @@
-"""Processes the set of a running operation, chunk by chunk.
+"""Processes the runs of a running operation, chunk by chunk.
 
 Each chunk is one transaction: the changes to the runs, their outcomes, the operation's counts and its position
 (`done_through`) commit together. After a crash another process continues from the last commit, so each run is processed
 exactly once.
 
-A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is still
-where it began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their order.
+A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is unchanged
+since the chunk began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their
+order.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
+from db.row_types import BulkOperationRow, RunRow
 from db.runs import families
-from db.sql.rows import AnyRow, group_by
+from db.sql.rows import fetch_all, group_by
 from domain.bulk import ELIGIBLE, BulkReason, BulkResult, BulkStatus
 from domain.time import clock
 
@@ -30,12 +32,13 @@ _operation = _operations.c
 _outcome = OUTCOMES.c
 
 CHUNK_SIZE = 1_000
-"""Runs in one chunk. Large enough to spread the cost of a commit, small enough to lock runs for some 100 ms only."""
+"""Runs in one chunk. Large enough to spread the cost of a commit, and small enough to lock runs for only some 100
+ms."""
 _NIL = UUID(int=0)
 """Smaller than the ID of any run."""
 
-# The query is ordered and bounded by the complete primary key, and filters the operation afterwards: without statistics
-# of a new operation, a planner would rather sort all its remaining rows.
+# The query is ordered and bounded by the complete primary key, and filters the operation afterwards. Without statistics
+# of a new operation, a planner would otherwise sort all its remaining rows.
 _next_outcomes = (
     select(_outcome.operation_id, _outcome.run_id, PENDING.label("pending"))
     .where(
@@ -101,7 +104,7 @@ def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timede
 
 
 def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
-    """Returns the last run of the next chunk of `size` runs, if another chunk follows it; else None.
+    """Returns the last run of the next chunk of `size` runs, if another chunk follows it; otherwise None.
 
     Raises:
         OperationLostError
@@ -112,7 +115,7 @@ def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
 
 
 def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int, duration: timedelta) -> bool:
-    """Processes the chunk that follows the run `after` in parallel with the chunk that ends there.
+    """Processes the chunk after the run `after`, in parallel with the chunk that ends there.
 
     Writes everything before it waits for the end of that chunk, and commits only if that has committed. Returns True if
     the operation has ended.
@@ -148,7 +151,7 @@ def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> boo
 
 
 def _process(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
-    """Locks the runs of a chunk, and applies the action to those that are eligible.
+    """Locks the runs of a chunk, and applies the action to the eligible ones.
 
     Raises:
         PipelineConflictError: the chunk is pipelined, and would wait for runs of the chunk before it.
@@ -168,7 +171,7 @@ def _lock_next_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: tim
     return _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
 
 
-def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
+def _find_chunk(conn: Connection, operation: BulkOperationRow, after: UUID, size: int) -> Chunk | None:
     bounds = conn.execute(_GET_BOUNDS, {"of_operation": operation.id, "after": after, "size": size}).first()
     if bounds is None:
         return None
@@ -176,14 +179,14 @@ def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> 
     return Chunk(operation, after, through, length, pending, clock.now())
 
 
-def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
-    """Locks the pending runs of a chunk, records those that are skipped, and returns the others."""
+def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[RunRow]:
+    """Locks the pending runs of a chunk, records the skipped ones, and returns the others."""
     action = actions.of_operation(chunk.operation)
     if action.judges_by_other_runs:
         # Another transaction may be retrying them: the judgement must begin after its commit.
         families.lock_runs(uow, uow.conn.execute(outcomes.PENDING_IN_CHUNK, chunk.parameters).scalars().all())
     parameters = {**chunk.parameters, "source_id": chunk.operation.source_id}
-    locked = uow.conn.execute(action.lock_statement, parameters).all()
+    locked = fetch_all(uow.conn, action.lock_statement, parameters)
     by_refusal = group_by(locked, "refusal")
     for reason, refused in by_refusal.items():
         if reason is not None:
@@ -201,7 +204,7 @@ def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:
     length, succeeded, skipped, failed, became_eligible, became_ineligible = uow.conn.execute(
         _COUNT, chunk.parameters
     ).one()
-    counted_before = length - chunk.pending  # these runs succeeded together with a run of an earlier chunk
+    counted_before = length - chunk.pending  # These runs succeeded together with a run of an earlier chunk.
     counts = {
         "processed": chunk.pending,
         "succeeded": succeeded - counted_before,

@@ -1,7 +1,7 @@
-"""Leases on bulk operations: which process works on one.
+"""Leases on bulk operations: each names the process that works on an operation.
 
-Every write for an operation carries its lease's token and is refused once another process has claimed the operation, so
-of two processes that believe they work on it, one changes nothing.
+Every write for an operation carries its lease's token, and is refused once another process has claimed the operation.
+So of two processes that believe they work on it, only one can change anything.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from db.queue import holds
-from db.sql.rows import AnyRow
+from db.row_types import BulkOperationRow
 from domain import ids
 from domain.bulk import BulkStatus
 from domain.time import clock
@@ -56,7 +56,8 @@ def has_claimable(conn: Connection) -> bool:
 
 
 def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:
-    """Leases the oldest running operation that no process works on. Skips those that others claim at this moment."""
+    """Leases the oldest running operation that no process works on. Skips operations that other processes are
+    claiming."""
     now = clock.now()
     operation_id = uow.conn.execute(_claimable(now).with_for_update(skip_locked=True)).scalar()
     if operation_id is None:
@@ -67,7 +68,7 @@ def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:
     return lease
 
 
-def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> AnyRow:
+def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> BulkOperationRow:
     """Returns the row of the operation without locking it.
 
     Raises:
@@ -79,7 +80,7 @@ def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> AnyRow:
     return row
 
 
-def lock(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, duration: timedelta) -> AnyRow:
+def lock(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, duration: timedelta) -> BulkOperationRow:
     """Renews the lease and returns the operation's row, which stays locked until the end of the transaction.
 
     Raises:

@@ -18,7 +18,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, Project
 from db.models.types import table
-from db.sql.rows import AnyRow
+from db.row_types import BulkOperationRow
+from db.sql.rows import fetch_first
 from domain.bulk import ENDED, BulkStatus
 from domain.time import clock
 
@@ -39,9 +40,9 @@ def lock_project(uow: UnitOfWork, project_id: UUID) -> None:
 
 
 def count_active(conn: Connection, project_id: UUID | None) -> int:
-    """Returns the number of operations under way: in a project, or those over several projects if `project_id` is
+    """Returns the number of active operations of a project, or of those over several projects if `project_id` is
     None."""
-    # A preparation without a valid lease is lost and will be marked as failed.
+    # A preparation without a valid lease is lost and will be marked as FAILED.
     is_preparing = and_(_operation.status == BulkStatus.PREPARING, _operation.lease_until > clock.now())
     is_under_way = or_(_operation.status == BulkStatus.RUNNING, is_preparing)
     query = select(func.count()).select_from(_operations).where(in_project(project_id), is_under_way)
@@ -49,17 +50,19 @@ def count_active(conn: Connection, project_id: UUID | None) -> int:
     return under_way
 
 
-def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
+def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> BulkOperationRow | None:
     """Returns `id`, `status` and `request_hash` of the operation that was requested under this key."""
     has_key = (in_project(project_id), _operation.idempotency_key == idempotency_key)
     fail_lost_preparations(uow, clock.now(), *has_key)
-    return uow.conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)).first()
+    query = select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)
+    row: BulkOperationRow | None = fetch_first(uow.conn, query)
+    return row
 
 
 def fail_lost_preparations(uow: UnitOfWork, now: datetime, *conditions: ColumnElement[bool]) -> None:
     """Ends operations whose process was lost while it pinned the runs, as FAILED.
 
-    Nothing was changed by them, so their idempotency keys become free.
+    They have changed nothing, so their idempotency keys become free.
     """
     is_lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now, *conditions)
     values = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None, "idempotency_key": None}
@@ -69,7 +72,7 @@ def fail_lost_preparations(uow: UnitOfWork, now: datetime, *conditions: ColumnEl
 
 
 def cancel(uow: UnitOfWork, operation_id: UUID) -> bool:
-    """Ends a planned or running operation; changes already made stay. Returns False if it had ended."""
+    """Cancels a planned or running operation; changed runs stay changed. Returns False if it had ended."""
     if not end(uow, operation_id, BulkStatus.CANCELLED):
         return False
     record_progress(uow, operation_id)
@@ -77,7 +80,7 @@ def cancel(uow: UnitOfWork, operation_id: UUID) -> bool:
 
 
 def end(uow: UnitOfWork, operation_id: UUID, status: BulkStatus) -> bool:
-    """Gives an operation its final status. Returns False if it had ended."""
+    """Sets the final status of an operation. Returns False if it had ended."""
     is_live = (_operation.id == operation_id, _operation.status.not_in(sorted(ENDED)))
     values = {"status": status, "finished_at": clock.now(), "lease_token": None, "lease_until": None}
     return uow.conn.execute(update(_operations).where(*is_live).values(values)).rowcount == 1
@@ -103,8 +106,8 @@ def record_progress(uow: UnitOfWork, operation_id: UUID) -> None:
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> bool:
     """Deletes one operation that ended before `before`, or up to `limit` of its outcomes.
 
-    Returns False if there was none. Skips operations that another process purges at this moment, and those whose
-    outcomes are being pinned for another operation.
+    Returns False if there was none. Skips operations that another process is purging, and operations whose outcomes are
+    being pinned for another one.
     """
     preparing = _operations.alias("preparing")
     is_source = exists().where(preparing.c.source_id == _operation.id, preparing.c.status == BulkStatus.PREPARING)

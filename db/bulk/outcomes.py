@@ -1,7 +1,8 @@
 """Outcomes: the pinned runs of a bulk operation, and the result of each one.
 
 A chunk is the part of an operation that one transaction processes. It is a range of run IDs, so that the same
-statements, with the bounds as parameters, serve every chunk: to build a statement takes as long as SQLite runs it.
+statements, with the bounds as parameters, serve every chunk: building a statement takes as long as SQLite takes to
+execute it.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,8 +16,8 @@ from sqlalchemy import and_, bindparam, exists, select, update
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, BulkOutcome, FlowRun
 from db.models.types import table
+from db.row_types import BulkOperationRow
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
 from domain.actor import Actor, ActorKind
 from domain.bulk import BulkReason, BulkResult
 
@@ -54,13 +55,13 @@ _RECORD_MISSING = _RECORD.where(~exists().where(table(FlowRun).c.id == _outcome.
 class Chunk:
     """The runs of `operation`, a complete row, with IDs greater than `after` and up to `through`."""
 
-    operation: AnyRow
+    operation: BulkOperationRow
     after: UUID
     through: UUID
     length: int
     """Number of runs in the chunk."""
     pending: int
-    """Number of these runs that are not processed yet: a run that was cancelled with its parent already is."""
+    """Number of these runs that have not been processed. A run that was cancelled with its parent has been."""
     now: datetime
 
     @property
@@ -81,7 +82,7 @@ def record(
     reason: BulkReason | None = None,
     run_ids: Sequence[UUID] | None = None,
 ) -> None:
-    """Writes the result of pending runs of the chunk: of `run_ids`, or of all runs when it is None."""
+    """Writes the result of pending runs of the chunk: of `run_ids`, or of all of them if it is None."""
     values = {"new_result": result, "new_reason": reason, "recorded_at": chunk.now}
     if run_ids is None:
         uow.conn.execute(_RECORD, chunk.parameters | values)
@@ -96,7 +97,7 @@ def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
 
 
 def record_related(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
-    """Marks runs of later chunks that were changed together with a run of this one as succeeded, and counts them."""
+    """Marks runs of later chunks that were changed together with a run of this chunk as succeeded, and counts them."""
     if not run_ids:
         return
     parameters = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "recorded_at": chunk.now}

@@ -1,4 +1,4 @@
-"""Pins the runs of a bulk operation: its set is complete before the first run is changed."""
+"""Pins the runs of a bulk operation. All of them are pinned before the first run is changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
+from db.row_types import BulkOperationRow
 from db.runs.narrow import narrowed
 from db.sql.any_of import rows_of
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkResult, BulkStatus
 from domain.runs.run_filter import RunFilter
@@ -33,11 +33,12 @@ _NIL = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The runs of a bulk operation: those that match a filter, or those with one outcome in an earlier operation."""
+    """The runs of a bulk operation: the runs that match a filter, or the runs with one outcome in an earlier
+    operation."""
 
     filter: RunFilter | None
     source_id: UUID | None
-    """The earlier operation."""
+    """The earlier operation; None if a filter selects the runs."""
     source_result: BulkResult | None
     excluded_ids: Sequence[UUID]
     newest_id: UUID | None
@@ -48,7 +49,7 @@ class Selection:
 
 
 def newest_run(conn: Connection, project_ids: Sequence[UUID] | None) -> UUID:
-    """Returns the newest run of these projects (None: of all). Later runs have greater IDs."""
+    """Returns the newest run of these projects (None: of all projects). Later runs have greater IDs."""
     query = select(_run.id)
     if project_ids is not None:
         query = query.where(_run.project_id.in_(project_ids))
@@ -74,7 +75,7 @@ def select_runs(conn: Connection, selection: Selection, after: UUID | None, limi
 
 
 def prepare(uow: UnitOfWork, values: Mapping[str, Any], duration: timedelta) -> BulkLease:
-    """Inserts a PREPARING operation with an empty set, and leases it for `duration`."""
+    """Inserts a PREPARING operation without runs, and leases it for `duration`."""
     lease = BulkLease(ids.new_uuid(), ids.new_uuid())
     now = clock.now()
     row = {"id": lease.operation_id, "status": BulkStatus.PREPARING, "created_at": now, **values}
@@ -83,7 +84,7 @@ def prepare(uow: UnitOfWork, values: Mapping[str, Any], duration: timedelta) -> 
 
 
 def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: timedelta, *, dry_run: bool) -> None:
-    """Adds runs to the set of a PREPARING operation. Their IDs must be sorted, and greater than those pinned before.
+    """Adds runs to a PREPARING operation. Their IDs must be sorted, and greater than those pinned before.
 
     A dry run also records whether each run is eligible, or the reason why it is not.
 
@@ -105,8 +106,9 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
         actions.of_operation(operation).plan_covered(uow.conn, chunk)
 
 
-def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> AnyRow:
-    """PREPARING → RUNNING: the set is complete. An operation without runs is COMPLETED immediately.
+def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> BulkOperationRow:
+    """Changes the status from PREPARING to RUNNING: all runs are pinned. An operation without runs is COMPLETED at
+    once.
 
     Returns the operation as it was before.
 

@@ -1,4 +1,4 @@
-"""Plans: operations that began as a dry run, and wait to be executed on exactly the runs that it found."""
+"""Plans: operations that began as a dry run, and wait to be executed on exactly the runs that the dry run found."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -21,7 +21,8 @@ _operation = _operations.c
 
 
 def keep_as_plan(uow: UnitOfWork, lease: BulkLease, lifetime: timedelta) -> None:
-    """PREPARING → PLANNED: the set is complete, and no run is changed. The plan expires after `lifetime`.
+    """Changes the status from PREPARING to PLANNED: all runs are pinned, and none is changed. The plan expires after
+    `lifetime`.
 
     Raises:
         OperationLostError
@@ -33,7 +34,8 @@ def keep_as_plan(uow: UnitOfWork, lease: BulkLease, lifetime: timedelta) -> None
 def execute_plan(
     uow: UnitOfWork, operation_id: UUID, values: Mapping[str, Any], duration: timedelta
 ) -> BulkLease | None:
-    """PLANNED → RUNNING, with further columns. Returns None if the operation is no longer planned, or has expired.
+    """Changes the status from PLANNED to RUNNING, and sets further columns. Returns None if the operation is not
+    planned any more, or has expired.
 
     A plan without runs is COMPLETED at once.
     """
@@ -61,7 +63,7 @@ def execute_plan(
 
 
 def expire_oldest(uow: UnitOfWork, project_id: UUID | None, but: int) -> None:
-    """Makes all plans of a project (None: those over several projects) expire, except the newest `but`."""
+    """Makes the plans of a project (None: those over several projects) expire, except the newest `but` plans."""
     now = clock.now()
     is_open = (operations.in_project(project_id), _operation.status == BulkStatus.PLANNED, _operation.expires_at > now)
     oldest = select(_operation.id).where(*is_open).order_by(_operation.id.desc()).offset(but)
@@ -71,7 +73,7 @@ def expire_oldest(uow: UnitOfWork, project_id: UUID | None, but: int) -> None:
 def expire_stale_plans(uow: UnitOfWork, now: datetime, expired_before: datetime, limit: int) -> None:
     """Deletes the oldest plan that expired before `expired_before`, up to `limit` outcomes at a time.
 
-    Also fails operations whose process was lost before their set was complete.
+    Also fails operations whose process was lost before all runs were pinned.
     """
     operations.fail_lost_preparations(uow, now)
     is_stale = (_operation.status == BulkStatus.PLANNED, _operation.expires_at <= expired_before)

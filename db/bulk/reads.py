@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -10,11 +11,11 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 from db.bulk.outcomes import OUTCOMES
 from db.models import BulkOperation
 from db.models.types import table
+from db.row_types import BulkOperationRow, BulkOutcomeRow
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.listing import Listing
-from db.sql.rows import AnyRow, select_columns
+from db.sql.rows import fetch_all, select_columns
 from domain.bulk import BulkReason, BulkResult, BulkStatus
-from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c
@@ -25,7 +26,7 @@ BY_RUN = Keyset(_outcome.run_id, None, descending=False)
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFilter:
-    """A filter of outcomes. None restricts nothing; an empty list matches nothing."""
+    """A filter of outcomes. A field that is None restricts nothing; an empty list matches nothing."""
 
     results: Sequence[BulkResult] | None = None
     reasons: Sequence[BulkReason] | None = None
@@ -33,21 +34,23 @@ class OutcomeFilter:
 
 @dataclass(frozen=True, slots=True)
 class OperationFilter:
-    """The operations that a list shows."""
+    """A filter of operations in lists."""
 
     project_id: UUID | None
     """The project of the operations; None: all projects."""
     with_plans: bool
-    """True: plans that can still be executed are listed, too. Otherwise only operations that were started are."""
+    """True: open plans are listed, too. False: only operations that were started are listed."""
 
 
-def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
+def by_ids(
+    conn: Connection, operation_ids: Sequence[UUID], columns: Collection[str]
+) -> Mapping[UUID, BulkOperationRow]:
     """Returns operations by their IDs, with `columns`, `id` and `project_id`."""
     query = select(*select_columns(_operations, {*columns, "project_id"})).where(_operation.id.in_(operation_ids))
-    return {row.id: row for row in conn.execute(query)}
+    return {row.id: row for row in fetch_all(conn, query)}
 
 
-def outcomes_page(conn: Connection, operation_id: UUID, where: OutcomeFilter, page: Page) -> Sequence[AnyRow]:
+def outcomes_page(conn: Connection, operation_id: UUID, where: OutcomeFilter, page: Page) -> Sequence[BulkOutcomeRow]:
     """Returns a page of the outcomes of an operation, in the order in which the runs were created."""
     return BY_RUN.page(conn, select(OUTCOMES).where(_matches(operation_id, where)), page)
 
@@ -103,11 +106,11 @@ def _counts_by_value(
     return counts
 
 
-def _is_listed(where: OperationFilter) -> ColumnElement[bool]:
+def _is_listed(where: OperationFilter, now: datetime) -> ColumnElement[bool]:
     in_project = true() if where.project_id is None else _operation.project_id == where.project_id
-    # Operations whose set is not complete are never listed.
+    # Operations whose runs are not all pinned are never listed.
     is_started = _operation.started_at.is_not(None)
-    is_open_plan = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > clock.now())
+    is_open_plan = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > now)
     return and_(in_project, or_(is_started, is_open_plan) if where.with_plans else is_started)
 
 

@@ -25,14 +25,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
-"""Connections for reads, and as many again for writes, that a process keeps open at most. Each is opened when it is
-first needed. A PostgreSQL server accepts 100 connections by default, for all processes together."""
+"""Largest number of connections for reads, and of those for writes, that a process keeps open. Each is opened when it
+is first needed. A PostgreSQL server accepts 100 connections by default, for all processes together."""
 POOL_TIMEOUT = 30.0
 """Seconds that a statement waits for a connection while all are in use; after that the database counts as
 unavailable."""
 _UNAVAILABLE = ("53", "57P", "58")
-"""Classes of PostgreSQL error codes that mean: no resources left, shut down by its operator, or a fault of its
-system."""
+"""Classes of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, or a
+fault of its system."""
 
 _FULL = "53100"
 """PostgreSQL's error code for a full disk."""
@@ -41,8 +41,8 @@ _CANCELLED = "57014"
 """PostgreSQL's error code for a statement that exceeded `statement_timeout`."""
 _SESSION = {
     "application_name": "flow-runs",
-    "jit": "off",  # it costs more than it gains on queries that end within milliseconds
-    "timezone": "UTC",  # in which the server writes instants
+    "jit": "off",  # JIT costs more than it gains on queries that end within milliseconds.
+    "timezone": "UTC",  # The server writes instants in this zone.
 }
 """Settings of every session on PostgreSQL."""
 _MAX_ATTEMPTS = 5
@@ -50,7 +50,7 @@ _MAX_ATTEMPTS = 5
 
 
 class ConflictError(Exception):
-    """A write was refused because it would have broken a rule of the schema, such as a unique name."""
+    """A write was refused because it would have broken a rule of the database schema, such as a unique name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,17 @@ class Database:
     ) -> None:
         """Opens the database at `url`; each unit of work ends with `steps`. Use `db.assembly.open_database`.
 
-        `query_timeout` is the time limit of reads in seconds; None: no limit. Writes never have one.
+        `query_timeout` is the time limit of reads in seconds; None: no limit. Writes have no limit.
         """
         self.dialect = "postgresql" if pg_url.is_postgresql(url) else "sqlite"
-        self.signals = pubsub.PubSub()
+        self.pubsub = pubsub.PubSub()
         self._steps = steps
         self._under_way: set[asyncio.Future[Any]] = set()
         self._batchers: dict[BatchWrite, WriteBatcher] = {}
         self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
         self.server: PostgresServer | None = None
-        """Makes the connections to PostgreSQL; None on SQLite."""
+        """Opens the connections to PostgreSQL; None on SQLite."""
         if self.dialect == "sqlite":
             parsed = make_url(url)
             self._readers = sqlite.Readers(parsed, pool_size, query_timeout)
@@ -101,18 +101,19 @@ class Database:
             return
         self.server = server = PostgresServer(url)
         self._engine = _postgresql_engine(server, pool_size, _SESSION)
-        # Writes have connections of their own: the time limit is a setting of the session, and must never end a write.
+        # Writes have connections of their own: the time limit is a setting of the session, and must not end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
         fetching = max(1, pool_size // 2)
         self._sizes = {"read": max(1, pool_size - fetching), "write": pool_size}
         self._reading_engine = _postgresql_engine(server, self._sizes["read"], {**_SESSION, **limit})
         self._fetcher = RowFetcher(server, fetching, {**_SESSION, **limit}, POOL_TIMEOUT)
         self._pool = self._reading_engine.pool
-        # Each statement of a read sees what was committed before it. A single SELECT needs no BEGIN and COMMIT.
+        # Each statement of a read sees everything that was committed before it. A single SELECT needs no BEGIN and
+        # COMMIT.
         self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Returns the result of `query(connection, …)`, which only reads."""
+        """Returns the result of `query(connection, …)`, which must not write."""
         return await self._to_its_end(self._read_again(query, *args, **kwargs))
 
     async def _read_again(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -126,7 +127,7 @@ class Database:
             return await self._read(query, *args, **kwargs)
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        """Returns the rows of a SELECT, as the driver gives them; the arguments are in the driver's types."""
+        """Returns the rows of a SELECT, unchanged from the driver; the arguments have the driver's types."""
         if self._readers is not None:
             with _typed_sqlite_errors():
                 return await self._readers.fetch(statement, arguments)
@@ -149,7 +150,7 @@ class Database:
     def _done(self, task: "asyncio.Future[Any]") -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # marks the exception as retrieved: the caller may have been cancelled
+            task.exception()  # This marks the exception as retrieved: the caller may have been cancelled.
 
     async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._readers is not None:
@@ -158,32 +159,32 @@ class Database:
             return await conn.run_sync(query, *args, **kwargs)
 
     async def _reader_for_pooling(self) -> AsyncEngine:
-        """Returns the engine for reads. Behind a pooler that shares sessions even a SELECT needs a transaction."""
+        """Returns the engine for reads. Behind a pooler that shares sessions, even a SELECT needs a transaction."""
         assert self.server is not None
         pooling = self.server.pooling or await self.server.find_pooling()
         return self._reading_engine if pooling is Pooling.TRANSACTION else self._reader
 
     async def write(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Returns the result of `work(uow, …)`, run in one transaction, once that is committed."""
+        """Returns the result of `work(uow, …)`, executed in one transaction, after its commit."""
         return await self._to_its_end(self._write(lambda uow: work(uow, *args, **kwargs)))
 
-    async def write_together(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
-        """Runs `work` for `item`, and for the items that other callers add at the same time, in one transaction.
+    async def write_batched(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
+        """Writes `item` by `work`, in one transaction with the items that other callers add at the same time.
 
-        `key` identifies the item within the batch. Returns False if nothing was written for this item: the caller must
-        write it in a transaction of its own, which raises the reason.
+        `key` identifies the item within the batch. Returns False if nothing was written for this item. The caller must
+        then write it in a transaction of its own, which raises the reason.
         """
         if (batcher := self._batchers.get(work)) is None:
             batcher = self._batchers[work] = WriteBatcher(lambda items: self.write(work, items))
-        done = batcher.put(key, item)
-        if batcher.has_room:
-            self._start(batcher.serve())
+        done = batcher.submit(key, item)
+        if batcher.needs_drain:
+            self._start(batcher.drain())
         return await done
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
         with _typed_errors():
             result, topics = await self._commit(work)
-        self.signals.send(topics)
+        self.pubsub.publish(topics)
         return result
 
     async def _commit(self, work: Callable[[UnitOfWork], T]) -> tuple[T, Sequence[Hashable]]:
@@ -220,7 +221,7 @@ class Database:
         ]
 
     async def close(self) -> None:
-        """Waits for the reads and writes under way, then closes every connection."""
+        """Waits for the active reads and writes, then closes every connection."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
         if self._readers is not None and self._writer is not None:
             await self._readers.close()
@@ -238,13 +239,13 @@ def _checked_out(engine: AsyncEngine) -> int:
 
 
 def _postgresql_engine(server: PostgresServer, pool_size: int, settings: Mapping[str, str]) -> AsyncEngine:
-    """Returns an engine whose sessions have these settings of the server."""
+    """Returns an engine for sessions with these settings of the server."""
     engine = server.engine(
         settings,
         pool_size=pool_size,
         pool_timeout=POOL_TIMEOUT,
-        max_overflow=0,  # a connection made for one statement costs more than to wait for one that is there
-        pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
+        max_overflow=0,  # Opening a connection for one statement would cost more than waiting for one.
+        pool_use_lifo=True,  # A few connections with all statements prepared are used, not all of them in turn.
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed_connection)
     return engine
@@ -315,7 +316,7 @@ def _is_unavailable(error: DBAPIError) -> bool:
 
 
 def _reason(error: Exception) -> str | None:
-    """Returns a hint for people about an unusual cause, or an empty text."""
+    """Returns a hint for people about an unusual cause; None if there is none."""
     cause = getattr(error, "orig", None)
     is_full = getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == _FULL
     return "The database has no space left: nothing can be written at the moment." if is_full else None

@@ -1,13 +1,13 @@
 """Passes wake-ups between the processes that share a PostgreSQL database.
 
-Each process has one connection for this, on which it listens, and by which it notifies the others. It notifies after
-the commit and outside the transaction that wrote: a transaction that notifies takes a lock of the whole server at its
-commit. Topics that are published within a few milliseconds are sent together.
+Each process has one connection on which it listens, and by which it notifies the others. It notifies after the commit,
+and not in the transaction that wrote: a transaction that notifies takes a lock of the whole server at its commit.
+Topics that are published within a few milliseconds are sent together.
 
-Behind a pooler in transaction mode no connection can listen. There the process notifies as well, and looks several
+Behind a pooler in transaction mode no connection can listen. There the process notifies as well, and checks several
 times a second whether any transaction of the server has ended.
 
-Wake-ups are hints: while the connection is down they are lost, and receivers look at the tables as always.
+Wake-ups are hints: while the connection is down they are lost, and receivers read the tables periodically.
 """
 
 import asyncio
@@ -29,20 +29,20 @@ _logger = logging.getLogger(__name__)
 
 CHANNEL = "flow_runs"
 DEBOUNCE = 0.01
-"""Seconds between two notifications: a thousand changes a second cause a hundred notifications at most."""
+"""Seconds between two notifications: a thousand changes a second cause at most a hundred notifications."""
 RECONNECT = 1.0
 """Seconds after which a lost connection is replaced."""
 STATEMENT_TIMEOUT = 5.0
-"""Seconds after which a server that does not answer counts as unavailable."""
+"""Seconds after which a server without a response counts as unavailable."""
 HEARTBEAT = 30.0
 """Seconds after which an idle connection is checked."""
 POLL_SECONDS = 0.1
-"""Seconds between two looks at a server behind a pooler in transaction mode."""
+"""Seconds between two checks of a server behind a pooler in transaction mode."""
 _SNAPSHOT = "SELECT txid_current_snapshot()::text"
-"""Changes whenever a transaction that has written begins or ends."""
+"""Returns a text that changes whenever a transaction that has written begins or ends."""
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 _PAYLOAD = 200
-"""Topics in one notification; PostgreSQL allows 8,000 bytes."""
+"""Largest number of topics in one notification; PostgreSQL allows 8,000 bytes."""
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _PLAIN = frozenset(
     {
@@ -66,8 +66,8 @@ class Notifier:
         """Set while the connection is open."""
 
     async def run(self) -> None:
-        """Listen and notify until cancelled; replace a lost connection."""
-        with self._local.forwarded(self._put):
+        """Listens and notifies until cancelled; replaces a lost connection."""
+        with self._local.forwarding(self._put):
             while True:
                 try:
                     await self._serve()
@@ -76,7 +76,7 @@ class Notifier:
                 await asyncio.sleep(RECONNECT)
 
     async def _serve(self) -> None:
-        connection = await self._server.connect({"application_name": "flow-runs signals"})
+        connection = await self._server.connect({"application_name": "flow-runs notifications"})
         connection.add_termination_listener(lambda _: self._filled.set())
         try:
             if await self._server.find_pooling() is Pooling.TRANSACTION:
@@ -84,8 +84,8 @@ class Notifier:
                 return
             await connection.add_listener(CHANNEL, self._receive)
             self.listening.set()
-            # Receivers look at the tables for what happened before.
-            self._local.deliver(_PLAIN)
+            # Receivers read the tables for changes from before this connection.
+            self._local.publish_local(_PLAIN)
             while not connection.is_closed():
                 await self._notify(connection)
         finally:
@@ -103,17 +103,17 @@ class Notifier:
                 snapshot = await connection.fetchval(_SNAPSHOT)
             if snapshot != seen:
                 seen = snapshot
-                self._local.deliver_all()
-            # By the loop's own time, like the pace of `_notify`.
+                self._local.publish_all_local()
+            # The pace follows the loop's time, as in `_notify`.
             await asyncio.sleep(POLL_SECONDS)
 
     async def _notify(self, connection: Any) -> None:
-        # By the loop's own time: the service's clock does not pace a connection.
+        # The pace follows the loop's time: the service's clock does not control a connection.
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT):
                 await self._filled.wait()
         self._filled.clear()
-        # Without topics this is the check of an idle connection.
+        # Without topics, this checks an idle connection.
         await connection.execute(_NOTIFY, CHANNEL, self._take(), timeout=STATEMENT_TIMEOUT)
         await asyncio.sleep(DEBOUNCE)
 
@@ -129,7 +129,7 @@ class Notifier:
 
     def _receive(self, connection: Any, sender: int, _channel: str, payload: object) -> None:
         if sender != connection.get_server_pid():
-            self._local.deliver([_decode(topic) for topic in str(payload).split()])
+            self._local.publish_local([_decode(topic) for topic in str(payload).split()])
 
 
 def _encode(topic: Hashable) -> str | None:
@@ -153,11 +153,12 @@ def _decode(text: str) -> Hashable:
 
 @asynccontextmanager
 async def listen_for_other_processes(database: Database, url: str) -> AsyncIterator[None]:
-    """Passes wake-ups between this process and others while the block lasts; on SQLite only those of the event log."""
+    """Passes wake-ups between this process and others while the block lasts; on SQLite only wake-ups of the event
+    log."""
     if database.server is None:
-        receiver: DataVersionPoller | Notifier = DataVersionPoller(url, database.signals)
+        receiver: DataVersionPoller | Notifier = DataVersionPoller(url, database.pubsub)
     else:
-        receiver = Notifier(database.server, database.signals)
+        receiver = Notifier(database.server, database.pubsub)
     task = asyncio.create_task(receiver.run())
     try:
         yield

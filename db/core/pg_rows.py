@@ -1,6 +1,6 @@
-"""Rows of plain SQL from PostgreSQL, by the driver alone: neither SQLAlchemy nor a task stands in between.
+"""Fetches rows of plain SQL from PostgreSQL by the driver alone, without SQLAlchemy and without a task.
 
-Each connection keeps the statements that it has prepared.
+Each connection keeps its prepared statements.
 """
 
 import asyncio
@@ -12,48 +12,48 @@ import asyncpg
 from db.core.postgres import PostgresServer
 
 _STATEMENTS = 500
-"""Prepared statements that a connection keeps."""
+"""Largest number of prepared statements that a connection keeps."""
 _MAX_STATEMENT = 256 * 1024
-"""Characters of the longest statement that is kept prepared."""
+"""Length in characters of the longest statement that is kept prepared."""
 _CONNECTION_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError)
 
 
 class RowFetcher:
-    """A pool of connections that execute statements in text; the one that was used last is used next."""
+    """A pool of connections that execute statements in text. The connection that was used last is used next."""
 
     def __init__(self, server: PostgresServer, size: int, settings: Mapping[str, str], pool_timeout: float) -> None:
-        """Opens no connection yet; at most `size` at a time, with these settings of the session.
+        """Opens no connection yet. The pool opens at most `size` connections, with these settings of the session.
 
-        `pool_timeout` is the number of seconds that a statement waits for a connection which others use.
+        `pool_timeout` is the number of seconds for which a statement waits for a free connection.
         """
         self._server = server
         self._settings = dict(settings)
         self._pool_timeout = pool_timeout
         self.size = size
-        """Connections that are open at most."""
+        """Largest number of open connections."""
         self.asked = 0
-        """Statements under way, with those that wait for a connection."""
-        self._room = asyncio.Semaphore(size)
+        """Number of statements that are executed or wait for a connection."""
+        self._free = asyncio.Semaphore(size)
         self._idle: list[Any] = []
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        """Returns the rows. A connection that was lost while it was idle is replaced, and nobody notices.
+        """Returns the rows. A connection that was lost while it was idle is replaced without an error.
 
         Raises:
             TimeoutError: no connection became free in time.
         """
         self.asked += 1
         try:
-            return await self._fetch_in_room(statement, arguments)
+            return await self._fetch_on_free(statement, arguments)
         finally:
             self.asked -= 1
 
-    async def _fetch_in_room(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        if self._room.locked():
+    async def _fetch_on_free(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        if self._free.locked():
             async with asyncio.timeout(self._pool_timeout):
-                await self._room.acquire()
+                await self._free.acquire()
         else:
-            await self._room.acquire()  # without a timer, which costs more than the room
+            await self._free.acquire()  # No timer is needed here, which would cost more than the semaphore.
         try:
             while self._idle:
                 conn = self._idle.pop()
@@ -66,22 +66,22 @@ class RowFetcher:
                         raise
             return await self._fetch(await self._connect(), statement, arguments)
         finally:
-            self._room.release()
+            self._free.release()
 
     async def _fetch(self, conn: Any, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
             rows: Sequence[Any] = await conn.fetch(statement, *arguments)
         except asyncpg.PostgresError:
-            self._give_back(conn)
+            self._release(conn)
             raise
         except BaseException:
-            # Cancelled, or lost: nobody knows its state.
+            # The statement was cancelled, or the connection was lost: its state is unknown.
             conn.terminate()
             raise
         self._idle.append(conn)
         return rows
 
-    def _give_back(self, conn: Any) -> None:
+    def _release(self, conn: Any) -> None:
         if not conn.is_closed():
             self._idle.append(conn)
 
@@ -94,6 +94,6 @@ class RowFetcher:
         )
 
     async def close(self) -> None:
-        """Closes the idle connections, which are all if nothing is under way."""
+        """Closes the idle connections. When no statement is being executed, these are all."""
         while self._idle:
             await self._idle.pop().close()

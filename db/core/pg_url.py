@@ -1,7 +1,7 @@
-"""URLs of PostgreSQL databases as hosts and other programs write them, in the form that the driver takes.
+"""Translates URLs of PostgreSQL databases, as hosts and other programs write them, into the driver's form.
 
-`postgres://`, several hosts, sockets, `sslmode` as well as `ssl`, the parameters of other drivers, and passwords whose
-characters are not encoded.
+Supports `postgres://`, several hosts, sockets, `sslmode` as well as `ssl`, the parameters of other drivers, and
+passwords with characters that are not percent-encoded.
 """
 
 import re
@@ -12,11 +12,11 @@ SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 
 _IGNORED = frozenset(
     {
-        # of libpq, without a counterpart in the driver
+        # Parameters of libpq, without a counterpart in the driver.
         "channel_binding", "client_encoding", "fallback_application_name", "gssencmode", "hostaddr", "keepalives",
         "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts", "require_auth",
         "sslcompression", "sslsni", "tcp_user_timeout",
-        # of other drivers and of hosts
+        # Parameters of other drivers and of hosts.
         "async_fallback", "connection_limit", "pgbouncer", "pool_timeout", "pool_mode", "prepareThreshold",
         "prepared_statement_cache_size", "schema", "socket_timeout", "sslaccept", "statement_cache_size", "supa",
         "uselibpqcompat",
@@ -24,11 +24,11 @@ _IGNORED = frozenset(
 )  # fmt: skip
 """Parameters of other programs. The driver would send them to the server as settings of the session."""
 _SSL_MODES = {"true": "require", "1": "require", "false": "disable", "0": "disable", "no-verify": "require"}
-"""What Node's drivers write, in libpq's words."""
+"""Values that Node's drivers use, and the equivalent of libpq."""
 _MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:,\[\]]*)(:\d*)?")
 _IN_QUERY = re.compile(r"\?(\w+=[^?&]*&)*\w+=[^?&]*$")
-"""Matches the text before an @ that belongs to a parameter, and not to a user, a password or what follows them."""
+"""Matches the text before an @ that belongs to a parameter, and not to a user, a password or the text after them."""
 
 
 class InvalidUrlError(ValueError):
@@ -37,14 +37,14 @@ class InvalidUrlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """Where a database is."""
+    """The location of a database."""
 
     dsn: str
     """The URL in the driver's form."""
-    place: str
-    """Hosts and database, to be shown in messages: without role and password."""
+    location: str
+    """Hosts and database, for messages: without role and password."""
     connect_timeout: float | None = None
-    """Seconds that the URL allows for connecting."""
+    """Largest number of seconds for connecting, from the URL; None if it has none."""
 
 
 def is_postgresql(url: str) -> bool:
@@ -56,12 +56,12 @@ def parse(url: str) -> PostgresUrl:
     """Returns the parts of the URL of a PostgreSQL database.
 
     Raises:
-        InvalidUrlError: it is malformed.
+        InvalidUrlError: the URL is malformed.
     """
     user, hosts, database, query = _split(url.partition("://")[2])
     if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
-        raise InvalidUrlError("the hosts must be `host:port`, separated by commas; characters such as @ in a password"
-                              " can be written as %40")  # fmt: skip
+        raise InvalidUrlError("the hosts must be `host:port`, separated by commas; write characters such as @ in a "
+            "password as %40")  # fmt: skip
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     mode = parameters.pop("ssl", None)
     mode = parameters.pop("sslmode", mode)
@@ -79,12 +79,12 @@ def parse(url: str) -> PostgresUrl:
         f"/{quote(unquote(database), safe='')}" if database else "",
         f"?{urlencode(kept)}" if kept else "",
     ))  # fmt: skip
-    place = f"{unquote(hosts) or kept.get('host', 'the default host')}/{unquote(database)}"
-    return PostgresUrl(encoded, place, float(seconds) if seconds.isdigit() and int(seconds) else None)
+    location = f"{unquote(hosts) or kept.get('host', 'the default host')}/{unquote(database)}"
+    return PostgresUrl(encoded, location, float(seconds) if seconds.isdigit() and int(seconds) else None)
 
 
 def _split(rest: str) -> tuple[str, str, str, str]:
-    """Returns user and password, hosts, database and query. A password may hold each character of a URL as it is."""
+    """Returns user and password, hosts, database and query. A password may contain any character of a URL unencoded."""
     ends = [at.start() for at in re.finditer("@", rest) if not _IN_QUERY.search(rest[: at.start()])]
     user, where = (rest[: ends[-1]], rest[ends[-1] + 1 :]) if ends else ("", rest)
     where, _, query = where.partition("?")

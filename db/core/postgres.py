@@ -1,7 +1,7 @@
-"""Connections to a PostgreSQL server, directly or through a pooler such as PgBouncer.
+"""Connects to a PostgreSQL server, directly or through a pooler such as PgBouncer.
 
 A pooler in transaction mode gives a connection another session of the server for each transaction. Then nothing lasts
-beyond a transaction: no prepared statement, no setting, no LISTEN.
+longer than a transaction: no prepared statement, no setting, no LISTEN.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from db.core import pg_url
 
 CONNECT_TIMEOUT = 15.0
-"""Seconds after which a server that does not answer counts as away, unless the URL has a `connect_timeout`.
+"""Seconds after which a server without a response counts as unavailable, unless the URL has a `connect_timeout`.
 
-A server that is there answers in milliseconds, and within some seconds when its machine is overloaded (measured: 3 s at
-four times as many busy processes as cores). Requests had better wait for that one than fail."""
+A running server responds in milliseconds, and within some seconds when its machine is overloaded (measured: 3 s at four
+times as many busy processes as cores). Requests should wait for such a server instead of failing."""
 _ROUNDS = 5
-"""Rounds in which two connections look for a session that they share. A pooler in transaction mode gives out
-the session that was used last, so the first round finds it when it is idle; when it is busy, the sessions change."""
+"""Rounds in which two connections try to find a session that they share. A pooler in transaction mode returns the
+session that was used last, so the first round finds it when it is idle; when it is busy, the sessions change."""
 _SESSION_FREE_SECONDS = 2.0
-"""Seconds to wait for a second session. A pooler in session mode may have one alone."""
+"""Seconds to wait for a second session. A pooler in session mode may have only one."""
 _SETUP = ("application_name",)
-"""Settings that every pooler takes at the start of a connection."""
+"""Settings that every pooler accepts at the start of a connection."""
 
 
 class Pooling(Enum):
-    """What stands between a connection and its session on the server."""
+    """The kind of pooler between a connection and its session on the server."""
 
     NONE = "none"
     SESSION = "session"
@@ -45,13 +45,14 @@ class ConnectionFailedError(OSError):
 
 
 class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection whose session may change with each transaction: all that it does is in a transaction."""
+    """A connection whose session may change with each transaction: every statement is in a transaction."""
 
     local_settings = ""
-    """Statements that make the settings of the session those of a transaction."""
+    """Statements that set the settings of the session for a transaction."""
 
     async def execute(self, query: str, *args: Any, **kwargs: Any) -> str:
-        """Executes a statement. The one that begins a transaction applies the settings, without a round trip more."""
+        """Executes a statement. The statement that begins a transaction applies the settings, without a further round
+        trip."""
         if query.startswith("BEGIN"):
             query += self.local_settings
         result: str = await super().execute(query, *args, **kwargs)
@@ -65,20 +66,21 @@ class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]
             return await super().fetch(*args, **kwargs)
 
     async def prepare(self, query: str, *, name: str | None = None, **kwargs: Any) -> Any:
-        """Prepares a statement without a name: it is gone with the next one, and cannot meet another of its name."""
+        """Prepares a statement without a name. The next one replaces it, and it cannot collide with another
+        statement."""
         return await super().prepare(query, name="", **kwargs)
 
     async def set_type_codec(self, *args: Any, **kwargs: Any) -> None:
-        """Sets how values of a type are read, which asks the server about the type."""
+        """Sets the codec of a type, which asks the server about the type."""
         async with self.transaction():
             await super().set_type_codec(*args, **kwargs)
 
 
 class PostgresServer:
-    """Makes connections to one database of a server."""
+    """Opens connections to one database of a server."""
 
     def __init__(self, url: str) -> None:
-        """Makes none yet.
+        """Opens no connection yet.
 
         Raises:
             InvalidUrlError: `url` is malformed.
@@ -109,7 +111,7 @@ class PostgresServer:
         return conn
 
     async def find_pooling(self) -> Pooling:
-        """Returns what is between this process and the sessions of the server. It is found out once.
+        """Returns the kind of pooler between this process and the server. It is determined once.
 
         Raises:
             ConnectionFailedError: the server cannot be reached, or refuses the connection.
@@ -123,7 +125,7 @@ class PostgresServer:
         first = await self._connect({}, statement_cache_size=0, connection_class=_PooledConnection)
         try:
             session = await _session(first)
-            # A pooler cannot pass on the number of the server's process at the start, when there is none yet.
+            # At the start a pooler has no process of the server yet, so it cannot pass on the number of one.
             if session == first.get_server_pid():
                 return Pooling.NONE
             second = await self._connect({}, statement_cache_size=0, connection_class=_PooledConnection)
@@ -132,7 +134,7 @@ class PostgresServer:
             finally:
                 second.terminate()
         except asyncpg.PostgresError as error:
-            raise ConnectionFailedError(_sentence(error, self._url.place)) from error
+            raise ConnectionFailedError(_sentence(error, self._url.location)) from error
         finally:
             first.terminate()
 
@@ -142,10 +144,10 @@ class PostgresServer:
                 self._url.dsn, timeout=self._timeout, server_settings=dict(settings) or None, **options
             )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise ConnectionFailedError(_sentence(error, self._url.place)) from error
+            raise ConnectionFailedError(_sentence(error, self._url.location)) from error
 
     def engine(self, settings: Mapping[str, str], **options: Any) -> AsyncEngine:
-        """Returns an engine of SQLAlchemy whose connections are made here; `options` are those of the engine."""
+        """Returns an engine of SQLAlchemy that gets its connections here; `options` are those of the engine."""
 
         async def connect(**_: Any) -> Any:
             return await self.connect(settings)
@@ -153,7 +155,7 @@ class PostgresServer:
         engine = create_async_engine(
             "postgresql+asyncpg://", connect_args={"async_creator_fn": connect}, json_deserializer=str, **options
         )
-        # `find_pooling` was called before a connection is made. An unnamed statement must not be used again.
+        # `find_pooling` was called before a connection is opened. An unnamed statement must not be used again.
         event.listen(engine.sync_engine, "do_connect", self._keep_statements_only_in_sessions)
         return engine
 
@@ -171,7 +173,7 @@ async def _share_a_session(first: Any, second: Any) -> bool:
             async with asyncio.timeout(_SESSION_FREE_SECONDS):
                 other = await _session(second)
         except TimeoutError:
-            return False  # the first connection has the only session
+            return False  # The first connection has the only session.
         if other == session or await _session(first) != session:
             return True
     return False
@@ -195,22 +197,27 @@ _STATES: Sequence[tuple[type[Exception], str]] = (
 )
 
 
-def _sentence(error: BaseException, place: str) -> str:
-    """Returns why there is no connection, and what can be done, on one line."""
+def _sentence(error: BaseException, location: str) -> str:
+    """Returns the reason for which the connection failed, and advice for the operator, on one line."""
     for kind, advice in _STATES:
         if isinstance(error, kind):
-            return f"The database {place} cannot be used: {_text(error)}. {advice}"
+            return f"The database {location} cannot be used: {_text(error)}. {advice}"
     if isinstance(error, TimeoutError):
         return (
-            f"The database {place} cannot be reached: no answer in time. Check host and port in FLOWRUNS_DATABASE_URL."
+            f"The database {location} cannot be reached: there was no response in time. Check host and port in "
+            "FLOWRUNS_DATABASE_URL."
         )
     if isinstance(error, socket.gaierror):
-        return f"The database {place} cannot be reached: the host name is unknown. Check it in FLOWRUNS_DATABASE_URL."
+        return (
+            f"The database {location} cannot be reached: the host name is unknown. Check it in FLOWRUNS_DATABASE_URL."
+        )
     if isinstance(error, ssl.SSLError):
-        return f"The database {place} cannot be used: TLS failed, {_text(error)}. Check `sslmode` and `sslrootcert`."
+        return f"The database {location} cannot be used: TLS failed, {_text(error)}. Check `sslmode` and `sslrootcert`."
     if isinstance(error, OSError):
-        return f"The database {place} cannot be reached: {_text(error)}. Check host and port in FLOWRUNS_DATABASE_URL."
-    return f"The database {place} cannot be used: {_text(error)}."
+        return (
+            f"The database {location} cannot be reached: {_text(error)}. Check host and port in FLOWRUNS_DATABASE_URL."
+        )
+    return f"The database {location} cannot be used: {_text(error)}."
 
 
 def _text(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Wake-ups within the process: hints, published after a commit, that something changed. `db.core.pg_notify` forwards
 them.
 
-A lost hint costs latency and never work: every subscriber also looks at the tables from time to time.
+A lost hint costs latency and never work: every subscriber also reads the tables periodically.
 """
 
 import asyncio
@@ -44,47 +44,47 @@ class PubSub:
     """The subscribers of each topic. Only the event loop's thread may use it."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[Hashable, set[asyncio.Event]] = defaultdict(set)
+        self._subscribers: defaultdict[Hashable, set[asyncio.Event]] = defaultdict(set)
         self._forward: Forward | None = None
 
     @contextmanager
-    def listen(self, topic: Hashable) -> Iterator[asyncio.Event]:
+    def subscribe(self, topic: Hashable) -> Iterator[asyncio.Event]:
         """Yields an event that is set when `topic` is published, while the block lasts."""
         event = asyncio.Event()
-        self._listeners[topic].add(event)
+        self._subscribers[topic].add(event)
         try:
             yield event
         finally:
-            self._listeners[topic].discard(event)
-            if not self._listeners[topic]:
-                del self._listeners[topic]
+            self._subscribers[topic].discard(event)
+            if not self._subscribers[topic]:
+                del self._subscribers[topic]
 
-    def is_heard(self, topic: Hashable) -> bool:
+    def has_subscribers(self, topic: Hashable) -> bool:
         """Returns True if `topic` has a subscriber."""
-        return topic in self._listeners
+        return topic in self._subscribers
 
     @contextmanager
-    def forwarded(self, forward: Forward) -> Iterator[None]:
-        """Forwards what is published here to other processes through `forward`, while the block lasts."""
+    def forwarding(self, forward: Forward) -> Iterator[None]:
+        """Forwards the topics that are published here to other processes by `forward`, while the block lasts."""
         self._forward = forward
         try:
             yield
         finally:
             self._forward = None
 
-    def send(self, topics: Iterable[Hashable]) -> None:
+    def publish(self, topics: Iterable[Hashable]) -> None:
         """Wakes the subscribers of `topics`, in other processes too."""
-        sent = list(topics)
-        self.deliver(sent)
-        if sent and self._forward is not None:
-            self._forward(sent)
+        published = list(topics)
+        self.publish_local(published)
+        if published and self._forward is not None:
+            self._forward(published)
 
-    def deliver_all(self) -> None:
-        """Wakes all subscribers in this process: something changed, and nothing says what."""
-        self.deliver(list(self._listeners))
+    def publish_all_local(self) -> None:
+        """Wakes all subscribers in this process, for changes of which the topics are unknown."""
+        self.publish_local(list(self._subscribers))
 
-    def deliver(self, topics: Iterable[Hashable]) -> None:
+    def publish_local(self, topics: Iterable[Hashable]) -> None:
         """Wakes the subscribers of `topics` in this process."""
         for topic in topics:
-            for event in self._listeners.get(topic, ()):
+            for event in self._subscribers.get(topic, ()):
                 event.set()

@@ -26,8 +26,8 @@ from db.core import unit_of_work
 from db.core.terms import run_terms
 from db.core.threads import Threads
 from db.core.unit_of_work import CommitSteps, UnitOfWork
-from domain.definition import unchanged_steps
 from domain.errors import DatabaseUnavailableError
+from domain.flows.definition import unchanged_steps
 from domain.runs import metadata_condition
 from domain.text import fold, searched_json
 
@@ -37,12 +37,12 @@ _MAX_GROUP = 64
 """Units of work in one commit. A group of 64 small ones takes milliseconds."""
 
 PRAGMAS = (
-    "PRAGMA journal_mode = WAL",  # readers see the last commit and never wait for the writer
-    "PRAGMA synchronous = NORMAL",  # a killed process loses nothing; a power cut may lose the last commits, never more
-    "PRAGMA busy_timeout = 10000",  # ms that another process's write may take before ours gives up
-    "PRAGMA foreign_keys = ON",  # off by default, for SQLite's oldest users
-    "PRAGMA cache_size = -32768",  # KiB; the default of 2 MiB holds no page of a list's indexes for long
-    "PRAGMA journal_size_limit = 67108864",  # bytes to which the WAL shrinks after a burst
+    "PRAGMA journal_mode = WAL",  # Readers see the last commit and never wait for the writer.
+    "PRAGMA synchronous = NORMAL",  # A killed process loses nothing; a power cut may lose only the last commits.
+    "PRAGMA busy_timeout = 10000",  # Milliseconds for which a write waits for the write of another process.
+    "PRAGMA foreign_keys = ON",  # The default is OFF, for compatibility with old databases.
+    "PRAGMA cache_size = -32768",  # In KiB. The default of 2 MiB is too small to keep the index pages of a list.
+    "PRAGMA journal_size_limit = 67108864",  # Size in bytes to which the WAL shrinks after a burst.
 )
 
 
@@ -73,7 +73,7 @@ def read_keys_fast(dialect: Dialect) -> None:
 
 
 def json_contains(document: str, probe: str) -> bool:
-    """Implements PostgreSQL's `jsonb @>`: True if `document` has everything that `probe` has, at the same places."""
+    """Implements PostgreSQL's `jsonb @>`: True if `document` contains everything in `probe`, at the same places."""
     return contains(orjson.loads(document), _parsed(probe))
 
 
@@ -82,7 +82,7 @@ _parsed = lru_cache(maxsize=100)(orjson.loads)
 
 
 def metadata_matches(document: str, condition: str) -> bool:
-    """True if `document` meets a `MetadataCondition`, which `to_text` wrote."""
+    """True if `document` matches a `MetadataCondition`, given as the text of `to_text`."""
     return _metadata_predicate(condition)(orjson.loads(document))
 
 
@@ -99,7 +99,7 @@ def contains(document: Any, probe: Any) -> bool:
         )
     if isinstance(probe, list):
         return isinstance(document, list) and all(any(contains(have, want) for have in document) for want in probe)
-    # 1 == True in Python, and not in JSON.
+    # In Python 1 == True, in JSON 1 and true differ.
     return bool(document == probe) and isinstance(document, bool) is isinstance(probe, bool)
 
 
@@ -123,9 +123,9 @@ class _Job:
             conn.exec_driver_sql("ROLLBACK TO job")
         conn.exec_driver_sql("RELEASE job")
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Passes the result to the caller, in the thread of its event loop."""
-        if self.done.done():  # the caller was cancelled
+        if self.done.done():  # The caller was cancelled.
             return
         if self.error is not None:
             self.done.set_exception(self.error)
@@ -145,7 +145,7 @@ _STEPS_BETWEEN_CHECKS = 50_000
 
 
 def gather_statistics(conn: Connection) -> None:
-    """Gathers statistics for SQLite's query planner on the values of indexed columns."""
+    """Updates the statistics of SQLite's query planner on the values of indexed columns."""
     _analyse(conn, "ANALYZE")
 
 
@@ -155,7 +155,7 @@ def _analyse(conn: Connection, statement: str) -> None:
 
 
 def is_interrupted(error: BaseException | None) -> bool:
-    """Returns True if an error of the driver says that a read took longer than its deadline."""
+    """Returns True if an error of the driver means that a read exceeded its deadline."""
     return getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
 
 
@@ -168,7 +168,7 @@ class Deadline:
         self._at: float | None = None
 
     def set(self, seconds: float | None) -> None:
-        """Interrupts the next read after `seconds`; None: never."""
+        """Interrupts the next read after `seconds`; None: no limit."""
         self._at = None if seconds is None else time.monotonic() + seconds
 
     def is_over(self) -> bool:
@@ -182,7 +182,8 @@ def _watch_time(dbapi_connection: Any, record: Any) -> None:
 
 
 class _TextConnection:
-    """A connection for statements in text, without SQLAlchemy: to check one out of a pool costs more than a short read.
+    """A connection for statements in text, without SQLAlchemy: checking one out of its pool would cost more than a
+    short read.
 
     Only one thread at a time may use it.
     """
@@ -213,18 +214,19 @@ class _TextConnection:
 
 
 class Readers:
-    """Runs reads in a fixed number of threads, each with a connection of its own. Further reads wait.
+    """Executes reads in a fixed number of threads, each with a connection of its own. Further reads wait.
 
     A read that takes longer than `timeout` seconds is interrupted: the driver raises SQLITE_INTERRUPT.
     """
 
     def __init__(self, url: URL, count: int, timeout: float | None = None) -> None:
-        # Each statement sees what was committed before it, so there is no transaction to begin or to roll back.
+        # Each statement sees everything that was committed before it, so there is no transaction to begin or to roll
+        # back.
         self.engine = create_engine(
             url.set(drivername="sqlite"),
             pool_size=count,
             max_overflow=0,
-            pool_use_lifo=True,  # a few connections whose caches are warm, not all of them in turn
+            pool_use_lifo=True,  # A few connections with warm caches are used, not all of them in turn.
             pool_recycle=_RECYCLE_SECONDS,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
@@ -280,7 +282,7 @@ class Readers:
             if is_interrupted(error):
                 self._idle.append(conn)
             else:
-                conn.close()  # its state is unknown
+                conn.close()  # Its state is unknown.
             raise
         self._idle.append(conn)
         return rows
@@ -295,7 +297,7 @@ class Readers:
 
 
 class Writer:
-    """Runs units of work one after the other, in a thread of its own, and commits them in groups."""
+    """Executes units of work one after the other, in a thread of its own, and commits them in groups."""
 
     def __init__(self, url: URL, steps: CommitSteps) -> None:
         self.engine = writing_engine(url)
@@ -306,7 +308,7 @@ class Writer:
         self._thread.start()
 
     async def run(self, work: Callable[[UnitOfWork], Any]) -> tuple[Any, Sequence[Hashable]]:
-        """Returns the result of `work` once it is committed, and the topics to publish."""
+        """Returns the result of `work` after its commit, and the topics to publish."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
         loop = asyncio.get_running_loop()
@@ -332,8 +334,8 @@ class Writer:
         self.engine.dispose()
 
     def _optimize(self) -> None:
-        """Gathers statistics of tables that have changed much. Connections that are opened later use them."""
-        # The file may be deleted, or locked by another process, which gathers the statistics as well.
+        """Updates the statistics of tables that have changed much. Connections that are opened later use them."""
+        # The file may be deleted, or locked by another process, which updates the statistics as well.
         with suppress(DBAPIError), self.engine.connect() as conn:
             _analyse(conn, "PRAGMA optimize")
 
@@ -347,7 +349,7 @@ class Writer:
             if job is None:
                 if not group:
                     return None
-                self._jobs.put(None)  # stop after this group
+                self._jobs.put(None)  # Stop after this group.
                 break
             group.append(job)
         return group
@@ -359,30 +361,30 @@ class Writer:
                     job.run(conn, self._steps)
                 if events := [event for job in group if job.uow is not None for event in job.uow.events]:
                     self._steps.append_events(conn, events)
-        except Exception as error:  # nothing of the group was committed, so each caller gets the error
+        except Exception as error:  # Nothing of the group was committed, so each caller gets the error.
             for job in group:
                 job.error = job.error or error
-        # One call for the group: each call wakes the loop's thread, and takes the interpreter lock from this one.
-        group[0].loop.call_soon_threadsafe(_settle_all, group)
+        # One call serves the group: each call wakes the loop's thread, and takes the interpreter lock from this one.
+        group[0].loop.call_soon_threadsafe(_resolve_all, group)
 
 
-def _settle_all(group: list[_Job]) -> None:
+def _resolve_all(group: list[_Job]) -> None:
     for job in group:
-        job.settle()
+        job.resolve()
 
 
 def writing_engine(url: URL) -> Engine:
-    """Returns an engine whose transactions hold the write lock from their beginning."""
+    """Returns an engine whose transactions take the write lock at their beginning."""
     engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
     read_keys_fast(engine.dialect)
     event.listen(engine, "connect", prepare)
-    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "connect", _disable_driver_transactions)
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def _leave_transactions_to_us(dbapi_connection: Any, _record: object) -> None:
-    # Python's driver begins transactions by itself, and only before some statements.
+def _disable_driver_transactions(dbapi_connection: Any, _record: object) -> None:
+    # Python's driver would begin transactions by itself, and only before some statements.
     dbapi_connection.isolation_level = None
 
 

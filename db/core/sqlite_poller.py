@@ -2,7 +2,7 @@
 
 SQLite sends no notifications, but `PRAGMA data_version` changes with each commit of another connection. Reading it
 takes some microseconds and waits for no lock. It is read only while there are subscribers. Writes of this process
-change it, too: they have woken the subscribers already, so the second wake-up finds nothing new.
+change it, too. They have woken the subscribers already, so the second wake-up finds nothing new.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.05
 
 
 class DataVersionPoller:
-    """Publishes `pubsub.EVENTS` within this process for the commits of others, while `run` does."""
+    """Publishes `pubsub.EVENTS` within this process for the commits of other processes, while `run` is active."""
 
     def __init__(self, url: str, local: PubSub) -> None:
         """Polls the SQLite database at `url` for the subscribers of `local`."""
@@ -43,10 +43,10 @@ class DataVersionPoller:
         while True:
             # The pace follows the loop's time, not the service's clock, which tests set.
             await asyncio.sleep(POLL_SECONDS)
-            if not self._local.is_heard(pubsub.EVENTS):
+            if not self._local.has_subscribers(pubsub.EVENTS):
                 seen = None
                 continue
             ((version,),) = await connection.execute_fetchall("PRAGMA data_version")
             if version != seen:
                 seen = version
-                self._local.deliver([pubsub.EVENTS])
+                self._local.publish_local([pubsub.EVENTS])

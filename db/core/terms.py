@@ -1,8 +1,8 @@
-"""The terms of a run: texts that stand for its tags and for the values in its metadata, on SQLite.
+"""The terms of a run: texts for its tags and for the values in its metadata, on SQLite.
 
 PostgreSQL has GIN indexes over both columns. On SQLite a trigger keeps the terms of each run in the table `run_term`,
 so that runs with a tag or a value are found by a range of its primary key. A connection that inserts runs needs the
-function `run_terms`, which every connection of ours gets (`db.core.sqlite.prepare`).
+function `run_terms`, which every connection of the service has (`db.core.sqlite.prepare`).
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 _MAX_LENGTH = 120
-"""Characters of a term. The rest of a longer term is a hash, so that the table stays narrow."""
+"""Length in characters above which the rest of a term is replaced by a hash, so that the table stays narrow."""
 _SEPARATOR = "\x1f"
-"""Separates the names of a path. Paths that become equal by it cost only a comparison: documents are compared as
+"""Separates the names of a path. Two paths that become equal cost only a comparison, because documents are compared as
 well."""
 
 
@@ -31,12 +31,12 @@ def tag_term(tag: str) -> str:
 
 
 def metadata_terms(document: str) -> list[str]:
-    """Returns the terms of a JSON document. Every document that contains it has all of them."""
+    """Returns the terms of a JSON document. Every document that contains this one has all of them."""
     return [_bounded(f"m{path}={value}") for path, value in _leaves("", orjson.loads(document))]
 
 
 def is_shortened(term: str) -> bool:
-    """True if other tags or documents may have the same term, or have it in another place."""
+    """True if other tags or documents may have the same term, or may have it in another place."""
     return len(term) >= _MAX_LENGTH or "[]" in term or term.count(_SEPARATOR) != term.startswith("m")
 
 
@@ -49,7 +49,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
         for inner in value:
             yield from _leaves(f"{path}[]", inner)
     elif isinstance(value, float) and value.is_integer():
-        yield path, str(int(value))  # 1.0 is 1
+        yield path, str(int(value))  # 1.0 equals 1.
     else:
         yield path, orjson.dumps(value).decode()
 

@@ -1,4 +1,4 @@
-"""Threads that make calls for an event loop, as `ThreadPoolExecutor` does, in half the time for each call."""
+"""Threads that make calls for an event loop, like `ThreadPoolExecutor`, in half the time for each call."""
 
 import asyncio
 import queue
@@ -19,7 +19,7 @@ class _Call:
     done: asyncio.Future[Any]
 
     def make(self) -> None:
-        """Makes the call, unless nobody waits for it any more, and passes on what comes of it."""
+        """Makes the call, unless its caller was cancelled, and passes on the result or the error."""
         if self.done.cancelled():
             return
         outcome: Any
@@ -28,7 +28,7 @@ class _Call:
             settle, outcome = self._return, self.function(*self.arguments)
         except BaseException as error:
             settle, outcome = self._raise, error
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # The loop was closed meanwhile.
             self.loop.call_soon_threadsafe(settle, outcome)
 
     # Called by the loop
@@ -43,7 +43,7 @@ class _Call:
 
 
 class Threads:
-    """At most `count` threads, which start when they are needed. Further calls wait."""
+    """At most `count` threads, each of which starts when it is needed. Further calls wait."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
@@ -75,7 +75,7 @@ class Threads:
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             call.make()
-            del call  # holds the result, and the next call may come much later
+            del call  # It holds the result, and the next call may come much later.
 
     async def close(self) -> None:
         """Waits for the calls that were requested, then stops the threads."""

@@ -1,8 +1,8 @@
-"""The unit of work: what one call of `Database.write` does in its transaction, and what follows from it.
+"""The unit of work: the work of one call of `Database.write` in its transaction, and its effects at the commit.
 
-A function that writes takes the unit of work. It executes statements on `uow.conn`, and records on it what has to
-happen before the commit: runs to charge to a quota, slots that became free, events to append, topics to publish. The
-steps that do this are registered where the database is assembled (`db.assembly`); this module knows none of them.
+A function that writes takes the unit of work. It executes statements on `uow.conn`, and records on it what must happen
+before the commit: runs to charge to a quota, released slots, events to append, topics to publish. The database is
+assembled with the steps that do this (`db.assembly`); this module knows none of them.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ PendingEvent = Mapping[str, Any] | tuple[Insert, Mapping[str, Any]]
 
 
 class UnitOfWork:
-    """The work in one transaction or savepoint. One thread uses it, and a rollback makes it void."""
+    """The work in one transaction or savepoint. Only one thread uses it, and a rollback makes it void."""
 
     __slots__ = ("charges", "conn", "events", "quotas", "released_slots", "steps", "topics")
 
@@ -35,9 +35,9 @@ class UnitOfWork:
         self.topics: list[Hashable] = []
         """Topics to publish after the commit."""
         self.quotas: dict[UUID, ProjectQuota | None] = {}
-        """Quotas of projects that this unit has read, so that it reads each once."""
+        """Quotas of projects that this unit has read. Each is read once."""
         self.charges: dict[ProjectQuota, list[UUID]] = {}
-        """Runs that this unit created in projects with a quota, and that are not yet charged."""
+        """Runs that this unit created in projects with a quota, and that have not been charged yet."""
         self.released_slots: Counter[tuple[UUID, UUID | None]] = Counter()
         """Slots that this unit released, by project and flow; None is a slot of the project alone."""
 
@@ -50,14 +50,14 @@ class UnitOfWork:
         self.charges.setdefault(quota, []).append(run_id)
 
     def release_slots(self, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
-        """Promotes waiting runs before the commit: a flow (None: the project alone) has `number` more free slots."""
+        """Promotes waiting runs before the commit: a flow (None: only the project) has `number` more free slots."""
         self.released_slots[project_id, flow_id] += number
 
     def flush(self) -> None:
         """Appends the events recorded so far, before the unit of work waits for another one.
 
-        Does nothing on SQLite, where units of work never wait for each other. Call this only when nothing that the unit
-        of work does later changes what these events are about.
+        Does nothing on SQLite, where units of work never wait for each other. Call this only if the rest of the unit of
+        work does not change what these events describe.
         """
         if self.conn.dialect.name == "sqlite" or not self.events:
             return

@@ -1,9 +1,9 @@
 """The event log: a row for each change, written in the transaction of the change.
 
-Events are ordered by their numbers. A transaction takes them at its end, when it has locked everything that it changed:
-an event that follows another one of the same run, or is caused by it, has the higher number. On SQLite this is the
+Events are ordered by their numbers. A transaction takes them at its end, when it has locked everything that it changed.
+So an event that follows another event of the same run, or is caused by it, has the higher number. On SQLite this is the
 order of commits. On PostgreSQL a higher number may be committed first, so a reader that follows the log stops at each
-missing number until no transaction has it any more: then it was committed, or never will be.
+missing number until no transaction can have it any more: then it was committed, or never will be.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,13 +40,13 @@ RUN_ERASED = "RUN_ERASED"
 RUN_DELETED = "RUN_DELETED"
 """Kind of event: the run was deleted. Its earlier events are deleted, too."""
 RUN_CHANGED = "RUN_CHANGED"
-"""Kind of event: tags, metadata or the note of a run were changed. `data` has for `tags` and `metadata` (JSON text), if
-they were changed, the values before and after. Both statuses are that of the run."""
+"""Kind of event: tags, metadata or the note of a run were changed. `data` has, for `tags` and `metadata` (JSON text) if
+they were changed, the values before and after. Both statuses are the status of the run."""
 RUN_KINDS = frozenset({RUN_STATUS, RUN_ARCHIVED, RUN_UNARCHIVED, RUN_RECOVERED, RUN_CHANGED, RUN_ERASED, RUN_DELETED})
-"""Kinds of events that change the run itself, and with it the filters that it matches."""
+"""Kinds of events that change the run itself, and so the filters that it matches."""
 INPUT_REQUEST = "INPUT_REQUEST"
-"""Kind of event: an input request was created, answered, cancelled, or has expired. `data` is
-`{id, flowId, projectId, assignee, expiresAt}`, the last in microseconds since 1970."""
+"""Kind of event: an input request was created, answered, cancelled, or has expired. `data` is `{id, flowId, projectId,
+assignee, expiresAt}`; `expiresAt` is in microseconds since 1970."""
 STEP_STATUS = "STEP_STATUS"
 """Kind of event: a step of a run changed its status. `data` is `{position, attempt}`."""
 LOG_LINES = "LOG_LINES"
@@ -54,7 +54,7 @@ LOG_LINES = "LOG_LINES"
 BULK_PROGRESS = "BULK_PROGRESS"
 """Kind of event: a bulk operation started, made progress or ended; `data` has its status and counts."""
 
-_INSERT = insert(_table).inline()  # the numbers that the rows get are not needed
+_INSERT = insert(_table).inline()  # The numbers of the rows are not needed.
 _NO_VALUES = dict.fromkeys(column.name for column in _event if column.name != "seq")
 
 
@@ -90,23 +90,23 @@ def append_from(uow: UnitOfWork, copy: Insert, values: Mapping[str, Any]) -> Non
 
 
 def prepend(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts `rows` before the events of the unit so far: what led to the end of a run precedes that end."""
+    """Inserts `rows` before the events of the unit so far: events that led to the end of a run precede that end."""
     uow.events[:0] = rows
 
 
 def write(conn: Connection, events: Sequence[PendingEvent]) -> None:
-    """Writes events at the end of the log, in this order."""
+    """Appends events to the log, in this order."""
     for is_copied, pending in groupby(events, key=lambda event: isinstance(event, tuple)):
         if is_copied:
             for copy, values in cast("Iterator[tuple[Insert, Mapping[str, Any]]]", pending):
                 conn.execute(copy, values)
         else:
-            # Rows of one statement have the same columns.
+            # Rows of one statement must have the same columns.
             conn.execute(_INSERT, [_NO_VALUES | cast("dict[str, Any]", row) for row in pending])
 
 
 def step_row(run: RunRef, step: AttemptRef, source: str, target: str, at: datetime) -> dict[str, Any]:
-    """Returns the event of a step that changed its status."""
+    """Returns the event of a step whose status changed."""
     data = f'{{"position":{step.position},"attempt":{step.number}}}'
     change = {"kind": STEP_STATUS, "step_name": step.name, "from_status": source, "to_status": target, "data": data}
     return run._asdict() | change | {"at": at}
@@ -126,14 +126,15 @@ class Gaps:
     """Missing numbers of the log that may still be committed: PostgreSQL assigns them before the commit."""
 
     until: LogPosition
-    """They are below this position. When no transaction has them any more, the log is complete up to here."""
+    """The numbers are below this position. When no transaction can have them any more, the log is complete up to
+    here."""
     writers: frozenset[str]
     """The transactions that may have these numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The part of the log that a reader wants; None does not restrict it."""
+    """The part of the log for a reader. A field that is None restricts nothing."""
 
     project_ids: tuple[UUID, ...] | None = None
     run_id: UUID | None = None
@@ -190,7 +191,8 @@ class Tail:
     is_last: bool
     """True if no further event follows."""
     gaps: Gaps | None
-    """The gaps before which it ends, if further events follow. It continues when no transaction has these numbers."""
+    """The gaps before which the tail ends, if further events follow. It continues when no transaction can have these
+    numbers."""
     runs: Mapping[UUID, RunRow]
     """Like `Page.runs`."""
 
@@ -200,7 +202,8 @@ _OF_SCOPE = select(*(column for column in _event if column.name not in {"project
 _low_watermark = table(EventLowWatermark)
 _KEPT_FROM = select(_low_watermark.c.seq)
 _NEWEST = select(func.coalesce(func.max(_event.seq), 0))
-# A transaction that writes to the log has this lock before it takes numbers, and until its commit is visible.
+# A transaction that writes to the log takes this lock before it takes numbers, and releases it after its commit is
+# visible.
 _WRITERS = text(
     "SELECT virtualtransaction FROM pg_locks WHERE relation = 'run_event'::regclass AND mode = 'RowExclusiveLock'"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -230,7 +233,8 @@ def tail(
     limit: int,
     needed: NeededOfRuns = NOTHING,
 ) -> Tail:
-    """Returns the next events after `after`, up to which the log is complete. `gaps` are those of the last call."""
+    """Returns the next events after `after`, up to which the log is complete. `gaps` are those that the last call
+    returned."""
     complete = after
     if gaps is not None:
         gaps = remaining(conn, gaps)
@@ -241,7 +245,7 @@ def tail(
     )
     rows = found if conn.dialect.name == "sqlite" else _unbroken(found, complete)
     if len(rows) < len(found) and gaps is None:
-        # Read afterwards: a transaction that had a lower number has ended, or is among these.
+        # The writers are read afterwards: a transaction with a lower number has ended, or is among them.
         gaps = Gaps(found[-1].seq, _writers(conn))
     reached = rows[-1].seq if rows else after
     return Tail(rows, reached, len(found) < limit, gaps, changed_runs(conn, rows, needed))
@@ -272,13 +276,13 @@ def page(
     """Returns the next events of `scope` after `after`, up to `until`, without their projects and flows.
 
     Raises:
-        CursorExpiredError: events after `after` have been pruned, or the log has never reached `after`: it is that of
-            a restored backup or of another database.
+        CursorExpiredError: events after `after` have been pruned, or the log has never reached `after`, because it
+            belongs to a restored backup or to another database.
     """
     seq = _event.seq
     query = _OF_SCOPE.where(seq > after, seq <= until, *_in_scope(scope)).order_by(seq).limit(limit)
     rows: Sequence[EventRow] = fetch_all(conn, query) if after < until else ()
-    # Read afterwards: the transaction that deletes moves the low watermark, so events missing above are known now.
+    # The low watermark is read afterwards: the transaction that deletes moves it, so missing events are noticed.
     kept_from = conn.execute(_KEPT_FROM).scalar_one()
     if after < kept_from or (after > max(until, kept_from) and after > conn.execute(_NEWEST).scalar_one()):
         raise CursorExpiredError
@@ -289,8 +293,8 @@ def page(
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     """Deletes the events older than `before` among the next `limit` events; returns how many were examined.
 
-    Status changes are kept, because they are the history of their runs. The low watermark moves to the last event
-    examined. Returns 0 while another transaction purges.
+    Status changes are kept, because they are the history of their runs. The low watermark moves to the last examined
+    event. Returns 0 while another transaction purges.
     """
     kept_from = uow.conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
     if kept_from is None:
@@ -306,7 +310,7 @@ def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
 
 
 def ended_before(conn: Connection, run_id: UUID, position: LogPosition) -> bool:
-    """Returns True if a run has its final status since an event at or before `position`."""
+    """Returns True if a run reached its final status by an event at or before `position`."""
     ended = (_event.run_id == run_id, _event.kind == RUN_STATUS, _event.to_status.in_(sorted(FINAL)))
     return conn.execute(select(_event.seq).where(*ended, _event.seq <= position).limit(1)).first() is not None
 

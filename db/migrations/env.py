@@ -1,4 +1,4 @@
-"""Run by alembic: migrates the connection that `db.migrate` hands over."""
+"""The script that alembic executes: migrates the connection from `db.migrate`."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from db.models import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    # SQLite's DDL is transactional too, once its driver is kept from committing by itself.
+    # SQLite's DDL is transactional too, if its driver does not commit by itself.
     transactional_ddl=True,
 )
 with context.begin_transaction():

@@ -20,12 +20,12 @@ class ApiKey(SQLModel, table=True):
     """The project that the key sees; None: an operator key, which sees all projects."""
     role: str = Field(sa_column=Column(Text, nullable=False))
     payloads: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
-    """False: the key has no sight of inputs, outputs, details of errors, logs and files."""
+    """False: the key cannot read inputs, outputs, details of errors, logs and files."""
     cost_per_minute: int | None = Field(sa_column=Column(Integer))
-    """What its operations may cost in a minute; None: the default of the service."""
+    """The highest cost of its operations in a minute; None: the default of the service."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
-    """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
+    """SHA-256 of the secret, in hex. The secret is random, so a fast hash is enough."""
     hint: str = Field(sa_column=Column(Text, nullable=False))
     """The first characters of the secret, by which people distinguish keys."""
     created_by: str | None = Field(sa_column=Column(Text))
@@ -34,7 +34,7 @@ class ApiKey(SQLModel, table=True):
     """The key that this key replaced by rotation."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     last_used_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """The last request, accurate to `db.api_keys.USE_PRECISION`."""
+    """The time of the last request, accurate to `db.api_keys.USE_PRECISION`."""
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
     revoked_at: datetime | None = Field(sa_column=Column(Timestamp))
 

@@ -38,7 +38,7 @@ class AuditEvent(SQLModel, table=True):
     object_id: UUID = Field(sa_column=key())
     """ID of the changed object."""
     object_kind: str = Field(sa_column=Column(Text, nullable=False))
-    """Prefix of the object's encoded ID, which says its kind."""
+    """Prefix of the object's encoded ID, which names its kind."""
     flow_id: UUID | None = Field(sa_column=key(nullable=True))
     """The flow that was changed, or whose version, schedule or webhook was changed."""
     request_id: str | None = Field(sa_column=Column(Text))

@@ -51,7 +51,7 @@ class BulkOperation(SQLModel, table=True):
     step_name: str | None = Field(sa_column=Column(Text))
     """Step that the client chose for retries FROM_STEP."""
     source_id: UUID | None = Field(sa_column=key(nullable=True))
-    """The earlier operation whose runs are taken over; None: a filter selects the runs."""
+    """The earlier operation whose runs are selected; None: a filter selects the runs."""
     filter: str | None = Field(sa_column=Column(Text))
     """Filter as the client sent it, as JSON text."""
     excluded_ids: str = Field(sa_column=Column(Text, nullable=False))
@@ -80,7 +80,7 @@ class BulkOperation(SQLModel, table=True):
     max_per_second: float | None = Field(sa_column=Column(Float))
     spread_over_ms: int | None = Field(sa_column=Column(BigInteger))
     paced_through: datetime | None = Field(sa_column=Column(Timestamp))
-    """End of the last interval of the pace that a retry was given."""
+    """End of the last interval of the pace that was assigned to a retry."""
 
     done_through: UUID | None = Field(sa_column=key(nullable=True))
     """ID of the last run that was processed, which is the position of the operation."""

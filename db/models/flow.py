@@ -55,5 +55,5 @@ class FlowVersion(SQLModel, table=True):
     step_count: int = Field(sa_column=Column(Integer, nullable=False))
     """Number of steps in the definition, stored so that lists need not read the definition."""
     definition: str = Field(sa_column=Column(Text, nullable=False))
-    """Definition as JSON text, see domain/definition.py."""
+    """Definition as JSON text, see domain/flows/definition.py."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -24,7 +24,7 @@ class Project(SQLModel, table=True):
     max_concurrent_runs: int | None = Field(sa_column=Column(Integer))
     """Maximum number of RUNNING runs; None: no limit."""
     quota_runs: int | None = Field(sa_column=Column(Integer))
-    """Maximum number of runs started in one `quota_period`; None, as is `quota_period`: no quota."""
+    """Maximum number of runs started in one `quota_period`; None: no quota, and no `quota_period`."""
     quota_period: str | None = Field(sa_column=Column(Text))
     retention_days: int | None = Field(sa_column=Column(Integer))
     """Days for which step data of final runs is kept; None: the default of the service."""

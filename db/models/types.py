@@ -84,7 +84,7 @@ class Metadata(TypeDecorator[str]):
 
 
 class SortKey(FunctionElement[Any]):
-    """SQL expression: a nullable column, with a value below every real one in the place of NULL.
+    """SQL expression: a nullable column, with a value below every real one instead of NULL.
 
     Row comparisons, which keyset pagination uses, do not order NULL. An index on this expression serves them.
     """
@@ -141,7 +141,7 @@ def _latest_sqlite(element: Latest, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def sort_key(column: ColumnElement[Any]) -> SortKey:
-    """Returns `column` with a value below every real one in the place of NULL."""
+    """Returns `column` with a value below every real one instead of NULL."""
     expression = SortKey(column)
     expression.type = column.type
     return expression

@@ -35,7 +35,7 @@ class Webhook(SQLModel, table=True):
     input_template: str | None = Field(sa_column=Column(Text))
     """JSON text: a template of the input of runs over `request`; None: the input is the request."""
     response_template: str | None = Field(sa_column=Column(Text))
-    """JSON text: a template of the response over `request` and `run`; None: the response says which run was started."""
+    """JSON text: a template of the response over `request` and `run`; None: the response names the started run."""
     accepts_get: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
     """True if GET requests also start runs."""
     exposed_headers: str = Field(sa_column=Column(Text, nullable=False, server_default="[]"))

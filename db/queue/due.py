@@ -46,8 +46,8 @@ def initial_priority(trigger_method: str, *, in_bulk: bool) -> int:
 def select_due(columns: Sequence[ColumnElement[Any]], *where: ColumnElement[bool], limit: str) -> CompoundSelect[Any]:
     """Builds a query for due runs, in the order of the queue, each locked; rows that are locked are skipped.
 
-    Its parameters are `now` and the number of runs, called `limit`. Sort the rows by `priority` and `due_at`, which it
-    adds to `columns`: the order of UNION ALL is not promised.
+    Its parameters are `now` and the number of runs, called `limit`. Sort the rows by `priority` and `due_at`, which the
+    query adds to `columns`: UNION ALL guarantees no order.
     """
     at_most = bindparam(limit, type_=Integer)
     parts = [

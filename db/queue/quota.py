@@ -2,10 +2,10 @@
 
 A row counts the runs that a project started in the current period. The transaction that creates runs adds to it, as
 late as possible: the row is locked from then until the commit, and a rollback undoes the count. A run beyond the quota
-is written, too; it ends as QUOTA_EXCEEDED and is not counted.
+is created, too; it ends as QUOTA_EXCEEDED and is not counted.
 
 Runs that `transitions.create` creates are charged at the end of the unit of work. A statement that creates many runs
-must be preceded by `take`, which says how many of them are within the quota.
+must be preceded by `take`, which returns how many of them are within the quota.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -54,12 +54,13 @@ def quota_of(project_id: UUID, runs: int | None, period: str | None) -> ProjectQ
 
 
 def charge(uow: UnitOfWork) -> list[UUID]:
-    """Charges the runs created since the last call; returns those that are beyond their projects' quotas."""
+    """Charges the runs created since the last call; returns the runs beyond their projects' quotas."""
     if not uow.charges:
         return []
     charges, uow.charges = uow.charges, {}
     now = clock.now()
-    # In one order, or two transactions that create runs in the same projects would deadlock.
+    # Projects are charged in one order. Otherwise two transactions that create runs in the same projects would
+    # deadlock.
     return [
         run_id
         for quota, run_ids in sorted(charges.items())
@@ -72,7 +73,7 @@ def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
     return any(conn.execute(_QUOTA, {"of_project_id": key}).first() is not None for key in project_ids)
 
 
-def has_room(conn: Connection, project_id: UUID) -> bool:
+def is_left(conn: Connection, project_id: UUID) -> bool:
     """Returns True if the project can start a run now, as far as other transactions have committed."""
     quota = conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     return quota is None or used_by_projects(conn, [project_id]).get(project_id, 0) < quota.quota_runs
@@ -82,9 +83,9 @@ def take(uow: UnitOfWork, project_id: UUID, requested: int) -> int:
     """Charges `requested` new runs to the quota of a project; returns how many of them are within it.
 
     For set-based inserts (INSERT … SELECT), which bypass `transitions.create`. Write the first runs as QUEUED. The
-    others must not be QUEUED: do not write them, or write them as QUOTA_EXCEEDED with `finished_at`, without `due_at`,
-    and with an event. Without a quota this returns `requested` and reads one row. With a quota, other transactions that
-    start runs in the project wait from here until the commit, so call this just before the insert.
+    others must not be QUEUED: omit them, or write them as QUOTA_EXCEEDED with `finished_at`, without `due_at`, and with
+    an event. Without a quota this returns `requested` and reads one row. With a quota, other transactions that start
+    runs in the project wait from here until the commit, so call this just before the insert.
     """
     quota = uow.conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     if quota is None:
@@ -97,7 +98,7 @@ def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime
     period_key = {"of_project_id": project_id, "of_period": period, "of_began_at": period.began_at(now)}
     if uow.conn.execute(_TAKE, {**period_key, "runs": requested, "quota": quota}).first() is not None:
         return requested
-    # The first run of the period, or the quota is nearly used up.
+    # This is the first run of the period, or the quota is nearly used up.
     uow.conn.execute(_INSERT[uow.conn.dialect.name], {**{name: period_key[f"of_{name}"] for name in _KEY}, "used": 0})
     used: int = uow.conn.execute(_USED, period_key).scalar_one()
     taken = min(requested, max(0, quota - used))
@@ -107,8 +108,7 @@ def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime
 
 
 def used_by_projects(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the runs that each project has started in the current period of its quota; projects without any are left
-    out."""
+    """Returns the number of runs that each project has started in the current period of its quota; 0 is omitted."""
     now = clock.now()
     query = select(_use.project_id, _use.period, _use.began_at, _use.used).join(
         table(Project), (_project.id == _use.project_id) & (_project.quota_period == _use.period)

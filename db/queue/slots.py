@@ -2,20 +2,20 @@
 
 A run takes a slot of its flow and of its project while it is RUNNING. A paused run takes none and needs one again when
 it is resumed, so a parent that waits for its children never blocks them. RUNNING runs never wait for a slot, so every
-slot is released some day.
+slot is eventually released.
 
 A claim of due runs allocates slots here. A run without a free slot leaves the queue of due runs for a wait queue: its
 flow's, if the flow has a limit, or else its project's. `blocked_since` keeps the time at which it became due, so that
 it returns to its position in the queue. The transaction that releases a slot promotes the first run of the wait queues
-that have a free slot: it is due again. Only a claim, and a response that resumes a run, take slots.
+that have a free slot: the run is due again. Only a claim, and a response that resumes a run, take slots.
 
 A hold of a flow or a project keeps runs from starting in the same way, whatever slots are free: runs that have not
 started leave the queue of due runs for the queue of the hold. Runs that have started go on (`db.queue.holds`).
 
 On PostgreSQL one advisory lock for each project makes this exact. A statement of its own takes it, before the statement
-that counts: a statement sees what was committed when it began, so a single one would count what was true before it
-waited. The lock is the last that a transaction waits for (see `db.assembly`), so it is part of no deadlock. SQLite has
-one writer. Runs without limits take no lock and cost no statement.
+that counts: a statement sees what was committed when it began, so a single statement would count the state of before it
+waited. The lock is the last that a transaction waits for (see `db.assembly`), so it cannot be part of a deadlock.
+SQLite has one writer. Runs without limits take no lock and cost no statement.
 """
 
 from collections import Counter, defaultdict
@@ -60,7 +60,7 @@ _project = _projects.c
 _BATCH = 1_000
 """Runs that one transaction moves into a wait queue, or out of one."""
 _MAX_QUEUES_PER_STATEMENT = 400
-"""Wait queues read by one statement; SQLite takes 500 SELECTs in a UNION."""
+"""Wait queues read by one statement; SQLite accepts 500 SELECTs in a UNION."""
 _FLOW_LIMITED = or_(_flow.max_concurrent_runs.is_not(None), _flow.hold_id.is_not(None))
 _PROJECT_LIMITED = or_(_project.max_concurrent_runs.is_not(None), _project.hold_id.is_not(None))
 LIMITED: ColumnElement[bool] = or_(
@@ -93,7 +93,8 @@ _WAITING = (_run.id, _run.project_id, _run.flow_id)
 
 
 def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
-    """Returns `column` in a form that uses no index of it: those have every run, while few runs are due or waiting."""
+    """Returns `column` in a form for which no index is used: its indexes hold every run, while few runs are due or
+    waiting."""
     return func.coalesce(column, column)
 
 
@@ -163,7 +164,7 @@ class _SlotAllocator:
         return max(0, min(self._left.get(scope, at_most), at_most))
 
     def take(self, project_id: UUID, flow_id: UUID) -> bool:
-        """Takes a slot for a run. Returns False if there is none."""
+        """Takes a slot for a run. Returns False if none is free."""
         if not self.left(project_id, 1) or not self.left(flow_id, 1):
             return False
         self._use(project_id, 1)
@@ -176,7 +177,7 @@ class _SlotAllocator:
 
     @property
     def full(self) -> list[UUID]:
-        """Flows and projects without a free slot."""
+        """Returns the flows and projects without a free slot."""
         return [scope for scope, left in self._left.items() if left <= 0]
 
     @property
@@ -196,13 +197,13 @@ def lock(conn: Connection, project_ids: Collection[UUID]) -> None:
     """Locks the slots of these projects until the end of the transaction."""
     if conn.dialect.name == "sqlite":
         return
-    for project_id in sorted(project_ids):  # in one order, or two transactions would deadlock
-        # The random end of the ID. Two projects with the same one would only wait for each other.
+    for project_id in sorted(project_ids):  # All transactions use one order, so that they do not deadlock.
+        # The key is the random end of the ID. Two projects with the same key would only wait for each other.
         conn.execute(_LOCK, {"key": project_id.int & _RANDOM_BITS})
 
 
 def admit(uow: UnitOfWork, rows: Sequence[DueRun]) -> list[UUID]:
-    """Returns the due runs among `rows`, which are locked, that get a slot or need none.
+    """Returns the due runs among the locked `rows` that get a slot or need none.
 
     The others move to their wait queues, together with other due runs of the same full flows and projects, so that the
     next claim need not read them. So do runs that have not started, and that a hold keeps from it.
@@ -232,9 +233,9 @@ def admit(uow: UnitOfWork, rows: Sequence[DueRun]) -> list[UUID]:
 
 
 def try_resume(uow: UnitOfWork, run_id: UUID, project_id: UUID, flow_id: UUID) -> bool:
-    """Takes a slot for a paused run, which is locked, so that it can be resumed.
+    """Takes a slot for a locked paused run, so that it can be resumed.
 
-    Returns False if there is none; then the run is in its wait queue.
+    Returns False if none is free; the run is then in its wait queue.
     """
     allocator = _SlotAllocator(uow.conn, {project_id})
     if allocator.take(project_id, flow_id):
@@ -260,7 +261,7 @@ def promote_waiting(uow: UnitOfWork) -> None:
 
 
 def _promote(uow: UnitOfWork, allocator: _SlotAllocator, project_id: UUID, queues: Sequence[UUID], number: int) -> None:
-    """Makes the first runs of a project's wait queues due again that have free slots, at most `number`."""
+    """Makes the first runs of a project's wait queues with free slots due again, at most `number`."""
     number = allocator.left(project_id, min(number, _BATCH))
     waiting = [queue for queue in queues if allocator.left(queue, 1)]
     if not number:
@@ -299,7 +300,7 @@ def limit_changed(uow: UnitOfWork, project_id: UUID, flow_id: UUID | None, limit
         while _make_due(uow, _run.blocked_by == (flow_id or project_id)):
             continue
     elif flow_id is not None:
-        # Its runs may stand in the project's wait queue, where they would block other runs.
+        # Runs of the flow may be in the project's wait queue, where they would block other runs.
         while run_ids := _lock_waiting(uow, _run.blocked_by == project_id, _unindexed(_run.flow_id) == flow_id):
             uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(blocked_by=flow_id))
     uow.release_slots(project_id, flow_id, _BATCH)
@@ -315,7 +316,7 @@ def in_use(conn: Connection, project_ids: Collection[UUID]) -> Counter[UUID]:
 
 
 def wait_queues(conn: Connection) -> Sequence[tuple[UUID, UUID]]:
-    """Returns the wait queues that are not empty: the project of each, and the flow or project that it belongs to."""
+    """Returns the wait queues that are not empty, each as its project and the flow or project that it belongs to."""
     of_flows = select(_flow.project_id, _flow.id).where(exists().where(_run.blocked_by == _flow.id))
     of_projects = select(_project.id, _project.id).where(exists().where(_run.blocked_by == _project.id))
     return [(row[0], row[1]) for row in conn.execute(union_all(of_flows, of_projects))]
@@ -388,6 +389,6 @@ def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:
 
 def _lock_waiting(uow: UnitOfWork, *which: ColumnElement[bool]) -> Sequence[UUID]:
     """Locks and returns some of the waiting runs that match."""
-    # Never wait for a run: the transaction that has locked it may be waiting for the lock on slots.
+    # Never waits for a run: the transaction that has locked it may be waiting for the lock on slots.
     query = select(_run.id).where(*which, _run.blocked_by.is_not(None)).limit(_BATCH)
     return uow.conn.execute(query.with_for_update(key_share=True, skip_locked=True)).scalars().all()

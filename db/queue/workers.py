@@ -98,10 +98,10 @@ def run_ids(row: WorkerRow) -> list[UUID]:
     return [UUID(run_id) for run_id in orjson.loads(row.run_ids)]
 
 
-def _matches(statuses: Collection[WorkerStatus] | None) -> ColumnElement[bool]:
+def _matches(statuses: Collection[WorkerStatus] | None, now: datetime) -> ColumnElement[bool]:
     if statuses is None:
         return true()
-    is_lost = _worker.heartbeat_at < clock.now() - LOST_AFTER
+    is_lost = _worker.heartbeat_at < now - LOST_AFTER
     conditions = {
         WorkerStatus.LOST: is_lost,
         WorkerStatus.DRAINING: ~is_lost & _worker.draining,

@@ -24,12 +24,14 @@ from db.models import (
     RetiredSecret,
     Schedule,
     Secret,
+    StartHold,
     Webhook,
 )
 from db.models.types import table
 from db.removal import sweep
 from db.removal.sweep import Swept
-from db.runs import cancellation, stats
+from db.runs import cancellation
+from db.runs.statistics import stats
 from domain.actor import SYSTEM
 from domain.bulk import ENDED
 from domain.runs.filter_field import Archived
@@ -54,6 +56,7 @@ _schedules = table(Schedule)
 _webhooks = table(Webhook)
 _keys = table(ApiKey)
 _operations = table(BulkOperation)
+_holds = table(StartHold)
 _secrets = (table(Secret), table(RetiredSecret))
 _AT_ONCE_OF_FLOW = {"schedules": _schedules, "webhooks": _webhooks}
 _OF_FLOW = {"flow_versions": _versions, **_AT_ONCE_OF_FLOW}
@@ -64,7 +67,7 @@ _OF_PROJECT = {
     "api_keys": _keys,
     "bulk_operations": _operations,
 }
-_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), _keys)
+_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), _holds, _keys)
 """Tables whose rows are deleted with the project: see also `_AT_ONCE_OF_FLOW`."""
 
 
@@ -87,8 +90,8 @@ def begin_project(uow: UnitOfWork, project_id: UUID) -> bool:
         return False
     _mark_flows(uow, project_id, now)
     _delete(uow, (*_AT_ONCE_OF_FLOW.values(), *_secrets), "project_id", project_id)
-    in_force = (_keys.c.project_id == project_id, _keys.c.revoked_at.is_(None))
-    uow.conn.execute(update(_keys).where(*in_force).values(revoked_at=now))
+    is_valid = (_keys.c.project_id == project_id, _keys.c.revoked_at.is_(None))
+    uow.conn.execute(update(_keys).where(*is_valid).values(revoked_at=now))
     for operation_id in _open_operations(uow.conn, project_id):
         operations.cancel(uow, operation_id)
     for topic in (pubsub.SCHEDULES_CHANGED, pubsub.KEY_REVOKED, pubsub.SECRETS_CHANGED):
@@ -131,7 +134,7 @@ def finish_flow(uow: UnitOfWork, flow_id: UUID) -> bool:
         return False
     if uow.conn.execute(select(_run.id).where(_run.flow_id == flow_id).limit(1)).first() is not None:
         return False
-    _delete(uow, _OF_FLOW.values(), "flow_id", flow_id)
+    _delete(uow, (*_OF_FLOW.values(), _holds), "flow_id", flow_id)
     uow.conn.execute(delete(_flows).where(_flow.id == flow_id))
     return True
 

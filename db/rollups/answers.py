@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from db.models import RUN_ROLLUP_DELTA, FlowRun, RunRollup, RunRollupState
-from db.models.run_rollup import SLOT_SECONDS
+from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups.levels import ALL_FLOWS, ALL_TIME, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Level, Measure, bucket_of
 from db.runs.filter import matches
@@ -100,7 +100,7 @@ class _Question:
 
 
 class _Piece(NamedTuple):
-    """Whole spans of creation time, from one slot to before another one (None: without an end)."""
+    """Whole spans of creation time, from one slot up to another (None: without an end)."""
 
     span: int
     begin: int
@@ -343,7 +343,7 @@ def _parts(
     for level, piece in plan.levels:
         conditions = [_rollup.level == level.number, *question.conditions(_rollup)]
         if FLOW not in level.columns:
-            conditions.append(_rollup.flow_id == ALL_FLOWS)  # the key of the table goes on with it
+            conditions.append(_rollup.flow_id == ALL_FLOWS)  # The index of the table continues with this column.
         if piece.span != ALL_TIME:
             conditions += _between(_rollup.slot, piece.begin, piece.end)
         number = buckets and buckets.number(_rollup.slot)

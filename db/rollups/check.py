@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Connection, Select, cast, func, literal_column, select, true, union_all
 
 from db.models import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
-from db.models.run_rollup import SLOT_SECONDS
+from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups.levels import ALL_FLOWS, ALL_TIME, ANY, LEVELS, NO_DURATION, by_level
 from db.rollups.upkeep import runs_as_changes
@@ -22,7 +22,7 @@ _SPANS = {level.number: level.span for level in LEVELS}
 
 
 class NotCountedError(Exception):
-    """Old runs are still being counted, so there is nothing to compare yet."""
+    """Old runs are still being counted, so no comparison is possible yet."""
 
 
 class Difference(NamedTuple):
@@ -68,7 +68,7 @@ class Difference(NamedTuple):
         if self.failed_step_name != ANY:
             yield f"failed at step {self.failed_step_name!r}"
         if self.duration_bucket != NO_DURATION:
-            yield f"of {self.duration_bucket:,} ms or a little more"
+            yield f"of about {self.duration_bucket:,} ms"
 
 
 def differences(conn: Connection) -> Sequence[Difference]:
@@ -104,7 +104,8 @@ def _build() -> Select[Any]:
     sums = [cast(func.sum(parts.c[name]), BigInteger).label(name) for name in names]
     kept, found, kept_ms, found_ms = sums
     wrong = select(*keys, *sums).group_by(*keys).having((kept != found) | (kept_ms != found_ms)).subquery("wrong")
-    # As in an answer: one row without values if all counts are right, none while old runs are being counted.
+    # As in an answer, there is one row without values if all counts are right, and none while old runs are being
+    # counted.
     return select(wrong).select_from(_states.outerjoin(wrong, true())).where(_states.c.filled_until.is_(None))
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from db.models.run_rollup import SLOT_SECONDS, SLOT_SQL
+from db.models.runs.run_rollup import SLOT_SECONDS, SLOT_SQL
 
 FLOW, ENVIRONMENT, TRIGGER = "flow_id", "environment", "trigger_method"
 ALL_FLOWS = UUID(int=0)

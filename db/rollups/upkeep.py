@@ -3,10 +3,10 @@
 `run_rollup` and `run_rollup_delta` count together: a reader adds them up in one statement. Summing moves rows from one
 to the other in one transaction, so it changes no answer and can be interrupted at any time.
 
-`fill` counts old runs range by range of their creation times, while others change them. Nothing is summed until all are
-counted. One statement counts a range: it adds the runs as they are, and subtracts the changes of them that it sees. So
-it adds the state of the runs before the kept changes. Whether a change commits before or after the statement, the
-changes that are summed later lead from that state to the present one.
+`fill` counts old runs range by range of their creation times, while other transactions change them. Nothing is summed
+until all are counted. One statement counts a range: it adds the runs in their present state, and subtracts their
+visible changes. So it adds the state of the runs before the kept changes. Whether a change commits before or after the
+statement, the changes that are summed later lead from that state to the present one.
 
 Each of these functions locks the row of `run_rollup_state`.
 """
@@ -33,7 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import RUN_ROLLUP_DELTA, FlowRun, RunRollup, RunRollupState
-from db.models.run_rollup import SLOT_SECONDS
+from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups.levels import Slot, by_level
 from domain import ids
@@ -81,7 +81,7 @@ def needs_upkeep(conn: Connection) -> bool:
 
 
 def sum_up(uow: UnitOfWork, size: int) -> bool:
-    """Sums about `size` changes. Returns True if as many are left.
+    """Sums about `size` changes. Returns True if more are left.
 
     Does nothing while another process sums, or old runs are being counted.
     """
@@ -128,7 +128,7 @@ def remove_empty(uow: UnitOfWork) -> None:
 
 
 def vacuum(conn: Connection) -> None:
-    """Frees the space of summed changes. PostgreSQL's own vacuum would do so a minute later."""
+    """Frees the space of summed changes. PostgreSQL's own vacuum would free it a minute later."""
     if conn.dialect.name == "postgresql" and conn.execute(_DELTA_BYTES).scalar_one() > MAX_DELTA_BYTES:
         conn.execute(_VACUUM)
 

@@ -1,4 +1,4 @@
-"""Fields of rows that are computed: the SQL that gives what their resolvers give."""
+"""Fields of rows that are computed: SQL that returns the same values as their resolvers."""
 
 from db.row_json.dialects import Dialect
 from db.row_json.sources import Computed, Form
@@ -52,9 +52,9 @@ LASTED = Computed(Form.NUMBER, _lasted)
 STEP_DATA = Computed(Form.WORD, _step_data)
 """Whether the inputs and outputs of a run's steps can be read."""
 WAIT_KIND = Computed(Form.WORD, _wait_kind)
-"""What a run waits for, as `domain.runs.wait` says; null if it waits for nothing."""
+"""What a run waits for, as `domain.runs.wait` decides; null if it waits for nothing."""
 WAIT_UNTIL = Computed(Form.INSTANT, _wait_until)
-"""The instant at which the wait of a run is over at the latest; null if there is none, or a queue decides."""
+"""The instant at which the wait of a run ends at the latest; null if there is none, or a queue decides."""
 QUEUED = Computed(Form.NUMBER, _queued)
 """Milliseconds from the creation of a run to its start, or until now."""
 RUNNING = Computed(Form.NUMBER, _running)

@@ -1,14 +1,15 @@
-"""How each database writes JSON: the same bytes as orjson and the scalars of the schema.
+"""Writes JSON in the SQL of each database: the same bytes as orjson and the scalars of the schema.
 
-An expression of a value that is null is null, unless said otherwise: a row in which something is null that should not
-be has no text, and the statement that contains it fails.
+An expression of a value that is null is null, unless its docstring says otherwise. A row with a null in a required
+field has no text, and the statement that contains it fails.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 _CHUNK = 8
-"""Operands of one concatenation. SQLite bounds the depth of an expression, which grows with each `||`."""
+"""Largest number of operands of one concatenation. SQLite limits the depth of an expression, which grows with each
+`||`."""
 
 
 class Dialect(Protocol):
@@ -53,7 +54,7 @@ class Dialect(Protocol):
         ...
 
     def now(self) -> str:
-        """Returns the place of the present instant, a parameter."""
+        """Returns the placeholder of the present instant, a parameter."""
         ...
 
     def array(self, item: str, tail: str, order: str) -> str:
@@ -61,7 +62,7 @@ class Dialect(Protocol):
         ...
 
     def any_key(self, column: str, parameter: str) -> str:
-        """Returns the condition that a UUID is one of those in a parameter."""
+        """Returns the condition that a UUID is one of the values of a parameter."""
         ...
 
 
@@ -116,7 +117,7 @@ class SQLite:
         return column
 
     def text(self, column: str) -> str:
-        # Of null it would make the JSON text `null`.
+        # For null, json_quote would return the JSON text `null`.
         return f"CASE WHEN {column} IS NOT NULL THEN json_quote({column}) END"
 
     def number(self, expression: str) -> str:

@@ -1,6 +1,6 @@
-"""Declarations of where a field of a row comes from, in terms of tables and columns.
+"""Declares how the database finds the value of a field: its tables and columns.
 
-The fields of schema types carry them; `db.row_json.writer` turns a selection of such fields into SQL.
+The fields of schema types carry these declarations; `db.row_json.writer` turns a selection of such fields into SQL.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,17 +11,17 @@ from db.row_json.dialects import Dialect
 
 
 class Form(Enum):
-    """How the value of a column is written in JSON."""
+    """The form in which the value of a column is written in JSON."""
 
     TEXT = auto()
-    """Any text: it is quoted and escaped."""
+    """Any text, which is quoted and escaped."""
     WORD = auto()
     """Text that needs no escaping, such as the value of an enum."""
     NUMBER = auto()
     FLAG = auto()
     INSTANT = auto()
     JSON = auto()
-    """JSON text, which is copied."""
+    """JSON text, which is copied unchanged."""
     TAGS = auto()
     """A list of texts."""
 
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The ID in a column that holds a UUID, the prefix of the type, `_` and the digits, with `before` and `after`."""
+    """The ID for the UUID in a column: the prefix of the type, `_` and the digits, between `before` and `after`."""
 
     prefix: str
     name: str = "id"
@@ -50,7 +50,7 @@ class Computed:
 
     form: Form
     expression: Callable[[Dialect, str], str]
-    """From the dialect and the alias of the row to SQL."""
+    """Returns the SQL, for a dialect and the alias of the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,19 @@ class Rows:
 
     table: str
     on: Mapping[str, str] = field(hash=False)
-    """From columns of the table to those of the row that they equal."""
+    """The columns of the table, each with the column of the row that it equals."""
     order: str = "id"
     where: Mapping[str, str | None] = field(default_factory=dict, hash=False)
-    """Columns with the value that they must have; None: null."""
+    """Columns with the value that they must have; None stands for null."""
 
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """The one row of a table that belongs to a row; null if there is none."""
+    """The only row of a table that belongs to a row; null if there is none."""
 
     rows: Rows
     argument: tuple[str, str] | None = None
-    """A column, and the argument of the field whose value it must have."""
+    """A column, and the argument of the field with the value that it must have."""
 
 
 @dataclass(frozen=True, slots=True)

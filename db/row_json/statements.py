@@ -15,7 +15,8 @@ from db.sql.clause_text import ClauseText, Recent, clause_text
 from db.sql.keyset import Keyset, Page, Position
 
 _KEPT_STATEMENTS = 64
-"""Statements of one selection that are kept: one for each form of its filter, its order and its page."""
+"""Largest number of statements of one selection that are kept: one for each form of its filter, its order and its
+page."""
 
 
 class Statement(NamedTuple):
@@ -26,7 +27,7 @@ class Statement(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """Which rows a statement selects, and in which order."""
+    """The rows that a statement selects, and their order."""
 
     conditions: Sequence[ClauseText]
     order: str = ""
@@ -34,7 +35,7 @@ class Slice(NamedTuple):
 
 
 class RowTexts:
-    """Selections over the rows of one table: each has a JSON text for each row."""
+    """Selections over the rows of one table: each yields a JSON text for each row."""
 
     def __init__(self, table: str, objects: Sequence[Object], dialect: str) -> None:
         self.table = table
@@ -48,13 +49,13 @@ class RowTexts:
 
     @property
     def size(self) -> int:
-        """Characters of the SQL."""
+        """Returns the number of characters of the SQL."""
         return len(self._columns)
 
     def select(self, further: str, rows: Slice, values: Mapping[str, object]) -> Statement:
-        """Returns the statement that selects the texts, then the columns `further`, of some rows.
+        """Returns the statement that selects the texts, followed by the columns `further`, of some rows.
 
-        `values` are those of the parameters in the selections: `now`, and arguments.
+        `values` are the values of the parameters in the selections: `now`, and arguments.
         """
         key = (further, tuple(condition.text for condition in rows.conditions), rows.order, rows.limit)
         found = self._statements.find(key)
@@ -76,7 +77,7 @@ class RowTexts:
 
 
 def page_slice(name: Hashable, keyset: Callable[[], Keyset], condition: ClauseText, page: Page, dialect: str) -> Slice:
-    """Returns the slice of the rows that meet `condition` on a page; those of a backward page come last first.
+    """Returns the slice of the rows that match `condition` on a page; those of a backward page are in reverse order.
 
     `name` names the order that `keyset` returns.
     """
@@ -106,28 +107,28 @@ def by_keys(texts: RowTexts, scope: str, keys: Sequence[UUID], values: Mapping[s
 
 
 def key_value(dialect: str, key: UUID) -> object:
-    """Returns a key as the driver takes it."""
+    """Returns a key in the type of the driver."""
     return key.hex if dialect == "sqlite" else key
 
 
 def keys_value(dialect: str, keys: Sequence[UUID]) -> object:
-    """Returns several keys as one argument."""
+    """Returns several keys as one argument of the driver."""
     return "[" + ",".join(f'"{key.hex}"' for key in keys) + "]" if dialect == "sqlite" else list(keys)
 
 
 def read_key(value: Any) -> UUID:
-    """Returns a key as the driver gives it."""
+    """Returns the key for a value of the driver."""
     key: UUID = pgproto.UUID(value) if isinstance(value, str) else value
     return key
 
 
 def instant_value(dialect: str, instant: datetime) -> object:
-    """Returns an instant as the driver takes it."""
+    """Returns an instant in the type of the driver."""
     return to_microseconds(instant) if dialect == "sqlite" else instant
 
 
 def position(column: str | None, value: Any, key: Any) -> Position:
-    """Returns the position of a row, whose sort value and ID are as the driver gives them."""
+    """Returns the position of a row, given its sort value and its ID in the types of the driver."""
     if column is None:
         return Position(0, read_key(key))
     if column == "duration_ms":

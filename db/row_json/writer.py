@@ -9,9 +9,10 @@ from db.row_json.dialects import Dialect, concatenated, quoted
 from db.row_json.sources import Column, Computed, Count, Form, JsonMembers, Key, Many, One, Paged, Rows, SameRow
 
 BROKEN = "\x01"
-"""Stands in a text where a row is missing that must exist. JSON has no such character."""
+"""Marks in a text the place of a missing row that must exist. JSON text never contains this character."""
 CURSOR = "\x02"
-"""Stands in a text for the cursor of the row; in nested connections twice, around the position of a row."""
+"""Marks in a text the place of the row's cursor. In nested connections it appears twice, around the position of a
+row."""
 _QUOTED = frozenset({Form.WORD, Form.INSTANT})
 _PARAMETER = re.compile("«([^»]*)»")
 
@@ -25,7 +26,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """JSON text that is known beforehand."""
+    """JSON text that is known when the statement is written."""
 
     text: str
 
@@ -38,7 +39,7 @@ class Leaf:
     form: Form
     is_required: bool
     words: tuple[str, ...] = ()
-    """The values that the column may have, of an enum. Any other makes the text null."""
+    """The possible values of a column with an enum. Any other value makes the text null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,12 @@ class Nested:
     object: Object
     is_required: bool
     argument: str | None = None
-    """The name of the parameter with the value of the source's argument."""
+    """The name of the parameter for the source's argument."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageSize:
-    """The size and the direction of a nested page; it begins at an end of the list."""
+    """The size and the direction of a nested page. It begins at an end of the list."""
 
     size: int
     backward: bool
@@ -135,7 +136,7 @@ class Writer:
         return self._joined(self._object(selected, alias))
 
     def _item(self, selected: Object, alias: str) -> str:
-        """Returns the same for an item of a list. It is BROKEN instead of null, which an aggregate would leave out."""
+        """Like `object`, for an item of a list. It is BROKEN instead of null, which an aggregate would omit."""
         return f"coalesce({self.object(selected, alias)}, {quoted(BROKEN)})"
 
     def _object(self, selected: Object, alias: str) -> _Pieces:
@@ -287,7 +288,7 @@ class Writer:
         return self._dialect.array(f"{outer}.item", sliced, f"{outer}.place")
 
     def _nested_cursors(self, item: str, place: str) -> str:
-        """Has each cursor of a row carry its position."""
+        """Adds its position to each cursor of a row."""
         own = f'"{CURSOR}"'
         if own not in item:
             return item
@@ -306,7 +307,7 @@ class Writer:
             elif field in ("startCursor", "endCursor"):
                 yield self._end_cursor(rows, page, alias, first=field == "startCursor")
             elif (field == "hasNextPage") is page.backward:
-                yield _Text("false")  # the page reaches to that end of the list
+                yield _Text("false")  # The page reaches to that end of the list.
             else:
                 inner = next(self._aliases)
                 beyond = f"SELECT 1 {self._from(rows, inner, alias)} LIMIT 1 OFFSET {page.size}"
@@ -332,7 +333,7 @@ def _encoded(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def number_parameters(text: str, dialect: Dialect) -> tuple[str, Sequence[str]]:
-    """Returns `text` with its parameters as the driver takes them, and their names in order."""
+    """Returns `text` with its parameters in the notation of the driver, and their names in order."""
     numbers: dict[str, int] = {}
     mark = "$" if dialect.name == "postgresql" else "?"
 

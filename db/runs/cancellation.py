@@ -12,11 +12,12 @@ from db.events.log import AttemptRef, RunRef
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.queue import quota
-from db.runs import children, families, input_requests, transitions
+from db.runs import children, families, transitions
 from db.runs import reads as run_reads
 from db.runs.children import FailedBatch
 from db.runs.families import Links
 from db.runs.transitions import EndedRun, ExternalFailure
+from db.runs.waits import input_requests
 from db.sql.any_of import any_of
 from domain import ids
 from domain.actor import Actor
@@ -80,7 +81,8 @@ def stop(
 ) -> Cancelled:
     """Stops a live run with all its live descendants.
 
-    If the run has ended, nothing is changed, unless `include_descendants` is set: then its descendants are stopped.
+    If the run has ended, nothing is changed, unless `include_descendants` is set: then its live descendants are
+    stopped.
     """
     families.lock_of_runs(uow, [run_id], exclusive=True)
     rows = lock_for_stop(uow, [run_id])
@@ -92,7 +94,8 @@ def stop(
 def stop_all(
     uow: UnitOfWork, run_ids: Sequence[UUID], message: str, by: Actor, statuses: Collection[RunStatus] = LIVE
 ) -> Sequence[UUID]:
-    """Stops those of these runs that have one of these statuses now, with their live descendants; returns all."""
+    """Stops the runs among `run_ids` with one of these statuses, with their live descendants; returns all stopped
+    runs."""
     if not run_ids:
         return ()
     families.lock_of_runs(uow, run_ids, exclusive=True)
@@ -102,7 +105,7 @@ def stop_all(
 
 
 def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
-    """Locks runs, their live descendants and the parents that wait for them; returns those that are to be stopped.
+    """Locks runs, their live descendants and the parents that wait for them; returns the runs to stop.
 
     The families of the runs must be locked exclusively.
     """
@@ -112,7 +115,7 @@ def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun
 
 
 def stop_locked(uow: UnitOfWork, run_ids: Sequence[UUID], message: str, by: Actor) -> Sequence[UUID]:
-    """Stops those of these runs that are live, and their live descendants, after `lock_for_stop`; returns them."""
+    """Stops the live runs among these, and their live descendants, after `lock_for_stop`; returns them."""
     below = families.live_descendants(uow.conn, run_ids)
     return _stop(uow, transitions.lock_live(uow, [*run_ids, *below]), message, by)
 
@@ -129,7 +132,7 @@ def _stop(uow: UnitOfWork, rows: Sequence[EndedRun], message: str, by: Actor | N
 
 
 def abandon(uow: UnitOfWork, run_id: UUID, position: int, attempt: int, message: str) -> None:
-    """Ends what an attempt waits for: stops its child runs, with their descendants, and expires its input request.
+    """Ends the wait of an attempt: stops its child runs, with their descendants, and expires its input request.
 
     The family of the run must be locked exclusively.
     """
@@ -140,7 +143,7 @@ def abandon(uow: UnitOfWork, run_id: UUID, position: int, attempt: int, message:
 def apply_quota(uow: UnitOfWork) -> set[UUID]:
     """Charges the runs that the unit of work created to their projects' quotas; returns those beyond a quota.
 
-    These end as QUOTA_EXCEEDED. Every unit of work does this at its end; a caller that has to know does it before.
+    These end as QUOTA_EXCEEDED. Every unit of work does this at its end; a caller that needs the result does it before.
     """
     refused: set[UUID] = set()
     while beyond := quota.charge(uow):
@@ -187,7 +190,8 @@ def notify_parents(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
 
 
 def _report_failure(uow: UnitOfWork, batch: FailedBatch) -> None:
-    """Cancels the other items of a step of which one failed, or says in the parent's history that it waits for them."""
+    """Cancels the other items of a step of which one failed, or records in the parent's history that it waits for
+    them."""
     share = f"{batch.failed} of {batch.items} failed"
     if batch.on_item_failure is OnItemFailure.CANCEL:
         _stop_children(uow, batch.live, f"Cancelled: {share} in the loop of the parent")
@@ -197,7 +201,7 @@ def _report_failure(uow: UnitOfWork, batch: FailedBatch) -> None:
 
 
 def _stop_children(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> None:
-    """Stops live children whose parent goes on without them, with their descendants."""
+    """Stops live children whose parent continues without them, with their descendants."""
     # Repeated until none is left: without an exclusive lock on the family, descendants may be created at the same time.
     while run_ids and (rows := transitions.lock_live(uow, [*run_ids, *families.live_descendants(uow.conn, run_ids)])):
         _finish_steps(uow, transitions.end_locked(uow, rows, RunStatus.STOPPED, message))
@@ -221,7 +225,8 @@ def _end(
 
 
 def _finish_steps(uow: UnitOfWork, ended: Sequence[EndedRun]) -> None:
-    """Ends the unfinished steps and cancels the input requests of runs that were ended from outside."""
+    """Ends the unfinished steps and cancels the input requests of runs that were ended by another transaction than
+    their worker's."""
     if started := [row.id for row in ended if row.status != RunStatus.QUEUED]:
         _stop_steps(uow, started)
         input_requests.cancel(uow, started)

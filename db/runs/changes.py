@@ -1,4 +1,4 @@
-"""Changes of what clients say about a run after its start: its tags, metadata and note."""
+"""Changes the data that clients keep with a run: its tags, metadata and note."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ _LOCK = select(
 
 
 class ChangeableRun(Protocol):
-    """A run with what can be changed of it."""
+    """The columns of a run that can be changed."""
 
     id: UUID
     project_id: UUID
@@ -34,7 +34,7 @@ class ChangeableRun(Protocol):
 
 
 def lock(uow: UnitOfWork, run_id: UUID) -> ChangeableRun | None:
-    """Returns the run, locked against other changes; None if it is missing."""
+    """Returns the run, locked against other changes; None if it does not exist."""
     row: ChangeableRun | None = fetch_first(uow.conn, _LOCK.where(_run.id == run_id))
     return row
 
@@ -47,7 +47,7 @@ def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> No
         .where(_run.id == run.id)
         .values({**{_run[name]: value for name, value in values.items()}, _run.updated_at: now})
     )
-    # With both values, so that a stream knows whether the run matched before, and after, whatever came later.
+    # Both values are recorded, so that a stream can decide whether the run matched before and after, whatever follows.
     data = {name: [getattr(run, name), value] for name, value in values.items() if name != "note"}
     event = {
         "run_id": run.id,

@@ -1,12 +1,12 @@
 """Child runs of `flow` steps.
 
-The parent's journal has the rendered inputs of all children of a step, one for each item. As many children as may run
-at once are created when the step starts. The transaction that ends a child creates the next ones, under a lock on the
-parent's row, so that none is created twice. The end of the last child wakes the parent.
+The parent's journal has the rendered inputs of all children of a step, one for each item. As many children as may be
+live at the same time are created when the step starts. The transaction that ends a child creates the next ones, under a
+lock on the parent's row, so that none is created twice. The end of the last child wakes the parent.
 
-Each item has one place, which one run holds: the child that was created for it, or the retry that took its place
-(`db.runs.retries`). A step that is executed again, by a retry of its run or by its own retry policy, keeps the results
-of the children that succeeded, and retries the others from their failed steps.
+Each item has one run: the child that was created for it, or the retry that replaced it (`db.runs.retries`). A step that
+is executed again, by a retry of its run or by its own retry policy, keeps the results of the children that succeeded,
+and retries the others from their failed steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ _OF_SIBLINGS = ("flow_id", "flow_version_id", "fail_parent_on_failure", "parent_
 
 @dataclass(frozen=True, slots=True)
 class ItemPlan:
-    """What a `flow` step does for each of its items. The parent's journal keeps it as the input of the step."""
+    """The plan of a `flow` step for its items. The parent's journal keeps it as the input of the step."""
 
     inputs: Sequence[Any]
     """The input of the child run of each item."""
@@ -53,14 +53,14 @@ class ItemPlan:
     """Child runs that are live at the same time; None for a step without `forEach`."""
     on_item_failure: OnItemFailure = OnItemFailure.WAIT
     kept: Mapping[int, UUID] = field(default_factory=dict)
-    """By item: the run whose result is kept."""
+    """The run whose result is kept, for each such item."""
     retried: Mapping[int, UUID] = field(default_factory=dict)
-    """By item: the run that the child retries from its failed step."""
+    """The run that the child retries from its failed step, for each such item."""
     secrets: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
-    """By item: where its input has placeholders of secrets, by JSON pointer, as offsets into the text there."""
+    """The placeholders of secrets in the input of each item: offsets into a text, by its JSON pointer."""
 
     def document(self) -> dict[str, Any]:
-        """Returns the plan as JSON value. Settings that have their default are left out."""
+        """Returns the plan as a JSON value. Settings with their default are omitted."""
         document: dict[str, Any] = {"inputs": self.inputs}
         if self.concurrency is not None:
             document["concurrency"] = self.concurrency
@@ -104,14 +104,14 @@ class ChildBatch:
     fail_parent_on_failure: bool
     plan: ItemPlan
     at_once: int
-    """Children that are created with the attempt."""
+    """Number of children that are created with the attempt."""
     position: int | None
-    """Position of the step that waits for them; None: no step does."""
+    """Position of the step that waits for them; None if no step does."""
     attempt: int
 
 
 class ChildResult(Protocol):
-    """A child run, as far as the step that waits for it needs it."""
+    """The columns of a child run that the waiting step needs."""
 
     id: UUID
     item_index: int
@@ -147,10 +147,10 @@ class EarlierAttempt:
 
     plan: ItemPlan
     children: Mapping[int, ChildResult]
-    """The runs that held the places of items, by item."""
+    """The run of each item, by item."""
     is_same: bool
-    """True if it had the same flow version, and the same input or one that the parent rendered anew: then every item is
-    the one of before, whatever its input says."""
+    """True if it had the same flow version, and the same input or one that the parent rendered again. Each item then
+    equals the earlier one, whatever its own input is."""
 
 
 def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
@@ -161,8 +161,8 @@ def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
 
 
 def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Mapping[int, ChildResult]:
-    """Returns the runs that hold the places of an attempt's items, by item."""
-    holders = _holders(parent_id, position, attempt)
+    """Returns the run of each item of an attempt, by item."""
+    holders = _item_runs(parent_id, position, attempt)
     children: Sequence[ChildResult] = fetch_all(conn, select(holders).order_by(holders.c.item_index))
     return {child.item_index: child for child in children}
 
@@ -175,10 +175,11 @@ def plan_of_step(conn: Connection, run_id: UUID, position: int) -> ItemPlan:
 
 
 def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, attempt: int) -> EarlierAttempt | None:
-    """Returns the last time that a step had child runs to start, before its attempt `attempt` in `run`; None: never.
+    """Returns the last execution of a step that had child runs to start, before its attempt `attempt` in `run`; None if
+    there was none.
 
-    That was an attempt before, or one in a run that `run` continues (`retries.continues`). An attempt that failed
-    before it knew its items, because the flow was disabled for example, has lost nothing of what the others did.
+    That is an earlier attempt, or one in a run that `run` continues (`retries.continues`). An attempt that failed
+    before it knew its items, for example because the flow was disabled, has lost nothing of the results of the others.
     """
     if attempt > 1 and (found := _attempt_of(conn, run.id, position, attempt - 1, is_same=True)) is not None:
         return found
@@ -189,11 +190,12 @@ def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, att
         if not retries.continues(strategy, continued.retry_step_name, retried.failed_step_name):
             return None
         continued = retried
-        # Without attempts: completed by hand, or skipped.
+        # A step without attempts was completed by hand, or skipped.
         is_executed = (_step.name == name, _step.kind == "flow", _step.attempts_count > 0)
         step: StepRow | None = fetch_first(conn, select(_steps).where(_step.run_id == continued.id, *is_executed))
         if step is not None:
-            # The parent renders the input of a retried child anew: `run.attempt` and `run.id` in it are no other input.
+            # The parent renders the input of a retried child again. Other values of `run.attempt` and `run.id` in it do
+            # not make it another input.
             is_one_operation = run.first_run_id == (continued.first_run_id or continued.id)
             has_same_input = is_one_operation or continued.input == run.input
             is_same = continued.flow_version_id == run.flow_version_id and has_same_input
@@ -204,7 +206,7 @@ def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, att
 
 
 class ItemCounts(NamedTuple):
-    """What a retry that continues a loop does with its items."""
+    """The effect on items of a retry that continues a loop."""
 
     kept: int
     """Items whose results are kept."""
@@ -222,7 +224,7 @@ def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[U
         return {}
     attempts = [(step.run_id, step.position, step.attempts_count) for step in steps]
     of_attempts = tuple_(_run.parent_run_id, _run.parent_position, _run.parent_attempt).in_(attempts)
-    holders = group_by(fetch_all(conn, select(_holders_of(of_attempts))), "parent_run_id")
+    holders = group_by(fetch_all(conn, select(_item_runs_of(of_attempts))), "parent_run_id")
     plans = {step.run_id: ItemPlan.parse(step.input) for step in steps}
     kept: dict[UUID, set[int]] = {}
     unfinished: dict[UUID, set[UUID]] = {}
@@ -242,7 +244,7 @@ def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[U
 
 
 def latest_of_chains(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ChildResult]:
-    """Returns for each run the last of its retries that has ended, or the run itself."""
+    """Returns, for each run, the last of its retries that has ended, or the run itself."""
     first = select(_run.id.label("first_id"), _run.id).where(any_of(_run.id, run_ids))
     chain = first.cte("chain", recursive=True)
     chain = chain.union(select(chain.c.first_id, _run.id).join_from(chain, _runs, _run.retry_of_id == chain.c.id))
@@ -266,7 +268,7 @@ def outputs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, str | No
 
 @dataclass(frozen=True, slots=True)
 class FailedBatch:
-    """A step of a parent of which a child has failed that fails the step."""
+    """A step of a parent that fails because a child has failed."""
 
     parent: RunRow
     position: int
@@ -282,7 +284,7 @@ class FailedBatch:
 def advance_batches(uow: UnitOfWork, child_ids: Sequence[UUID]) -> list[FailedBatch]:
     """Creates the next children of the steps that wait for these runs, which have ended, or wakes their parents.
 
-    Returns the steps of which one of these runs has failed, while other children of the step are live.
+    Returns the steps with a failed item among these runs and other children that are live.
     """
     waited_for = _run.parent_position.is_not(None)
     query = select(_runs).where(any_of(_run.id, child_ids), waited_for).order_by(_run.parent_run_id, _run.item_index)
@@ -329,7 +331,7 @@ def live_of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: i
 
 
 def live_detached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the number of live children of each run for which no step waits; runs without any are left out."""
+    """Returns the number of live children of each run for which no step waits; 0 is omitted."""
     query = select(_run.parent_run_id, func.count()).where(
         _run.parent_run_id.in_(run_ids), _run.parent_position.is_(None), _live
     )
@@ -338,7 +340,7 @@ def live_detached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[
 
 def _advance(uow: UnitOfWork, parent: RunRow, child: WaitedChild) -> FailedBatch | None:
     """Creates the children of the next items, or wakes the parent; returns the batch if one of its items has failed."""
-    holders = _holders(parent.id, child.parent_position, child.parent_attempt)
+    holders = _item_runs(parent.id, child.parent_position, child.parent_attempt)
     is_live = holders.c.status.in_(sorted(LIVE))
     has_failed = and_(holders.c.fail_parent_on_failure.is_(True), holders.c.status.in_(sorted(UNSUCCESSFUL)))
     counts = (func.count().filter(is_live), func.count().filter(has_failed), func.max(holders.c.item_index))
@@ -358,7 +360,7 @@ def _advance(uow: UnitOfWork, parent: RunRow, child: WaitedChild) -> FailedBatch
             len(plan.inputs),
             live_ids,
         )
-    # Plans of older runs do not say the concurrency: each child that ends is followed by one.
+    # Plans of older runs have no concurrency: each child that ends is followed by one.
     free = 1 if plan.concurrency is None else plan.concurrency - live
     items = plan.next_items(last, free) if _is_enabled(uow.conn, child.flow_id) else []
     common = {name: getattr(child, name) for name in _OF_SIBLINGS}
@@ -426,13 +428,13 @@ def _attempt_of(conn: Connection, run_id: UUID, position: int, through: int, *, 
     return EarlierAttempt(plan, of_attempt(conn, run_id, position, attempt or through), is_same)
 
 
-def _holders(parent_id: UUID, position: int, attempt: int) -> Subquery:
-    """Returns the runs that hold the places of an attempt's items: the last one for each item."""
-    return _holders_of(_siblings(parent_id, position, attempt))
+def _item_runs(parent_id: UUID, position: int, attempt: int) -> Subquery:
+    """Returns the run of each item of an attempt: the last one for the item."""
+    return _item_runs_of(_siblings(parent_id, position, attempt))
 
 
-def _holders_of(siblings: ColumnElement[bool]) -> Subquery:
-    """Returns the runs that hold the places of items: the last one for each item of one attempt of each parent."""
+def _item_runs_of(siblings: ColumnElement[bool]) -> Subquery:
+    """Returns the run of each item of one attempt of each parent: the last one for the item."""
     newest_first = (_run.attempt.desc(), _run.id.desc())
     place = (_run.parent_run_id, _run.item_index)
     rank = func.row_number().over(partition_by=place, order_by=newest_first).label("rank")

@@ -1,8 +1,8 @@
 """Claims: the leases under which workers execute runs.
 
-A claim takes due runs for the length of a lease and gives them a new lease token. Every later write of the worker shows
-the token in its own transaction (`lock_lease`). A worker that was stopped, cut off or slow for longer than its lease
-finds another token there, and changes nothing.
+A claim takes due runs for the length of a lease and gives them a new lease token. Every later write of the worker
+checks the token in its own transaction (`lock_lease`). A worker that was stopped, cut off or slow for longer than its
+lease finds another token there, and changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,10 +74,10 @@ class LockedRun:
 
     run: RunRef
     interruptions: int
-    """Workers that were lost with the run since it last made progress."""
+    """Number of workers that were lost with the run since it last made progress."""
 
 
-# The statements of the hot path are built once: to build a statement costs more than SQLite takes to run it.
+# The statements of the hot path are built once: building a statement costs more than SQLite takes to execute it.
 
 _DUE_COLUMNS = (_run.id, _run.status, _run.project_id, _run.flow_id, slots.LIMITED.label("limited"))
 _DUE = due.select_due(_DUE_COLUMNS, limit="at_most")
@@ -96,7 +96,7 @@ _CLAIM = (
         priority=due.STARTED,
         blocked_since=None,
         blocked_by=None,
-        # A token that was not given back is that of a worker that was lost.
+        # A token that was not released belongs to a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
     .returning(_run.id, _run.status)
@@ -146,7 +146,8 @@ def claim(uow: UnitOfWork, limit: int, lease: timedelta) -> Sequence[Claimed]:
 def _mark_started(
     uow: UnitOfWork, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]
 ) -> Sequence[Claimed]:
-    """Starts the runs that this transaction has claimed, and returns them. `statuses` are those before the claim."""
+    """Starts the runs that this transaction has claimed, and returns them. `statuses` are their statuses before the
+    claim."""
     transitions.start(uow, statuses)
     runs: dict[UUID, ClaimedRun] = {run.id: run for run in fetch_all(uow.conn, _CLAIMED, {"run_ids": run_ids})}
     # A new run has no journal, unless it is a retry or a rerun that keeps steps.
@@ -180,7 +181,7 @@ def renew(uow: UnitOfWork, leases: Sequence[Lease], lease: timedelta) -> set[UUI
     return set(valid)
 
 
-def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
+def valid_leases(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
     """Returns the runs whose leases are still valid."""
     return set(conn.execute(select(_run.id).where(_leased(leases))).scalars())
 
@@ -199,7 +200,8 @@ def release(uow: UnitOfWork, leases: Sequence[Lease]) -> None:
 
 
 def release_all(uow: UnitOfWork) -> int:
-    """Makes every claimed run due at once, for a process that knows that no other worker is alive; returns how many."""
+    """Makes every claimed run due at once; returns their number. For a process that knows that no other worker is
+    alive."""
     claimed = _run.lease_token.is_not(None)
     return uow.conn.execute(update(_runs).where(claimed, _run.due_at.is_not(None)).values(due_at=clock.now())).rowcount
 
@@ -207,7 +209,7 @@ def release_all(uow: UnitOfWork) -> int:
 def reschedule_after_clock_change(uow: UnitOfWork, before: datetime) -> int:
     """Makes runs due that became due while the clock was ahead, up to `before`; returns their number.
 
-    Without this they would wait until the clock, which was set back, reaches that time again.
+    Otherwise they would wait until the clock, which was set back, reaches that time again.
     """
     now = clock.now()
     waiting = and_(

@@ -51,7 +51,7 @@ _LINKS = select(
 
 
 class Links(NamedTuple):
-    """How a run is related to other runs. None of this changes while the run is live."""
+    """The relations of a run to other runs. They do not change while the run is live."""
 
     id: UUID
     root_run_id: UUID
@@ -65,7 +65,7 @@ class Links(NamedTuple):
 
     @property
     def fails_parent_from_outside(self) -> bool:
-        """True if the failure of the run ends its parent, although no step of the parent waits for it."""
+        """True if the failure of the run ends its parent, although no step of the parent waits for the run."""
         return (
             self.parent_run_id is not None
             and self.parent_position is None
@@ -76,7 +76,7 @@ class Links(NamedTuple):
 
 
 def links(conn: Connection, run_id: UUID) -> Links | None:
-    """Returns how the run `run_id` is related to other runs; None if it does not exist."""
+    """Returns the relations of the run `run_id` to other runs; None if it does not exist."""
     row = conn.execute(_LINKS, {"of_run": run_id}).first()
     return Links(*row) if row is not None else None
 
@@ -90,7 +90,7 @@ def lock(uow: UnitOfWork, root_ids: Iterable[UUID], *, exclusive: bool) -> None:
 
 
 def lock_of_runs(uow: UnitOfWork, run_ids: Sequence[UUID], *, exclusive: bool) -> None:
-    """Locks the families of runs. Must precede all other locks of the transaction, but for that of a schedule."""
+    """Locks the families of runs. Must precede all other locks of the transaction, except that of a schedule."""
     if uow.conn.dialect.name != "sqlite":
         lock(uow, uow.conn.execute(_ROOTS, {"run_ids": run_ids}).scalars().all(), exclusive=exclusive)
 
@@ -146,5 +146,5 @@ def later_chain(conn: Connection, run_id: UUID) -> Sequence[UUID]:
 
 
 def _stripe(root_id: UUID) -> int:
-    """Returns the key of a family's lock. Negative: the locks on slots have the positive ones."""
+    """Returns the key of a family's lock. It is negative, because the locks on slots have positive keys."""
     return -1 - root_id.int % _STRIPES

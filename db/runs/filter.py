@@ -1,4 +1,4 @@
-"""SQL conditions of a `RunFilter`: each operator is written here once, whatever fields use it."""
+"""SQL conditions of a `RunFilter`: each operator is implemented here once, for all fields that use it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sqlalchemy import cast as sql_cast
 
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
-from db.runs.waiting import waits_for_any
+from db.runs.waits.waiting import waits_for_any
 from db.search import queries as texts
 from db.sql.any_of import any_of
 from domain import ids
@@ -26,21 +26,21 @@ _run = table(FlowRun).c
 _version = table(FlowVersion).c
 
 _HUNDRED_YEARS_MS = 100 * 366 * 24 * 3600 * 1000
-"""The longest duration that is compared, in milliseconds. A larger one would leave the calendar, and no run is older
-than its database."""
+"""Longest duration that is compared, in milliseconds. A longer one would leave the calendar, and no run is older than
+its database."""
 _NOT_ENDED = -1
 """The sort key of the duration of a run that has not ended."""
 _FEW = 10
-"""Keys up to this number are parameters of their own; more of them are one parameter."""
+"""Keys up to this number are separate parameters; more keys are one parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What conditions depend on beside the filter."""
+    """The values that conditions need beside the filter."""
 
     dialect: str
     now: datetime
-    """The instant up to which runs that have not ended have lasted."""
+    """The instant until which runs that have not ended have lasted."""
     reads_all: bool = False
     """See `matches`."""
 
@@ -50,9 +50,9 @@ class _Scope:
 
 
 _FOLDED = {"error_message": "error_folded"}
-"""The columns beside those that hold texts: see `domain.text`."""
+"""The folded column beside each column of text: see `domain.text`."""
 _Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
-"""An operator: its condition on a column, None for NOT and OR, for the value of a filter field."""
+"""Returns the condition of an operator: on a column (None for NOT and OR), for the value of a filter field."""
 
 
 def matches(
@@ -63,20 +63,21 @@ def matches(
     sorted_by: str | None = None,
     reads_all: bool = False,
 ) -> ColumnElement[bool]:
-    """Returns the condition that the rows of `flow_run` meet which match the filter.
+    """Returns the condition for the rows of `flow_run` that match the filter.
 
     Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
     read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
     A read that takes all rows, not the first of an order, says so by `reads_all`.
     """
-    # Runs given by ID are read by their keys. SQLite would rather walk an index in the requested order.
+    # Runs given by ID are read by their keys. SQLite would otherwise walk an index in the requested order.
     indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
     condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
     return and_(condition, *_implied(where, sorted_by))
 
 
 def _matches(where: RunFilter, scope: _Scope, indexed: frozenset[str | None] = frozenset()) -> ColumnElement[bool]:
-    """Returns the condition of the filter. SQLite is to use no index of columns other than `indexed`; empty: of any."""
+    """Returns the condition of the filter. SQLite must use no index of columns other than `indexed`; empty: any
+    index."""
     conditions = (
         _CONDITIONS[field.operator](_column(field.column, indexed), value, scope)
         for field, value in where.restrictions()
@@ -91,7 +92,7 @@ def _column(name: str | None, indexed: frozenset[str | None]) -> Any:
 
 
 def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool]]:
-    """Conditions that follow from those of the filter, and that indexes serve."""
+    """Yields conditions that follow from those of the filter, and that indexes serve."""
     conditions: list[ColumnElement[bool]] = []
     if where.ids is not None:
         return conditions
@@ -114,7 +115,7 @@ def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool
         if before is not None:
             conditions.append(sort_key(column) < before)
     if where.flow_version_ids and sorted_by is None:
-        # Versions have no index over runs; each belongs to one flow.
+        # Versions have no index over runs, but each version belongs to one flow.
         versions = where.flow_version_ids
         of_flows = select(_version.flow_id).where(_version.id.in_(versions))
         is_one = len(versions) == 1
@@ -123,7 +124,7 @@ def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool
 
 
 def _any_of(column: ColumnElement[Any], values: Sequence[Any], scope: _Scope) -> ColumnElement[bool]:
-    # One value is by far the usual case, and with `=` the planner uses the order of an index.
+    # One value is by far the usual case. With `=` the planner uses the order of an index.
     if len(values) == 1:
         return _equals(column, values[0], scope)
     if column is _run.id and len(values) > _FEW:
@@ -144,7 +145,7 @@ def _before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnE
 
 
 def _created_after(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
-    # The index on the ID serves it; `created_at` has none.
+    # The index on the ID serves this; `created_at` has none.
     return column >= ids.first_uuid_at(instant)
 
 
@@ -161,7 +162,7 @@ def _created_within(column: ColumnElement[Any], duration: str, scope: _Scope) ->
 
 
 def _lasted_at_least(column: ColumnElement[Any], least: int, scope: _Scope) -> ColumnElement[bool]:
-    # By the sort key, which has an index: a run that has not ended has the smallest one.
+    # The sort key has an index: a run that has not ended has the smallest key.
     lasted = sort_key(column)
     return or_(lasted >= least, and_(lasted == _NOT_ENDED, _run.started_at <= _ago(scope, least)))
 
@@ -194,7 +195,7 @@ def _has_any(column: ColumnElement[Any], values: Sequence[str], scope: _Scope) -
 
 
 def _contains_text(column: ColumnElement[Any], text: str, _: _Scope) -> ColumnElement[bool]:
-    # That it is not null is implied, and says which index has the runs that have a text at all.
+    # The first condition is implied. It selects the index of the runs that have a text at all.
     return and_(column.is_not(None), contains_folded(column, _run[_FOLDED[_name_of(column)]], text))
 
 
@@ -257,12 +258,12 @@ def _value_at(column: ColumnElement[Any], path: Sequence[str]) -> tuple[ColumnEl
     *outer, last = (bindparam(None, key, Text, unique=True) for key in path)
     for key in outer:
         column = column.op("->", return_type=_run.metadata.type)(key)
-    # `->` with a text reads keys of objects alone, where `#>` would also read elements of lists.
+    # `->` with a text reads only keys of objects, where `#>` would also read elements of lists.
     return column.op("->", return_type=_run.metadata.type)(last), column.op("->>", return_type=Text())(last)
 
 
 def _in_family(_: ColumnElement[Any], root: UUID, __: _Scope) -> ColumnElement[bool]:
-    # In two parts, because the index holds no runs without a parent, which are most.
+    # The condition has two parts, because the index leaves out runs without a parent, which are most.
     in_family = _run.root_run_id == root
     return or_(and_(_run.id == root, in_family), and_(in_family, _run.parent_run_id.is_not(None)))
 
@@ -295,7 +296,7 @@ def _not(_: None, where: RunFilter, scope: _Scope) -> ColumnElement[bool]:
     if len(restrictions) == 1:
         ((field, value),) = restrictions
         if field.operator is Operator.ANY_OF and isinstance(field.value_type, type) and len(value) > 0:
-            # The values that are left are a search of an index, which "all but these" is not.
+            # The remaining values can be searched in an index, "all but these" cannot.
             return _any_of(_run[field.column], [each for each in field.value_type if each not in value], scope)
     return not_(condition)
 
@@ -318,7 +319,7 @@ _NULL_FOR_NULL = {
     Operator.UPDATED_BEFORE,
     Operator.UPDATED_WITHIN,
 }
-"""Operators whose condition is null for a null in their column, and for nothing else."""
+"""Operators whose condition is null only for a null in their column."""
 _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.ANY_OF: _any_of,
     Operator.EQUALS: _equals,

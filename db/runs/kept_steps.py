@@ -28,8 +28,8 @@ from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
 from db.sql.unchanged_steps import UnchangedSteps
 from domain.actor import Actor
-from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, StepStatus
+from domain.flows.definition import MAX_STEPS
 from domain.runs.state_machine import FINISHED, KEPT
 from domain.time import clock
 
@@ -48,11 +48,11 @@ class ReachedStep(NamedTuple):
     position: int
     name: str
     is_kept: bool
-    """True if a retry from the failed step keeps its result."""
+    """True if a retry from the failed step keeps the step's result."""
 
 
 def reached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[ReachedStep]]:
-    """Returns the steps of each run up to the one at which it ended, in order; runs without any are left out."""
+    """Returns the steps of each run up to the one at which it ended, in order; runs without such steps are left out."""
     query = select(_step.run_id, _step.position, _step.name, _kept().label("is_kept"))
     query = query.where(_step.run_id.in_(run_ids), _step.position <= ended_at(_step.run_id, _steps))
     reached: dict[UUID, list[ReachedStep]] = {}
@@ -73,25 +73,25 @@ def copy_kept(uow: UnitOfWork, retry_ids: Sequence[UUID]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The result that a person gives to a step that failed."""
+    """A result that a person gives for a failed step."""
 
     output: str | None
     """The output as JSON text; None: the step is skipped."""
     by: Actor
-    """Who gives it."""
+    """The actor that gives it."""
     note: str | None
 
     @property
     def status(self) -> StepStatus:
-        """The status of the step."""
+        """Returns the status of the step."""
         return StepStatus.SKIPPED if self.output is None else StepStatus.SUCCEEDED
 
 
 def step_of_end(conn: Connection, run_id: UUID) -> StepRow | None:
-    """Returns the step at which a run ended; None if it ended at none.
+    """Returns the step at which a run ended; None if it ended outside of a step.
 
     A retry from the failed step that ended before it began, because of the quota or a cancellation, ended at the step
-    of the run that it retries.
+    of the retried run.
     """
     at = (_step.run_id == run_id, _step.position == ended_at(_step.run_id, _steps))
     row: StepRow | None = fetch_first(conn, select(_steps).where(*at))
@@ -101,7 +101,7 @@ def step_of_end(conn: Connection, run_id: UUID) -> StepRow | None:
 
 
 def steps_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, str]:
-    """Returns the name of `step_of_end` of each run; runs that ended at none are left out."""
+    """Returns the name of `step_of_end` of each run; runs that ended outside of a step are left out."""
     at_end = _step.position == ended_at(_step.run_id, _steps)
     rows = conn.execute(select(_step.run_id, _step.name).where(_step.run_id.in_(run_ids), at_end))
     found: dict[UUID, str] = {row.run_id: row.name for row in rows}
@@ -125,9 +125,9 @@ def _retried_before_begin(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[
 
 
 def complete_step(uow: UnitOfWork, retry_id: UUID, step: StepRow, completion: Completion) -> None:
-    """Gives a retry, which has just been created, the result of `step`, at which the run that it retries ended.
+    """Gives a retry, which has just been created, the result of `step`, at which the retried run ended.
 
-    The retry does not execute the step: it has no attempt. The result of an earlier completion is replaced.
+    The retry does not execute the step, so it has no attempt. The result of an earlier completion is replaced.
     """
     uow.conn.execute(delete(_steps).where(_step.run_id == retry_id, _step.name == step.name))
     row = {
@@ -144,7 +144,7 @@ def complete_step(uow: UnitOfWork, retry_id: UUID, step: StepRow, completion: Co
 
 
 def _kept() -> ColumnElement[bool]:
-    """Returns the condition that a step has succeeded, or was skipped, before the one at which its run ended.
+    """Returns the condition that a step succeeded, or was skipped, before the one at which its run ended.
 
     A step that failed without ending its run is executed again.
     """
@@ -152,7 +152,7 @@ def _kept() -> ColumnElement[bool]:
 
 
 def ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
-    """Returns the position of the step at which the run ended that the column `run_id` of `of` names."""
+    """Returns the position of the step at which a run ended; the column `run_id` of `of` names the run."""
     other = _steps.alias("other")
     position = (
         select(func.min(other.c.position))
@@ -168,7 +168,8 @@ def ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
 
 
 def has_reached(step_name: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Returns the condition that a row of WITH_FLOWS has a step of this name, at most the one at which it ended."""
+    """Returns the condition that a row of WITH_FLOWS has a step with this name, at or before the step at which it
+    ended."""
     reached = _steps.alias("reached")
     is_reached = reached.c.position <= ended_at(reached.c.run_id, reached)
     found = exists().where(reached.c.run_id == _run.id, reached.c.name == step_name, is_reached)
@@ -182,8 +183,8 @@ def keeps_before(
     retried_id: ColumnElement[Any],
     of: FromClause,
 ) -> ColumnElement[int]:
-    """Returns the position of the first step that a retry executes because of its strategy; the step at which the run
-    `retried_id` ended, and all after it, are executed in any case. The columns are those of `of`."""
+    """Returns the position of the first step that a retry executes because of its strategy. The step at which the run
+    `retried_id` ended, and all later ones, are executed in any case. The columns are those of `of`."""
     chosen = _steps.alias("chosen")
     at_chosen = select(chosen.c.position).where(chosen.c.run_id == retried_id, chosen.c.name == step_name)
     retried, old, new = _runs.alias("kept_from"), _versions.alias("old_version"), _versions.alias("new_version")
@@ -211,7 +212,7 @@ def _insert_kept() -> Insert:
     kept_before = ended_at(source_id, retry).label("kept_before")
     retried = select(retry.c.id, source_id.label("source_id"), kept_before, starts.label("starts_at"))
     retried = retried.where(any_of(retry.c.id, "run_ids"))
-    # Materialized: as a part of the join, both positions would be computed for each step instead of each run.
+    # Materialized, because as a part of the join both positions would be computed for each step instead of each run.
     source = retried.cte("retried").prefix_with("MATERIALIZED")
     copied = [column for column in _steps.c if column.name not in {"run_id", "reused_from_id"}]
     executed_by = func.coalesce(_step.reused_from_id, _step.run_id)

@@ -1,12 +1,12 @@
-"""Narrows a filter before a read: names the runs that an index finds quickly, where a planner would not use it.
+"""Narrows a filter before a read: names the runs that an index finds quickly, where a planner would not use the index.
 
 A page is the first rows of an order. A planner that does not know how rare a value is, or where in the order its runs
-lie, walks the order past every run that does not match. So an index is asked first, for a bounded number of runs: if it
-has no more, the filter names them (`ids`), and the read takes them by their keys; if it has more, they are common, and
-the walk soon meets enough of them. All conditions of the filter still hold in the read: what changes in between is
-found as if the read had begun earlier.
+are, walks the order past every run that does not match. So this module first searches an index, for a bounded number of
+runs. If the index has no more, the filter names them (`ids`), and the read finds them by their keys. If it has more,
+matching runs are common, and the walk soon meets enough of them. The read still applies all conditions of the filter,
+so a change in between has the same effect as an earlier beginning of the read.
 
-PostgreSQL knows how rare most values are, so it is asked about texts alone. SQLite does not.
+PostgreSQL knows how rare most values are, so only texts are searched there. SQLite does not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,25 +38,26 @@ _project = table(Project).c
 _term = sql_table("run_term", column("term"), column("project_id", Uuid()), column("run_id", Uuid())).c
 
 FEW = 500
-"""Runs up to this number are read by their keys, whatever the order: that takes a few milliseconds."""
+"""Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
 _FEW_ON_POSTGRESQL = 2_000
-"""The same limit for questions to PostgreSQL: to pass all of them in a walk would take a second."""
+"""The same limit for searches on PostgreSQL: a walk past that many runs would take a second."""
 _SAMPLE = 300
-"""Newest runs that are searched for a text before its index is used: PostgreSQL reads every row that has the text."""
+"""Number of newest runs that are searched for a text before its index is used: PostgreSQL reads every row with the
+text."""
 _COMMON = 5
-"""A text in as many runs of the sample is common."""
+"""Number of runs of the sample from which a text counts as common."""
 TRIGRAM = 3
-"""Characters that a text must have for an index of texts to know it."""
+"""Smallest number of characters of a text that an index of texts can find."""
 _KEPT_FILTERS = 2_000
-"""Filters of which it is kept whether they may be narrowed."""
+"""Number of filters of which it is kept whether they may be narrowed."""
 _SAFE_LIST = 100
-"""Values of one field beyond which its index is not used: each value is a search of its own."""
+"""Number of values of one field above which its index is not used: each value is a search of its own."""
 
 _ERRORS_WITH = text(
     f"SELECT run_id FROM {text_indexes.ERROR_TEXT} WHERE {text_indexes.ERROR_TEXT} MATCH :phrase LIMIT :most"  # noqa: S608
 ).columns(run_id=Uuid())
 
-# By that index: the planner would rather read each run.
+# The planner uses that index instead of reading each run.
 _IS_NOT_ARCHIVED = text(
     "NOT EXISTS (SELECT 1 FROM flow_run INDEXED BY ix_run_archived WHERE flow_run.project_id = run_term.project_id"
     " AND flow_run.archived_at IS NOT NULL AND flow_run.id = run_term.run_id)"
@@ -64,7 +65,7 @@ _IS_NOT_ARCHIVED = text(
 
 
 def narrow(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns a filter that the same runs match, and that names them if they are few and an index finds them.
+    """Returns a filter that matches the same runs. It names the runs if they are few and an index finds them.
 
     Raises:
         SearchOffError: the filter searches, and the search is off or not filled yet.
@@ -106,7 +107,7 @@ def narrowed(conn: Connection, where: RunFilter, now: datetime, *, reads_all: bo
 
 @lru_cache(_KEPT_FILTERS)
 def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
-    """Returns False if `narrow_page` would return the filter as it is: most lists are spared the question."""
+    """Returns False if `narrow_page` would return the filter unchanged, so that most lists need no search."""
     if where.searched:
         return True
     if where.ids is not None:
@@ -122,7 +123,7 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
 
 
 def _is_in_one_index(where: RunFilter) -> bool:
-    """True if one index holds the runs that match in the order of their creation."""
+    """True if one index holds the matching runs in the order of their creation."""
     plain = _plain(where)
     if where.archived is Archived.ONLY:
         return False
@@ -135,7 +136,7 @@ def _is_in_one_index(where: RunFilter) -> bool:
 
 
 def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> RunFilter:
-    """The same for a page of runs, sorted by a column; of several projects: names the runs that are on it.
+    """Narrows the filter for a page of runs that is sorted by a column. Names the runs on a page of several projects.
 
     Indexes begin with the project, so each project is read by itself.
     """
@@ -165,7 +166,7 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
 
 
 def _spans_projects(where: RunFilter) -> bool:
-    """True if the runs belong to several projects, and not to flows or runs whose own indexes serve."""
+    """True if the runs belong to several projects, and are not those of flows or runs with indexes of their own."""
     owners = (
         where.ids,
         where.flow_ids,
@@ -200,11 +201,11 @@ def _projects(conn: Connection, where: RunFilter) -> Sequence[UUID]:
 def _indexed_error(conn: Connection, where: RunFilter) -> str | None:
     """Returns the folded text that errors must contain, if an index of texts finds it."""
     part = fold(where.error_contains or "")
-    return part if len(part) >= TRIGRAM and text_indexes.is_known(conn) else None
+    return part if len(part) >= TRIGRAM and text_indexes.existed_recently(conn) else None
 
 
 _Query = Callable[[int], Sequence[UUID]]
-"""Returns at most the given number of runs, among which are all that match the filter."""
+"""Returns at most the given number of runs. All runs that match the filter are among them."""
 
 
 def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
@@ -222,7 +223,7 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
     if where.search is not None:
         yield fetch(texts.runs_with(where.search, "sqlite").distinct())
-    # In each of these indexes the ID follows the value, so that one value comes in the order of creation.
+    # In each of these indexes the ID follows the value, so the runs with one value are in the order of creation.
     for column_, values in (
         (_run.status, where.statuses),
         (_run.trigger_method, where.trigger_methods),
@@ -264,7 +265,7 @@ def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _
 
 
 def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
-    """Yields sets of terms: every run that matches has at least one term of each."""
+    """Yields sets of terms: every run that matches has at least one term of each set."""
     for tag in where.tags or ():
         yield [tag_term(tag)]
     if where.any_tags is not None and len(where.any_tags) <= _SAFE_LIST:
@@ -275,11 +276,11 @@ def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
 
 
 def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns the filter with bounds of time within which all runs lie that have its tags and its metadata."""
+    """Returns the filter with bounds of time within which all runs with its tags and its metadata were created."""
     sets = list(_terms(where))
     projects = _projects(conn, where) if sets else ()
     for terms in sets:
-        # Two steps from the ends of a range of the primary key, for each.
+        # Each term takes two steps, from the ends of a range of the primary key.
         of_terms = [(_term.term == term, _term.project_id == key) for term in terms for key in projects]
         if len(of_terms) > _SAFE_LIST:
             continue
@@ -301,7 +302,8 @@ def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
 
 
 def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
-    """Returns the query of the runs that match the filter, if one term says all of it: SQLite counts terms quickly."""
+    """Returns the query for the runs that match the filter, if one term is equivalent to it: SQLite counts terms
+    quickly."""
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
         return None
     of_projects = RunFilter(project_ids=where.project_ids, archived=where.archived)
@@ -324,12 +326,12 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     has_value: ColumnElement[bool] = true()
     if (part := _indexed_error(conn, where)) is not None:
         folded = Folded(_run.error_folded, _run.error_message)
-        # Without LIKE the condition is that of the sample; the index knows LIKE alone.
+        # The sample uses a condition without LIKE; the index serves only LIKE.
         text_condition = and_(_run.error_message.is_not(None), folded.contains(part, autoescape=True))
         sampled = RunFilter(error_contains=where.error_contains, archived=Archived.INCLUDE)
         has_value = _run.error_message.is_not(None)
     elif where.any_tags is not None and len(where.any_tags) > 1:
-        # The planner takes several tags for commoner than they are.
+        # The planner overestimates the number of runs with several tags.
         sampled = RunFilter(any_tags=where.any_tags, archived=Archived.INCLUDE)
     else:
         return where
@@ -339,7 +341,7 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     hits = newest.subquery().c.hit
     if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
         return where
-    # Planned by itself, as if all of it were read: else the limit would make a planner walk the table.
+    # The query is planned as if all of it were read: otherwise the limit would make the planner walk the table.
     by_index = condition if text_condition is None else text_condition
     found = select(_run.id, _run.project_id).where(by_index).cte("found").prefix_with("MATERIALIZED")
     query = select(found.c.id).limit(_FEW_ON_POSTGRESQL + 1)
@@ -366,7 +368,8 @@ def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -
 
 
 def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:
-    """Names the runs that were created in the range of the filter, if they are few, for an order by something else."""
+    """Names the runs that were created in the range of the filter, if they are few and the order is not that of
+    creation."""
     before, after = where.created_before, where.created_after
     if before is None and after is None:
         return where

@@ -1,4 +1,4 @@
-"""Reads of flow runs, their steps and attempts. Statuses change in db/runs/transitions.py alone."""
+"""Reads of flow runs, their steps and attempts. Only db/runs/transitions.py changes statuses."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -39,9 +39,9 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.DURATION: "duration_ms",
     RunOrderField.UPDATED_AT: "updated_at",
 }
-"""The column that an order sorts by; None where IDs alone are in that order."""
+"""The column of each order; None if the order is that of the IDs."""
 MAX_PROBES = 500
-"""SELECTs in one UNION: SQLite takes no more."""
+"""Largest number of SELECTs in one UNION: SQLite accepts no more."""
 _NEWEST_FIRST = Keyset(_run.id, None, descending=True)
 _STEP_KEYS = ("run_id", "position")
 
@@ -66,7 +66,7 @@ class FailedChild(NamedTuple):
 
 
 class RecoveredRun(NamedTuple):
-    """A run of which a retry succeeded."""
+    """A run with a successful retry."""
 
     id: UUID
     project_id: UUID
@@ -74,7 +74,7 @@ class RecoveredRun(NamedTuple):
 
 
 class ParentRun(NamedTuple):
-    """What the creation of a child run needs of its parent."""
+    """The columns of a parent that the creation of a child run needs."""
 
     status: str
     root_run_id: UUID
@@ -85,12 +85,12 @@ def keyset(order: RunOrder) -> Keyset:
     """Returns the keyset of `order`."""
     name = SORT_COLUMNS[order.field]
     column = None if name is None else _run[name]
-    # Where every run has a value, the column itself is indexed.
+    # If every run has a value, the column itself is indexed.
     return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
 
 
 def narrowed_page(conn: Connection, where: RunFilter, order: RunOrder, page: Page) -> RunFilter:
-    """Returns a filter that the same runs of the page match, and that names them if that is quicker to read."""
+    """Returns a filter that matches the same runs of the page. It names the runs if that makes the read faster."""
     return narrow_page(conn, where, keyset(order), page, SORT_COLUMNS[order.field])
 
 
@@ -107,7 +107,7 @@ def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) ->
     """True if a matching run follows `edge`."""
     keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
     beyond = Page(1, before=edge.position, backward=True) if edge.before else Page(1, after=edge.position)
-    # A page has no inclusive bounds.
+    # A page never has inclusive bounds.
     narrowed = narrow(conn, where) if edge.inclusive else narrow_page(conn, where, keys, beyond, sorted_by)
     condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
     return keys.has_more(conn, select(_run.id).where(condition), edge)
@@ -154,7 +154,7 @@ def owners_with_more(
 
 
 def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UUID, int]:
-    """Returns the number of runs that name each owner in their column `link`; owners without any are left out."""
+    """Returns the number of runs that name each owner in their column `link`; 0 is omitted."""
     query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
     return dict(conn.execute(query).all())
 
@@ -162,7 +162,8 @@ def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UU
 def pages_of(
     conn: Connection, filters: Sequence[RunFilter], columns: Collection[str], page: Page
 ) -> Mapping[RunFilter, list[RunRow]]:
-    """Returns the page of each filter, newest first. Each is read on its own, however many runs match its filter."""
+    """Returns the page of each filter, newest first. Each page is a read of its own, however many runs match its
+    filter."""
     require_search(conn, *filters)
     selected = _page_columns(columns, RunOrder())
     pages: dict[RunFilter, list[RunRow]] = {}
@@ -221,7 +222,7 @@ def by_ids(
 
 
 def matching(conn: Connection, keys: Sequence[UUID], where: RunFilter) -> set[UUID]:
-    """Returns those of the runs `keys` that match the filter."""
+    """Returns the runs among `keys` that match the filter."""
     query = select(_run.id).where(_run.id.in_(keys), matches(where, conn.dialect.name))
     return set(conn.execute(query).scalars())
 
@@ -238,7 +239,7 @@ def steps_by_names(
     """Returns the step results with the keys of run and step name, with `run_id`, `position` and `name`."""
     # PostgreSQL's text cannot hold U+0000, so no step has a name that contains it.
     names = {name for _, name in keys if "\0" not in name}
-    # The product of runs and names has more rows than asked for; a comparison of pairs would not use SQLite's key.
+    # The product of runs and names has more rows than requested; a comparison of pairs would not use SQLite's key.
     runs = {run for run, _ in keys}
     query = select(*select_columns(_steps, {*columns, "name"}, always=_STEP_KEYS))
     rows = fetch_all(conn, query.where(_step.run_id.in_(runs), _step.name.in_(names)))
@@ -246,7 +247,7 @@ def steps_by_names(
 
 
 def step_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the number of steps of each run that have a result; runs without any are left out."""
+    """Returns the number of steps with a result of each run; 0 is omitted."""
     query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids)).group_by(_step.run_id)
     return dict(conn.execute(query).all())
 
@@ -255,7 +256,7 @@ def attempts_by_steps(
     conn: Connection, keys: Sequence[tuple[UUID, int]]
 ) -> Mapping[tuple[UUID, int], list[AttemptRow]]:
     """Returns the attempts at each step, with the key of run and position, oldest first."""
-    # The condition on runs comes on top: a comparison of pairs alone would not use SQLite's primary key.
+    # The condition on runs is redundant, but a comparison of pairs alone would not use SQLite's primary key.
     of_runs = _attempt.run_id.in_({run for run, _ in keys})
     query = select(_attempts).where(of_runs, tuple_(_attempt.run_id, _attempt.position).in_(keys))
     groups: dict[tuple[UUID, int], list[AttemptRow]] = {}
@@ -285,14 +286,14 @@ def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
 
 
 def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[FailedChild]:
-    """Returns those of the runs `keys` that ended without success and fail a parent that does not wait for them."""
+    """Returns the runs among `keys` that ended without success and fail a parent that does not wait for them."""
     query = select(_run.id, _run.status, _run.parent_run_id).where(
         any_of(_run.id, keys),
         _run.status.in_(sorted(UNSUCCESSFUL)),
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),
         _run.parent_position.is_(None),
-        # Only runs that clients started below a parent: those of steps, and retries, are detached.
+        # Only runs that clients started below a parent count: other children of steps, and retries, are detached.
         _run.item_index.is_(None),
         _run.retry_of_id.is_(None),
     )
@@ -300,7 +301,7 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
 
 
 def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[RecoveredRun]:
-    """Marks the runs that `run_id`, which succeeded, retries directly or through other retries; returns them."""
+    """Marks the runs that the succeeded run `run_id` retries, directly or through other retries; returns them."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
     statement = (

@@ -1,6 +1,6 @@
 """Reruns: new runs that repeat a run that has ended, each as an operation of its own.
 
-A rerun is no part of a chain of retries: it neither recovers the run nor counts against the limit of retries, and it
+A rerun is not part of a chain of retries: it neither recovers the run nor counts against the limit of retries, and it
 never changes a parent run.
 """
 
@@ -36,10 +36,10 @@ _HAS_LIVE_RERUN = exists().where(_rerun.c.rerun_of_id == _run.id, _rerun.c.statu
 
 
 class LockedRun(RunRow, Protocol):
-    """A run that is about to be run again: all columns of `flow_run`, and this."""
+    """A run that is about to be rerun: all columns of `flow_run`, and the refusal."""
 
     refusal: str | None
-    """The code of the error that refuses the rerun."""
+    """The code of the error that refuses the rerun; None if it is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class RerunJudgement:
 
 
 def lock(uow: UnitOfWork, run_id: UUID, step_name: str | None, *, force: bool) -> LockedRun | None:
-    """Returns a run, which is locked, with whether it can be run again; None if it does not exist."""
+    """Locks and returns a run, with whether it can be rerun; None if it does not exist."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
@@ -68,9 +68,9 @@ def lock(uow: UnitOfWork, run_id: UUID, step_name: str | None, *, force: bool) -
 
 
 def columns(run: LockedRun, new_id: UUID, step_name: str | None) -> dict[str, Any]:
-    """Returns the columns of a rerun that it has because of the run that it repeats."""
+    """Returns the columns of a rerun that depend on the repeated run."""
     return {
-        **{name: getattr(run, name) for name in retries.CARRIED_OVER},
+        **{name: getattr(run, name) for name in retries.COPIED_COLUMNS},
         "rerun_of_id": run.id,
         "root_run_id": new_id if run.parent_run_id is None else run.root_run_id,
         "fail_parent_on_failure": False,
@@ -99,7 +99,7 @@ def judgements_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUI
 def _refusal(step_name: ColumnElement[Any] | None, *, force: bool = False) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses a rerun; null if it is allowed.
 
-    With a `step_name`, the rerun starts at that step; a name that is null stands for any that the run has reached.
+    With a `step_name`, the rerun starts at that step; a name that is null stands for any reached step.
     """
     conditions: list[tuple[ColumnElement[bool], str]] = [
         (_run.status.not_in(sorted(FINAL)), RunNotFinalError.code),

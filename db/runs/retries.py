@@ -1,10 +1,10 @@
-"""Retries: the rule that says whether a run can be retried, and what a retry carries over.
+"""Retries: the rule that decides whether a run can be retried, and the values that a retry copies.
 
-The rule is SQL, so that one run, the runs of a page and those of a bulk operation follow the same rule.
+The rule is SQL, so that one run, the runs of a page and the runs of a bulk operation follow the same rule.
 
-A retry of a child run takes the place of that child while the step of the parent still waits for it: the parent waits
-for the retry, and its result is that of the item. Otherwise the retry is detached: whatever becomes of it, the parent
-does not change.
+A retry of a child run replaces the child while the step of the parent still waits for it: the parent waits for the
+retry, and the retry's result is that of the item. Otherwise the retry is detached: the parent does not change, whatever
+the retry's result is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ KEEPING = frozenset(RetryStrategy) - {RetryStrategy.ON_LATEST_VERSION}
 """Strategies that keep results of the retried run."""
 _OF_LATEST_VERSION = frozenset({RetryStrategy.ON_LATEST_VERSION, RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION})
 
-CARRIED_OVER = (
+COPIED_COLUMNS = (
     "project_id",
     "flow_id",
     "environment",
@@ -81,7 +81,7 @@ CARRIED_OVER = (
     "input",
     "input_secrets",
 )
-"""Columns that a retry copies from the run that it retries. `derived` has those that depend on it."""
+"""Columns that a retry copies from the retried run. `derived` returns those that depend on it."""
 _DESCRIPTIONS = {
     RetryStrategy.FROM_FAILED_STEP: "from its failed step",
     RetryStrategy.ON_LATEST_VERSION: "on the latest version",
@@ -90,18 +90,18 @@ _DESCRIPTIONS = {
 }
 
 WITH_FLOWS: FromClause = _runs.join(FLOWS, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
-"""Runs with everything that decides whether they can be retried."""
+"""Runs with all columns that decide whether they can be retried."""
 
 
 class LockedRun(RunRow, Protocol):
-    """A run that is about to be retried: all columns of `flow_run`, and these."""
+    """A run that is about to be retried: all columns of `flow_run`, and the values below."""
 
     retry_limit: int
     refusal: str | None
     """The code of the error that refuses the retry."""
     version: UUID
     """The flow version that the retry executes."""
-    takes_place: bool
+    replaces_in_parent: bool
     """True if the retry replaces the run in a step of the parent that still waits for it."""
 
 
@@ -119,18 +119,19 @@ class RetryJudgement:
 
 
 def refused_by_quota(run: FromClause) -> ColumnElement[bool]:
-    """Returns the condition that a row of `run` is a retry by hand that the quota refused: it never counts as a try."""
+    """Returns the condition that a row of `run` is a retry by hand that the quota refused: it never counts as a
+    retry."""
     return and_(run.c.status == RunStatus.QUOTA_EXCEEDED, run.c.trigger_method == TriggerMethod.RETRY)
 
 
 _HAS_LIVE_RETRY = exists().where(_retry.c.retry_of_id == _run.id, _retry.c.status.in_(sorted(LIVE)))
 _HAS_RETRY = exists().where(_retry.c.retry_of_id == _run.id)
-TAKES_PLACE: ColumnElement[bool] = and_(
+REPLACES_IN_PARENT: ColumnElement[bool] = and_(
     _run.parent_position.is_not(None),
     exists()
     .where(
         _parent.c.id == _run.parent_run_id,
-        # A parent that a worker has just claimed may be about to fail: only while it is paused it is sure to wait.
+        # A parent that a worker has just claimed may be about to fail: only a paused parent certainly waits.
         _parent.c.status == RunStatus.PAUSED,
         _step.run_id == _parent.c.id,
         _step.position == _run.parent_position,
@@ -149,7 +150,7 @@ TAKES_PLACE: ColumnElement[bool] = and_(
     )
     .correlate(_runs),
 )
-"""Condition: a retry of the run takes its place in a step of the parent. The parent's row must be locked."""
+"""Condition: a retry of the run replaces it in a step of the parent. The parent's row must be locked."""
 
 
 def refusal(
@@ -157,8 +158,8 @@ def refusal(
 ) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses to retry a row of WITH_FLOWS; null if it can be retried.
 
-    A retry FROM_STEP must name a step that the run reached; without `step_name` that is not asked. With `force`, a run
-    can be retried although it has a retry already.
+    A retry FROM_STEP must name a step that the run reached; without `step_name` this is not checked. With `force`, a
+    run can be retried although it has a retry already.
     """
     last: list[tuple[ColumnElement[bool], str]] = []
     if strategy in _OF_LATEST_VERSION:
@@ -196,19 +197,19 @@ def continues(strategy: RetryStrategy, step_name: str | None, failed_step_name: 
 def derived(
     strategy: RetryStrategy, new_id: ColumnElement[Any], step_name: ColumnElement[Any]
 ) -> dict[str, ColumnElement[Any]]:
-    """Returns the columns of a retry with the ID `new_id` that depend on the run that it retries.
+    """Returns the columns of a retry with the ID `new_id` that depend on the retried run.
 
-    `step_name` is the chosen step, and null for all strategies but FROM_STEP.
+    `step_name` is the chosen step, and null for all strategies except FROM_STEP.
     """
     first_run_id: ColumnElement[Any] = cast(null(), Uuid())
     if strategy is RetryStrategy.FROM_STEP:
         first_run_id = case((_run.failed_step_name == step_name, func.coalesce(_run.first_run_id, _run.id)))
     elif strategy in KEEPING:
         first_run_id = func.coalesce(_run.first_run_id, _run.id)
-    place = {name: case((TAKES_PLACE, _run[name]), else_=null()) for name in _PLACE}
+    place = {name: case((REPLACES_IN_PARENT, _run[name]), else_=null()) for name in _PLACE}
     return {
         **place,
-        "fail_parent_on_failure": case((TAKES_PLACE, _run.fail_parent_on_failure), else_=false()),
+        "fail_parent_on_failure": case((REPLACES_IN_PARENT, _run.fail_parent_on_failure), else_=false()),
         "root_run_id": case((_run.parent_run_id.is_(None), new_id), else_=_run.root_run_id),
         "first_run_id": first_run_id,
         "retry_strategy": literal(strategy.value),
@@ -221,11 +222,11 @@ _PLACE = ("parent_position", "parent_attempt", "item_index")
 
 
 def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID, step_name: str | None) -> dict[str, Any]:
-    """Returns what `derived` computes, for one locked run."""
+    """Returns the values of `derived` for one locked run."""
     is_continued = continues(strategy, step_name, run.failed_step_name)
     return {
-        **{name: getattr(run, name) if run.takes_place else None for name in _PLACE},
-        "fail_parent_on_failure": run.takes_place and run.fail_parent_on_failure,
+        **{name: getattr(run, name) if run.replaces_in_parent else None for name in _PLACE},
+        "fail_parent_on_failure": run.replaces_in_parent and run.fail_parent_on_failure,
         "root_run_id": new_id if run.parent_run_id is None else run.root_run_id,
         "first_run_id": (run.first_run_id or run.id) if is_continued else None,
         "retry_strategy": strategy,
@@ -254,7 +255,7 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
 def lock(
     uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, step_name: str | None = None, *, force: bool = False
 ) -> LockedRun | None:
-    """Returns a run with whether and how it can be retried. The run is locked, and its parent."""
+    """Locks a run and its parent, and returns the run with whether and how it can be retried."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
@@ -262,7 +263,7 @@ def lock(
     judgement = (
         refusal(strategy, None if step_name is None else literal(step_name), force=force).label("refusal"),
         version(strategy).label("version"),
-        TAKES_PLACE.label("takes_place"),
+        REPLACES_IN_PARENT.label("replaces_in_parent"),
     )
     query = select(*_runs.c, _project.retry_limit, *judgement).select_from(WITH_FLOWS)
     row: LockedRun | None = fetch_first(uow.conn, query.where(_run.id == run_id))
@@ -276,12 +277,13 @@ def lock_for_retry(uow: UnitOfWork, roots: Sequence[UUID], run_ids: Sequence[UUI
 
 
 def newest_retry(conn: Connection, run_id: UUID) -> UUID:
-    """Returns the newest run of the chain of retries of a run; the run itself if it has none."""
+    """Returns the newest run of the chain of retries of a run; the run itself if it has no retry."""
     return next(reversed(families.later_chain(conn, run_id)), run_id)
 
 
 def delivered_retry(conn: Connection, run_id: UUID) -> UUID | None:
-    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None: none is."""
+    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None if there is
+    none."""
     retries = list(families.later_chain(conn, run_id))
     if not retries:
         return None

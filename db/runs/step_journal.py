@@ -1,4 +1,4 @@
-"""The journal of steps: what workers write while they execute runs.
+"""The step journal: the writes of workers while they execute runs.
 
 Every write checks the lease of the run in the same transaction (`claims.lock_lease`).
 """
@@ -19,11 +19,13 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.queue import slots
 from db.row_types import RunRow
-from db.runs import cancellation, children, claims, families, files, input_requests, logs, transitions
+from db.runs import cancellation, children, claims, families, transitions
 from db.runs import reads as run_reads
 from db.runs.children import ChildBatch
 from db.runs.claims import LeaseLostError
+from db.runs.output import files, logs
 from db.runs.transitions import Ending, Lease
+from db.runs.waits import input_requests
 from db.sql.any_of import any_of
 from domain import ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus, WaitKind
@@ -66,14 +68,14 @@ class AttemptResult:
     output: str | None = None
     error: str | None = None
     source: StepStatus = StepStatus.RUNNING
-    """The step's status in the journal before."""
+    """The step's status in the journal before the result."""
     sealed: str | None = None
-    """What is redacted in the output, encrypted."""
+    """The redacted parts of the output, encrypted; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """A run continues: the result of its last attempt, and the start of the next one."""
+    """A run that continues: the result of its last attempt, and the start of the next one."""
 
     lease: Lease
     result: AttemptResult | None
@@ -82,7 +84,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A run ends: the result of its last attempt, and its own."""
+    """A run that ends: the result of its last attempt, and its own."""
 
     lease: Lease
     result: AttemptResult | None
@@ -100,7 +102,7 @@ class RunOutput:
     """Rows of `run_file`."""
 
 
-# The statements of the hot path are built once: to build a statement costs more than SQLite takes to run it.
+# The statements of the hot path are built once: building a statement costs more than SQLite takes to execute it.
 
 _same_run = _run.id == bindparam("of_run")
 _same_step = and_(_step.run_id == bindparam("of_run"), _step.position == bindparam("at"))
@@ -235,7 +237,7 @@ def write_output(uow: UnitOfWork, lease: Lease, output: RunOutput) -> None:
 
 
 def skip(uow: UnitOfWork, lease: Lease, result: AttemptResult | None, skipped: AttemptStart) -> None:
-    """Journals the result of the last attempt, and that the condition of a step does not hold."""
+    """Journals the result of the last attempt, and that the condition of a step is false."""
     run = _pass(uow, lease, result)
     now = clock.now()
     row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
@@ -267,7 +269,7 @@ def pause(
 ) -> None:
     """Journals the result of the last attempt and that a step waits; ends the claim.
 
-    The input request that the step makes, or the child runs that it waits for, are created in the same transaction.
+    The step's input request, or the child runs for which it waits, are created in the same transaction.
     """
     if batch is not None:
         families.lock(uow, [batch.root_run_id], exclusive=False)
@@ -284,7 +286,7 @@ def pause(
 def wait_on(
     uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None, children_of: tuple[int, int] | None = None
 ) -> None:
-    """Pauses a run again that still waits, for the children of a step's attempt if these are given; ends the claim."""
+    """Pauses a run that still waits, for the children of a step's attempt if these are given; ends the claim."""
     if not transitions.pause(uow, lease, message, due_at):
         raise LeaseLostError
     if children_of is not None:

@@ -1,4 +1,4 @@
-"""Pages of runs as JSON text: the same rows, in the same order, as `db.runs.reads.page` reads."""
+"""Pages of runs as JSON text: the same rows, in the same order, as in `db.runs.reads.page`."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,16 +16,17 @@ from domain.time import clock
 TABLE = "flow_run"
 
 _KEPT_FILTERS = 2_000
-"""Filters whose conditions are kept as text."""
+"""Largest number of filters whose conditions are kept as text."""
 _KEPT_IDS = 10
-"""IDs that a filter names whose condition is kept."""
+"""Largest number of IDs in a filter whose condition is kept."""
 _filters = ClauseTexts(_KEPT_FILTERS)
 
 
 def page(
     texts: RowTexts, where: RunFilter, order: RunOrder, page: Page, values: Mapping[str, object], *, placed: bool
 ) -> Statement:
-    """Returns the statement for the texts of the matching runs of one page; those of a backward page come last first.
+    """Returns the statement for the texts of the matching runs of one page; those of a backward page are in reverse
+    order.
 
     With `placed`, each row ends with its ID and its sort value.
     """
@@ -35,7 +36,7 @@ def page(
     def build(now: datetime) -> ClauseElement:
         return matches(where, dialect, now, sorted_by=sorted_by)
 
-    # A filter that names many runs was narrowed for this page alone.
+    # A filter that names many runs was narrowed for this page only.
     is_kept = where.ids is None or len(where.ids) <= _KEPT_IDS
     condition = _filters.of((where, sorted_by), build, dialect) if is_kept else clause_text(build(clock.now()), dialect)
     rows = page_slice(order, lambda: keyset(order), condition, page, dialect)

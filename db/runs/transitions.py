@@ -1,7 +1,7 @@
 """The only writer of a run's status.
 
 A transition is a guarded UPDATE (`… WHERE id = ? AND status IN (…)`) and an event, in one transaction. Of two
-concurrent transitions, the second matches no row, and its caller learns that.
+concurrent transitions, the second matches no row, which its caller can see.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class Lease:
 
 
 class RunOfFlow(Protocol):
-    """A run as far as its transitions need it."""
+    """The columns of a run that its transitions need."""
 
     project_id: UUID
     flow_id: UUID
@@ -88,8 +88,8 @@ _CREATE_RETURNING_QUOTA = _CREATE.returning(
 )
 _limited = slots.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
-# A clock that is set back must not let a run start before its creation, or end before its start: filters of time read
-# no run whose creation lies beyond their bound.
+# A clock that was set back must not let a run start before its creation, or end before its start: filters of time read
+# no run whose creation is beyond their bound.
 _END_TIME = Latest(_NOW, func.coalesce(_run.started_at, _run.created_at))
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
@@ -214,12 +214,12 @@ class Ending:
     status: RunStatus
     message: str
     values: Mapping[str, Any]
-    """Columns of `_RESULT`: its output or its error, and its duration."""
+    """Columns of `_RESULT`: output or error, and duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalFailure:
-    """The error of a run that is not ended by its worker."""
+    """The error of a run that another transaction than its worker's ends."""
 
     code: str
     message: str
@@ -245,7 +245,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     if project_id in quotas:
         uow.conn.execute(_CREATE, row)
     else:
-        # Read once in each unit of work, by a statement that is executed anyway.
+        # The quota is read once in each unit of work, by a statement that is executed anyway.
         limit = uow.conn.execute(_CREATE_RETURNING_QUOTA, row).one()
         quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
     if (own := quotas[project_id]) is not None:
@@ -255,7 +255,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
 
 
 def forget_idempotency_key(uow: UnitOfWork, run_id: UUID) -> None:
-    """Gives the idempotency key of a run free for another one."""
+    """Removes the idempotency key of a run, so that another run can have it."""
     forgotten = update(_table).where(_run.id == run_id).values(idempotency_key=None, request_hash=None)
     uow.conn.execute(forgotten)
 
@@ -292,7 +292,8 @@ def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_
 
 
 def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
-    """QUEUED or PAUSED → RUNNING, for runs that this transaction has claimed. `sources` are their statuses before."""
+    """Changes the status from QUEUED or PAUSED to RUNNING, for runs that this transaction has claimed. `sources` are
+    their statuses before."""
     now = clock.now()
     started = [
         _event(
@@ -313,7 +314,8 @@ def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
 def pause(
     uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None, waits_for: WaitKind | None = None
 ) -> bool:
-    """RUNNING → PAUSED, by the worker that has `lease`. Returns False if the lease is no longer valid.
+    """Changes the status from RUNNING to PAUSED, for the worker with `lease`. Returns False if the lease is no longer
+    valid.
 
     The run is due again at `due_at`, or when it is resumed. `waits_for` is by default the same as at its last pause.
     """
@@ -330,7 +332,7 @@ def pause(
 
 
 def resume(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
-    """PAUSED → RUNNING, due at once. Returns False if the run is not paused.
+    """Changes the status from PAUSED to RUNNING, due at once. Returns False if the run is not paused.
 
     If a concurrency limit leaves no slot for it, the run stays PAUSED and waits in the queue for slots.
     """
@@ -349,7 +351,7 @@ def resume(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
 def end(
     uow: UnitOfWork, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
 ) -> Sequence[EndedRun]:
-    """Ends live runs with the status `target`, if it may follow theirs; returns the runs ended, as they were before.
+    """Ends live runs with the status `target`, if it may follow theirs; returns the ended runs, as they were before.
 
     Their workers lose the leases.
     """
@@ -377,7 +379,7 @@ def end_locked(
     error: ExternalFailure | None = None,
     cancelled_by: Actor | None = None,
 ) -> Sequence[EndedRun]:
-    """Does what `end` does, for runs that this transaction has locked."""
+    """Ends live runs like `end`, for runs that this transaction has locked."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
     if not live:
         return []
@@ -404,7 +406,7 @@ def end_locked(
 def finish(
     uow: UnitOfWork, lease: Lease, source: RunStatus, target: RunStatus, message: str, values: Mapping[str, Any]
 ) -> FinishedRun | None:
-    """`source` → `target`, a final status, by the worker that has `lease`.
+    """Changes the status from `source` to the final status `target`, for the worker with `lease`.
 
     Returns None if the lease is no longer valid.
     """
@@ -418,7 +420,8 @@ def finish(
 
 
 def finish_many(uow: UnitOfWork, ends: Sequence[tuple[RunOfFlow, Lease, Ending]]) -> None:
-    """RUNNING → final statuses, for RUNNING runs that this transaction has locked, with valid leases."""
+    """Changes the status from RUNNING to final statuses, for runs that this transaction has locked, with valid
+    leases."""
     now = clock.now()
     source = RunStatus.RUNNING
     uow.conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])

@@ -5,7 +5,6 @@ write it in the transactions of the changes, so no way of writing is missed, and
 SQLite they call functions of the service; PostgreSQL has a table of the letters that folding changes.
 """
 
-import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ def _updates(source: Source) -> str:
 # SQLite
 
 _SQLITE_TABLES = (
-    f"CREATE TABLE {FILL} (position CHAR(32), is_complete INTEGER NOT NULL)",
+    f"CREATE TABLE {FILL} (position CHAR(32), is_complete INTEGER NOT NULL, has_forgotten INTEGER NOT NULL DEFAULT 0)",
     # A key of its own: VACUUM numbers rows without one anew, and the index would point to others.
     f"""CREATE TABLE {TEXTS} (
         id INTEGER PRIMARY KEY, run_id CHAR(32) NOT NULL, kind INTEGER NOT NULL, position INTEGER NOT NULL,
@@ -100,10 +99,6 @@ _SQLITE_TABLES = (
         INSERT INTO {INDEX} ({INDEX}, rowid, text) VALUES ('delete', OLD.id, OLD.text);
         INSERT INTO {INDEX} (rowid, text) VALUES (NEW.id, NEW.text); END""",  # noqa: S608
 )
-
-_SECURE_SINCE = (3, 42)
-"""The first version of SQLite whose index can forget a text at once, not only when it merges its parts."""
-_FORGET_AT_ONCE = f"INSERT INTO {INDEX} ({INDEX}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
 
 
 def _sqlite_triggers() -> Iterator[tuple[str, str]]:
@@ -203,8 +198,6 @@ def create(dialect: str) -> Iterator[str]:
     """Yields the statements that make the search; the table of letters is still empty."""
     if dialect == "sqlite":
         yield from _SQLITE_TABLES
-        if sqlite3.sqlite_version_info >= _SECURE_SINCE:
-            yield _FORGET_AT_ONCE
         for name, rest in _sqlite_triggers():
             yield f"CREATE TRIGGER {name} {rest}"
     else:

@@ -1,4 +1,5 @@
-"""The switch of the search, whose state is that its tables exist; and how they get the texts of earlier runs."""
+"""The switch of the search, whose state is that its tables exist; how they get the texts of earlier runs, and how its
+index forgets erased texts."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -6,10 +7,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Uuid, bindparam, column, insert, select, text, update
 from sqlalchemy import table as sql_table
 
+from db import text_indexes
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.search.definitions import FILL, FOLDING, SOURCES, TEXTS, create, drop, folded_letters, insert_of_runs
+from db.search.definitions import FILL, FOLDING, INDEX, SOURCES, TEXTS, create, drop, folded_letters, insert_of_runs
 from domain.errors import SearchOffError
 
 _run = table(FlowRun).c
@@ -102,6 +104,32 @@ def fill(uow: UnitOfWork, limit: int) -> int:
         conn.execute(statement, {"after": after, "until": until})
     conn.execute(update(_fill).values(position=until))
     return len(keys)
+
+
+def forget(conn: Connection) -> None:
+    """Notes that texts of runs were erased or deleted.
+
+    The table of texts and the index of PostgreSQL follow the rows by themselves. In SQLite's index parts of the texts,
+    each of three letters, remain until `merge_forgotten` has merged it.
+    """
+    if conn.dialect.name == "sqlite" and is_on(conn):
+        conn.execute(text(f"UPDATE {FILL} SET has_forgotten = 1"))  # noqa: S608
+
+
+def merge_forgotten(uow: UnitOfWork, pages: int) -> bool:
+    """Removes what SQLite's index still holds of forgotten texts, about `pages` pages of the index at a time.
+
+    Returns False when nothing is left to be done.
+    """
+    conn = uow.conn
+    if conn.dialect.name != "sqlite" or not is_on(conn):
+        return False
+    if conn.execute(text(f"SELECT 1 FROM {FILL} WHERE has_forgotten")).first() is None:  # noqa: S608
+        return False
+    if text_indexes.merge(conn, INDEX, pages):
+        return True
+    conn.execute(text(f"UPDATE {FILL} SET has_forgotten = 0"))  # noqa: S608
+    return False
 
 
 def is_on(conn: Connection) -> bool:

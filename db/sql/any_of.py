@@ -1,6 +1,7 @@
 """`column = ANY (keys)`: a statement with one parameter for any number of keys.
 
-`IN` with one parameter a key is another statement for each number of keys, and takes longer to compile than to execute.
+`IN` with one parameter for each key is another statement for each number of keys, and takes longer to compile than to
+execute.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ write_by_templates(AnyOf, postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT v
 
 
 def any_of(column: ColumnElement[Any], keys: Sequence[UUID] | str) -> AnyOf:
-    """Returns the condition that `column` equals one of `keys`, or of the keys in the parameter of that name."""
+    """Returns the condition that `column` equals one of `keys`, or of the keys in the parameter with that name."""
     if isinstance(keys, str):
         return AnyOf(column, bindparam(keys, type_=_Keys()))
     return AnyOf(column, bindparam(None, list(keys), type_=_Keys(), unique=True))

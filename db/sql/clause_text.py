@@ -1,6 +1,6 @@
-"""SQL conditions as text with values, for statements that SQLAlchemy neither builds nor executes.
+"""SQL conditions as text with values, for statements that are executed without SQLAlchemy.
 
-A condition is built and compiled by SQLAlchemy once, then kept: the next equal filter finds its text at once.
+SQLAlchemy builds and compiles a condition once. The text is then kept for equal filters.
 """
 
 import re
@@ -30,7 +30,7 @@ _DIALECTS: Mapping[str, Dialect] = {
 
 @dataclass(frozen=True, slots=True)
 class ClauseText:
-    """A condition in text. Its parameters stand as `«name»`; `values` has them in the driver's types."""
+    """A condition as text. Its parameters are written `«name»`; `values` has their values in the driver's types."""
 
     text: str
     values: Mapping[str, object]
@@ -41,7 +41,7 @@ class _Moving(Enum):
 
 
 class Recent(OrderedDict[K, V]):
-    """A mapping that keeps the entries that were used last."""
+    """A mapping that keeps the most recently used entries."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Recent(OrderedDict[K, V]):
 
 
 class ClauseTexts:
-    """The texts of the conditions that were asked for last."""
+    """The texts of the most recently used conditions."""
 
     def __init__(self, size: int) -> None:
         self._recent: Recent[Hashable, ClauseText | _Moving] = Recent(size)
@@ -71,7 +71,7 @@ class ClauseTexts:
     def of(self, key: Hashable, build: Callable[[datetime], ClauseElement], dialect: str) -> ClauseText:
         """Returns the text of the condition that `build` returns for the present instant; `key` names it.
 
-        A condition whose values move with the time is built each time.
+        A condition whose values depend on the present instant is built each time.
         """
         known = self._recent.find((dialect, key))
         if isinstance(known, ClauseText):

@@ -33,7 +33,7 @@ class Edge:
     position: Position
     before: bool
     inclusive: bool = False
-    """True if the row at the position itself belongs to the side."""
+    """True if the row at the position itself belongs to this side."""
 
 
 _COMPARISONS: dict[tuple[bool, bool], Callable[[Any, Any], Any]] = {
@@ -42,7 +42,7 @@ _COMPARISONS: dict[tuple[bool, bool], Callable[[Any, Any], Any]] = {
     (False, False): operator.lt,
     (False, True): operator.le,
 }
-"""The comparison of keys, by whether greater keys match, and whether equal ones do."""
+"""The comparison of keys: by whether greater keys match, and whether equal ones do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,12 @@ class Page:
     after: Position | None = None
     before: Position | None = None
     backward: bool = False
-    """True for the last `limit` rows between the bounds, false for the first."""
+    """True for the last `limit` rows between the bounds, False for the first ones."""
 
 
 class SearchBound(FunctionElement[bool]):
-    """A condition that follows from another one, for SQLite alone: PostgreSQL would count it as one more."""
+    """A condition that follows from another one, only for SQLite: PostgreSQL would count it as a further
+    restriction."""
 
     inherit_cache = True
     name = "search_bound"
@@ -92,12 +93,12 @@ class Keyset:
         return in_order(fetch_all(conn, self.slice(query, page)), page)
 
     def has_more(self, conn: Connection, query: Select[Any], edge: Edge) -> bool:
-        """True if `query` has a row beyond `edge`."""
+        """True if `query` has a row on this side."""
         query = query.where(self.beyond(edge)).order_by(*self.order(backward=edge.before)).limit(1)
         return conn.execute(query).first() is not None
 
     def slice(self, query: Select[Any], page: Page) -> Select[Any]:
-        """Returns `query` restricted to the page. The rows of a backward page come last first."""
+        """Returns `query` restricted to the page. The rows of a backward page are in reverse order."""
         query = query.where(*self.within(page))
         return query.order_by(*self.order(backward=page.backward)).limit(page.limit)
 
@@ -116,7 +117,7 @@ class Keyset:
         return [column.desc() if self.descending is not backward else column.asc() for column in keys]
 
     def beyond(self, edge: Edge) -> ColumnElement[bool]:
-        """Returns the condition of rows beyond `edge`."""
+        """Returns the condition of rows on this side."""
         position = edge.position
         compare: Callable[[Any, Any], ColumnElement[bool]] = _COMPARISONS[
             edge.before is self.descending, edge.inclusive
@@ -137,19 +138,19 @@ class Keyset:
 
 
 def in_order(rows: Sequence[Any], page: Page) -> Sequence[Any]:
-    """Returns the rows of `page` in their order: those of a backward page are read last first."""
+    """Returns the rows of `page` in their order: those of a backward page are read in reverse."""
     return rows[::-1] if page.backward else rows
 
 
 def count_up_to(conn: Connection, query: Select[Any], limit: int | None) -> int:
-    """Returns the number of rows of `query`. Counting stops at `limit` (None: it does not stop)."""
+    """Returns the number of rows of `query`. Counting stops at `limit`; None: no limit."""
     if limit is not None:
         query = query.limit(limit)
     return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
 
 def sort_value(row: object, column: str | None) -> int:
-    """Returns the sort value in `column` of `row`, as `Position` holds it. Null has the smallest one.
+    """Returns the sort value in `column` of `row`, in the form of `Position`. Null has the smallest one.
 
     A column of milliseconds has its own value, a column of instants microseconds since 1970.
     """

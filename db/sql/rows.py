@@ -1,4 +1,4 @@
-"""Helpers of reads whose columns are chosen at run time."""
+"""Helpers for reads whose columns are chosen at run time."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,12 +18,12 @@ def select_columns(source: Table, names: Collection[str], always: Sequence[str] 
 
 
 def fetch_all(conn: Connection, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
-    """Returns the rows of `query`. The signature of the caller says which type they have."""
+    """Returns the rows of `query`. The signature of the caller declares their type."""
     return conn.execute(query, parameters).all()
 
 
 def fetch_first(conn: Connection, query: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Returns the first row of `query`, or None. The signature of the caller says which type it has."""
+    """Returns the first row of `query`, or None. The signature of the caller declares its type."""
     return conn.execute(query, parameters).first()
 
 

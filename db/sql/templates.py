@@ -1,4 +1,4 @@
-"""SQL functions of ours that both dialects write by a template."""
+"""SQL functions that both dialects write by a template."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 def write_by_templates(element: type[FunctionElement[Any]], *, postgresql: str, sqlite: str) -> None:
-    """Has each dialect write `element` by its template, in which `{0}`, `{1}` … stand for the clauses."""
+    """Makes each dialect write `element` by its template, in which `{0}`, `{1}` … stand for the clauses."""
     for dialect, template in (("postgresql", postgresql), ("sqlite", sqlite)):
         _compile(element, dialect, template)
 

@@ -9,7 +9,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class UnchangedSteps(FunctionElement[int]):
-    """`domain.definition.unchanged_steps` of two columns of JSON text."""
+    """`domain.flows.definition.unchanged_steps` of two columns of JSON text."""
 
     type = Integer()
     inherit_cache = True
@@ -22,7 +22,7 @@ def _write_for_postgresql(element: UnchangedSteps, compiler: SQLCompiler, **opti
     steps = "jsonb_array_elements(CAST({} AS jsonb) -> 'steps') WITH ORDINALITY AS {}(step, place)"
     pairs = f"{steps.format(old, 'old_steps')} JOIN {steps.format(new, 'new_steps')} USING (place)"
     is_same = "bool_and(old_steps.step = new_steps.step) OVER (ORDER BY old_steps.place)"
-    # The text consists of compiled clauses alone.
+    # The text consists only of compiled clauses.
     return f"(SELECT count(*) FROM (SELECT {is_same} AS is_same FROM {pairs}) AS compared WHERE is_same)"  # noqa: S608
 
 

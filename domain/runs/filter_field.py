@@ -1,4 +1,4 @@
-"""The language in which the fields of a filter of runs are declared: operators, types of values, `FilterField`."""
+"""The language in which filters of runs declare their fields: operators, types of values, `FilterField`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from domain.ids import IdKind
 
 
 class Archived(DescribedEnum):
-    """Whether archived runs are left out, included, or the only ones."""
+    """How a filter treats archived runs."""
 
-    EXCLUDE = "EXCLUDE", "No archived runs."
-    INCLUDE = "INCLUDE", "Archived runs and the others."
-    ONLY = "ONLY", "No other runs."
+    EXCLUDE = "EXCLUDE", "Matches runs that are not archived."
+    INCLUDE = "INCLUDE", "Matches all runs, archived or not."
+    ONLY = "ONLY", "Matches archived runs only."
 
 
 class Operator(Enum):
-    """How the value of a filter field is compared with a column of the run. Null in the column matches nothing."""
+    """How the value of a filter field is compared with a column of the run. A null in the column matches nothing."""
 
     ANY_OF = auto()
     """The column equals one of the values; no run matches an empty list."""
@@ -32,27 +32,27 @@ class Operator(Enum):
     CREATED_BEFORE = auto()
     """The instant in the UUIDv7 of the column is earlier."""
     UPDATED_AFTER = auto()
-    """As AFTER, of the last change of the run."""
+    """Like AFTER, for the last change of the run."""
     UPDATED_BEFORE = auto()
-    """As BEFORE, of the last change of the run."""
+    """Like BEFORE, for the last change of the run."""
     WITHIN = auto()
-    """The instant in the column is not longer ago than the value."""
+    """The instant in the column is at most as long ago as the value says."""
     CREATED_WITHIN = auto()
-    """The instant in the UUIDv7 of the column is not longer ago than the value."""
+    """The instant in the UUIDv7 of the column is at most as long ago as the value says."""
     UPDATED_WITHIN = auto()
-    """As WITHIN, of the last change of the run."""
+    """Like WITHIN, for the last change of the run."""
     LASTED_AT_LEAST = auto()
-    """The run took, or has taken until now, at least so many milliseconds."""
+    """The run took, or has taken until now, at least this many milliseconds."""
     LASTED_AT_MOST = auto()
-    """The run took, or has taken until now, at most so many milliseconds."""
+    """The run took, or has taken until now, at most this many milliseconds."""
     HAS_ALL = auto()
     """The list in the column has all of the values; no run matches an empty list."""
     HAS_ANY = auto()
     """The list in the column has at least one of the values."""
     CONTAINS_TEXT = auto()
-    """The text in the column contains the value, in upper or lower case: see `domain.text.fold`."""
+    """The text in the column contains the value; upper and lower case count as equal: see `domain.text.fold`."""
     SEARCH = auto()
-    """An input, an output or a log message of the run contains the value, in upper or lower case."""
+    """An input, an output or a log message of the run contains the value; upper and lower case count as equal."""
     CONTAINS_JSON = auto()
     """The JSON document in the column contains the value, a JSON document, as PostgreSQL's `@>` defines it."""
     METADATA = auto()
@@ -60,17 +60,17 @@ class Operator(Enum):
     IS_NULL = auto()
     """The column is null."""
     IN_FAMILY = auto()
-    """The run in the column, the topmost ancestor, is the value."""
+    """The topmost ancestor, whose ID the column holds, is the value."""
     WAITING_FOR = auto()
     """The run waits for one of the values: see `domain.runs.wait`."""
     UNRECOVERED = auto()
-    """The run ended without success, and no retry of it succeeded."""
+    """The run ended without success, and has no successful retry."""
     ARCHIVED = auto()
     """The column is null (EXCLUDE) or not null (ONLY)."""
     NOT = auto()
-    """The run does not match the value, a filter. It reads the columns of that filter."""
+    """The run does not match the value, which is a filter. The operator reads the columns of that filter."""
     OR = auto()
-    """The run matches at least one of the values, filters; no run matches an empty list."""
+    """The run matches at least one of the values, which are filters; no run matches an empty list."""
 
 
 LIST_OPERATORS = frozenset(
@@ -123,7 +123,7 @@ class FilterField:
     column: str
     """The column of `flow_run` that the operator compares."""
     value_type: ValueType | IdKind | type[StrEnum]
-    """The type of the value; of each value, if the operator takes a list."""
+    """The type of the value, or of each value if the operator takes a list."""
     description: str
     """The description of the field in the GraphQL schema."""
     also_reads: tuple[str, ...] = ()
@@ -131,9 +131,9 @@ class FilterField:
     blank: object = None
     """A value that, like None and the blank value of the type, restricts nothing."""
     is_text: bool = False
-    """True if the column holds an ID as clients see it, and the filter too."""
+    """True if both the column and the filter hold an ID as clients see it."""
     is_scope: bool = False
-    """True if the field says where runs are looked for: a filter of such fields alone is empty."""
+    """True if the field selects where runs are looked for. A filter of such fields alone counts as empty."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ class FilterField:
         return self.is_list and not value
 
     def selects(self, value: Any) -> bool:
-        """True if `value` selects runs by something else than their project and whether they are archived."""
+        """True if `value` selects runs by more than their project and whether they are archived."""
         if self.operator is Operator.NOT:
             return not value.is_wide
         if self.operator is Operator.OR:

@@ -15,6 +15,6 @@ _LENGTH = 16
 
 
 def fingerprint(step: str | None, code: str, message: str) -> str:
-    """Returns 16 hex digits for an error of a step, or of no step."""
+    """Returns 16 hex digits that identify an error of a step, or of a run without a failed step."""
     normal = _VARYING.sub("*", message[:2_000])
     return hashlib.sha256(f"{step}\n{code}\n{normal}".encode(errors="replace")).hexdigest()[:_LENGTH]

@@ -11,7 +11,7 @@ from domain.time import iso_duration
 
 @dataclass(frozen=True, slots=True)
 class AskedRequest:
-    """An input request as far as the filter looks at it, apart from its status."""
+    """The fields of an input request that the filter reads, except its status."""
 
     id: UUID
     run_id: UUID
@@ -26,7 +26,8 @@ class AskedRequest:
 class InputRequestFilter:
     """A filter of input requests. Fields are ANDed; a field that is None restricts nothing, an empty list matches none.
 
-    Durations are in ISO 8601, and are measured from the instant of the request, or in a stream of the event.
+    Durations are in ISO 8601. They are measured from the instant of the client's request, or in a stream from the
+    instant of the event.
     """
 
     project_ids: Sequence[UUID] | None = None
@@ -91,7 +92,7 @@ def _end(duration: str, now: datetime) -> datetime | None:
     try:
         return iso_duration.parse(duration).after(now)
     except ValueError:
-        # It is longer than the calendar, which bounds nothing.
+        # The duration is longer than the calendar, so it restricts nothing.
         return None
 
 

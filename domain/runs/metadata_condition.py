@@ -1,6 +1,7 @@
 """Conditions on one value in the metadata of runs, such as the one at `customer.id`.
 
-`predicate` is their meaning in memory and on SQLite. The SQL of PostgreSQL in db/runs/filter.py means the same.
+`predicate` implements them in memory and on SQLite. The SQL for PostgreSQL in db/runs/filter.py implements the same
+conditions.
 """
 
 import operator
@@ -32,21 +33,21 @@ class MetadataCondition:
     path: tuple[str, ...]
     """Keys of nested objects, from the outermost to the innermost. Elements of lists cannot be addressed."""
     exists: bool | None = None
-    """True: there is a value. False: there is none."""
+    """True: a value exists. False: no value exists."""
     equals: str | None = None
     """The value is this string, number or boolean."""
     one_of: tuple[str, ...] | None = None
     """The value is one of these strings, numbers and booleans. An empty list matches nothing."""
     prefix: str | None = None
-    """The value is a string that begins with this text. Empty, it restricts nothing."""
+    """The value is a string that begins with this text. An empty text restricts nothing."""
     greater_than: float | None = None
     """The value is a number greater than this one."""
     at_least: float | None = None
-    """The value is a number that is not less than this one."""
+    """The value is a number greater than or equal to this one."""
     less_than: float | None = None
     """The value is a number less than this one."""
     at_most: float | None = None
-    """The value is a number that is not greater than this one."""
+    """The value is a number less than or equal to this one."""
 
     @property
     def is_blank(self) -> bool:
@@ -56,16 +57,16 @@ class MetadataCondition:
 
     @property
     def matches_nothing(self) -> bool:
-        """True if no value can meet the condition."""
+        """True if no value can match the condition."""
         return self.one_of == ()
 
     @property
     def bounds(self) -> Mapping[str, float]:
-        """The bounds of the number that are given, by attribute."""
+        """Returns the bounds of the number that are given, by attribute."""
         return {name: bound for name in COMPARISONS if (bound := getattr(self, name)) is not None}
 
     def predicate(self) -> Callable[[Any], bool]:
-        """Returns a function that is true of the documents, parsed JSON, which meet the condition."""
+        """Returns a function that is true for the documents, as parsed JSON, that match the condition."""
         tests: list[Callable[[Any], bool]] = []
         if self.exists is not None:
             tests.append(lambda value: (value is not None) is self.exists)
@@ -121,13 +122,13 @@ def document_with(path: tuple[str, ...], value: str) -> str:
 
 
 def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:
-    # 1 == True in Python, and not in JSON.
+    # In Python 1 == True, in JSON 1 and true differ.
     allowed = {(isinstance(value, bool), value) for value in map(orjson.loads, texts)}
     return lambda value: isinstance(value, str | int | float) and (isinstance(value, bool), value) in allowed
 
 
 def _is_within(compare: Callable[[Any, Any], Any], bound: float) -> Callable[[Any], bool]:
-    # Compared as PostgreSQL compares double precision.
+    # The values are compared as PostgreSQL compares double precision.
     return lambda value: (
         isinstance(value, int | float) and not isinstance(value, bool) and bool(compare(float(value), bound))
     )

@@ -5,9 +5,10 @@ import re
 import unicodedata
 
 MAX_NAME_BYTES = 200
-"""Bytes of a file's name in UTF-8. File systems allow 255, and browsers append a number to a name that exists."""
+"""Largest size in bytes of a file's name in UTF-8. File systems allow 255, and browsers append a number to a name that
+exists."""
 MAX_FILES = 1_000
-"""Files of one run. The list of files has no pages."""
+"""Largest number of files of one run. The list of files has no pages."""
 UNKNOWN_TYPE = "application/octet-stream"
 """Media type of files of unknown type."""
 

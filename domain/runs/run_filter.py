@@ -1,9 +1,9 @@
 """The filter of runs and their orders: the same for lists, statistics, bulk operations and subscriptions.
 
-`RunFilter` is the one declaration of the filter's fields, in the language of filter_field.py. Its SQL conditions
-(db/runs/filter.py), its predicates in memory (live/predicates.py) and the GraphQL input (schema/inputs/filters.py) are
-derived from it: a new field over an operator that exists is declared here and nowhere else. A new operator is
-implemented in the first two modules as well.
+`RunFilter` is the only declaration of the filter's fields, in the language of filter_field.py. Its SQL conditions
+(db/runs/filter.py), its predicates in memory (live/predicates.py) and the GraphQL input (schema/inputs/filters.py)
+derive from it. A new field with an existing operator is declared only here. A new operator is also implemented in the
+first two modules.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ from domain.text import fold
 MIN_SEARCH = 3
 """Characters of the shortest text that is searched for: indexes hold parts of texts that are so long."""
 _WITHIN = (
-    "at most so long ago: a duration in ISO 8601, such as `PT15M`, `P1D` or `P1M`. Measured at the time of the request;"
-    " in a stream, of the event."
+    "within this duration before now: a duration in ISO 8601, such as `PT15M`, `P1D` or `P1M`. In a stream, "
+    "before the event."
 )
 
 
@@ -31,9 +31,9 @@ _WITHIN = (
 class RunFilter:
     """A filter of runs. Fields are ANDed; a field that is None or blank restricts nothing.
 
-    A null in a column matches no condition. So the negation of a condition matches it: conditions have two values.
+    A null in a column does not match a condition, and matches its negation: conditions have two values, never null.
 
-    Bounds are inclusive, except instants "before": ranges of time that meet share no run and miss none. Lists are kept
+    Bounds are inclusive, except instants "before": adjacent ranges of time share no run and miss none. Lists are kept
     as tuples, so that equal filters have equal hashes.
     """
 
@@ -70,8 +70,8 @@ class RunFilter:
             Operator.WAITING_FOR,
             "waits_for",
             WaitKind,
-            "Live runs that wait for one of these: see `FlowRun.waitingFor`. Runs go on to wait for a worker, a slot or"
-            " a retry without an event: a stream has them at their next change.",
+            "Live runs that wait for one of these: see `FlowRun.waitingFor`. When a run begins to wait for a "
+            "worker, a slot or a retry, there is no event: a stream reports the run at its next change.",
             also_reads=("status", "due_at", "blocked_by", "lease_token"),
         ),
     ] = None
@@ -221,7 +221,7 @@ class RunFilter:
             Operator.LASTED_AT_LEAST,
             "duration_ms",
             ValueType.MILLISECONDS,
-            "Runs that took, or have taken until now, at least this many milliseconds.",
+            "Runs that took at least this many milliseconds; live runs count until now.",
             also_reads=("started_at",),
             blank=0,
         ),
@@ -232,7 +232,7 @@ class RunFilter:
             Operator.LASTED_AT_MOST,
             "duration_ms",
             ValueType.MILLISECONDS,
-            "Runs that took, or have taken until now, at most this many milliseconds.",
+            "Runs that took at most this many milliseconds; live runs count until now.",
             also_reads=("started_at",),
         ),
     ] = None
@@ -263,7 +263,7 @@ class RunFilter:
             Operator.IN_FAMILY,
             "root_run_id",
             IdKind.RUN,
-            "The run with this ID, which has no parent run, and all its descendants: those whose `rootRun` it is.",
+            "The run with this ID, which has no parent run, and all its descendants: the runs with this `rootRun`.",
         ),
     ] = None
     roots_only: Annotated[
@@ -300,8 +300,7 @@ class RunFilter:
             Operator.ARCHIVED,
             "archived_at",
             Archived,
-            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE; with `ids`, and"
-            " within `not` and `or`, INCLUDE.",
+            "How archived runs are treated. By default EXCLUDE; with `ids`, and within `not` and `or`, INCLUDE.",
             blank=Archived.INCLUDE,
             is_scope=True,
         ),
@@ -316,13 +315,14 @@ class RunFilter:
             Operator.OR,
             "",
             ValueType.FILTER,
-            "Runs that match at least one of these filters. Ignored if one of them is empty: every run matches it.",
+            "Runs that match at least one of these filters. Ignored if one of them is empty, because every run "
+            "matches it.",
         ),
     ] = None
 
     @classmethod
     def part(cls, **values: Any) -> "RunFilter":
-        """Returns a filter for use in `not_` and `or_`: by default, archived runs are included."""
+        """Returns a filter for use in `not_` and `or_`. By default it includes archived runs."""
         return cls(**{"archived": Archived.INCLUDE, **values})
 
     def __post_init__(self) -> None:
@@ -331,13 +331,13 @@ class RunFilter:
                 object.__setattr__(self, name, tuple(values))
 
     def restrictions(self) -> Iterator[tuple[FilterField, Any]]:
-        """The fields that restrict the runs, each with its value, in the order of their declaration."""
+        """Yields the fields that restrict the runs, each with its value, in the order of their declaration."""
         for name, declared in FILTER_FIELDS.items():
             if declared.restricts(value := getattr(self, name)):
                 yield declared, value
 
     def without_blanks(self) -> "RunFilter":
-        """Returns the filter with None for each blank value: the same runs match it."""
+        """Returns the filter with None for each blank value. It matches the same runs."""
         blanks: dict[str, Any] = {
             name: None
             for name, declared in FILTER_FIELDS.items()
@@ -384,13 +384,13 @@ _LISTS = tuple(name for name, declared in FILTER_FIELDS.items() if declared.is_l
 
 
 class RunOrderField(DescribedEnum):
-    """The value that runs are ordered by. A run that has no such value yet counts as the earliest or the shortest."""
+    """The value by which runs are ordered. A run without such a value counts as the earliest or the shortest."""
 
-    CREATED_AT = "CREATED_AT", "When the run was created."
-    STARTED_AT = "STARTED_AT", "When a worker first began to execute it."
-    FINISHED_AT = "FINISHED_AT", "When it ended."
-    DURATION = "DURATION", "The time from its start to its end, or until now."
-    UPDATED_AT = "UPDATED_AT", "When it was changed last."
+    CREATED_AT = "CREATED_AT", "The time at which the run was created."
+    STARTED_AT = "STARTED_AT", "The time at which a worker began to execute the run."
+    FINISHED_AT = "FINISHED_AT", "The time at which the run ended."
+    DURATION = "DURATION", "The time from the run's start to its end, or until now."
+    UPDATED_AT = "UPDATED_AT", "The time of the run's last change."
 
 
 @dataclass(frozen=True, slots=True)

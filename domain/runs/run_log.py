@@ -1,30 +1,30 @@
-"""The log of a run: lines, in the order in which they were written."""
+"""The log of a run: its lines, in the order in which they were written."""
 
 from domain.described_enum import DescribedEnum
 
 MAX_MESSAGE = 4_000
-"""Characters kept of a line's message."""
+"""Largest number of characters of a line's message. Longer messages are cut."""
 MAX_LINES = 10_000
-"""Lines kept of a run's log, unless the operator sets another limit."""
+"""Largest number of lines of a run's log, unless the operator sets another limit."""
 
 
 class LogLevel(DescribedEnum):
     """Severity of a line of a run's log, in rising order."""
 
-    DEBUG = "DEBUG", "Details for those who look for a fault."
+    DEBUG = "DEBUG", "Details for debugging."
     INFO = "INFO", "What happened."
-    WARNING = "WARNING", "Something unexpected that stopped nothing."
+    WARNING = "WARNING", "Something unexpected that did not stop the step."
     ERROR = "ERROR", "Something failed."
 
     @property
     def and_above(self) -> tuple["LogLevel", ...]:
-        """This level and the more severe ones."""
+        """Returns this level and the more severe ones."""
         order = tuple(LogLevel)
         return order[order.index(self) :]
 
     @classmethod
     def of(cls, name: str) -> "LogLevel":
-        """Returns the level that an action calls `name`, in any case; INFO if there is none of that name."""
+        """Returns the level with this name, in any case; INFO if no level has the name."""
         return cls.__members__.get(name.upper(), cls.INFO)
 
 

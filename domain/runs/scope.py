@@ -1,4 +1,4 @@
-"""Scopes: filters to which an access token is confined. The runs of a scope never change."""
+"""Scopes: filters to which an access token is confined. A scope always contains the same runs."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,17 +26,18 @@ _KEPT_COLUMNS = frozenset(
         "rerun_of_id",
     }
 )
-"""The columns of a run that keep the value that they have at its creation; tags and metadata unless `updateRun` sets
-others, by which a run can leave a scope."""
+"""The columns that never change after a run's creation. Tags and metadata change only by `updateRun`, which can move a
+run out of a scope."""
 _UNITED = frozenset({Operator.HAS_ALL, Operator.METADATA})
-"""Operators whose values must all hold: two lists are one."""
+"""Operators whose values must all match: two lists can be joined into one."""
 
 
 def check(scope: RunFilter, name: str) -> RunFilter:
-    """Returns the scope of a token for a filter: archived runs belong to it too. `name` is that of the argument.
+    """Returns the scope of a token for a filter; archived runs belong to it too. `name` is the name of the argument.
 
     Raises:
-        InvalidArgumentError: a run can leave the filter. Streams could not hide what a subscriber has seen of it.
+        InvalidArgumentError: a run can leave the filter. A stream could not hide the run from a subscriber that has
+            seen it.
     """
     for field_name, declared in FILTER_FIELDS.items():
         value = getattr(scope, field_name)
@@ -45,18 +46,20 @@ def check(scope: RunFilter, name: str) -> RunFilter:
         if declared.value_type is ValueType.FILTER:
             for part in value if declared.is_list else [value]:
                 if part.archived is not Archived.INCLUDE:
-                    raise InvalidArgumentError(f"`{name}` cannot use `archived`: it changes while the token lives.")
+                    raise InvalidArgumentError(
+                        f"`{name}` cannot use `archived`: whether a run is archived can change while the token lives."
+                    )
                 check(part, name)
         elif declared.column not in _KEPT_COLUMNS or declared.operator is Operator.CREATED_WITHIN:
             raise InvalidArgumentError(
-                f"`{name}` can use what never changes in a run, such as `flowIds`, `tags` and `metadata`; not"
-                f" `{client_name(field_name)}`."
+                f"`{name}` can use only fields that never change in a run, such as `flowIds`, `tags` and "
+                f"`metadata`, and not `{client_name(field_name)}`."
             )
     return replace(scope, archived=Archived.INCLUDE)
 
 
 def confined(where: RunFilter, scope: RunFilter) -> RunFilter:
-    """Returns the filter that runs match which match both `where` and `scope`."""
+    """Returns the filter that matches the runs that match both `where` and `scope`."""
     values: dict[str, Any] = {}
     left: dict[str, Any] = {}
     for name, declared in FILTER_FIELDS.items():
@@ -73,15 +76,15 @@ def confined(where: RunFilter, scope: RunFilter) -> RunFilter:
     if not left:
         return where
     if RunFilter.part(**left).matches_nothing:
-        return replace(where, ids=())  # a negation of it would be ignored, see `FilterField.restricts`
-    # Not outside of what is left: conditions have two values, so two negations are none.
+        return replace(where, ids=())  # The negation of this filter would be ignored, see `FilterField.restricts`.
+    # A double negation: conditions have two values, so it equals the filter itself.
     outside = RunFilter.part(not_=RunFilter.part(**left))
     inside = outside if not FILTER_FIELDS["not_"].restricts(where.not_) else RunFilter.part(or_=(where.not_, outside))
     return replace(where, not_=inside)
 
 
 def _both(declared: FilterField, value: Any, other: Any) -> Any:
-    """Returns the value of a field that says the same as both values; None if there is none."""
+    """Returns the value of a field that is equivalent to both values; None if there is none."""
     if declared.operator is Operator.ANY_OF:
         return tuple(each for each in value if each in set(other))
     if declared.operator in _UNITED and value and other:

@@ -1,4 +1,5 @@
-"""The state machine of flow runs: which status may follow which, as data. docs/architecture.md draws the same table."""
+"""The state machine of flow runs, as data: the transitions that are allowed. docs/architecture.md draws the same
+table."""
 
 from domain.enums import RunStatus, StepStatus
 

@@ -1,4 +1,4 @@
-"""What a live run waits for, by the columns of its row."""
+"""Decides from the columns of a live run what it waits for."""
 
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +8,7 @@ from domain.enums import RunStatus, WaitKind
 
 
 class WaitingRun(Protocol):
-    """The columns of a run that say what it waits for."""
+    """The columns of a run that decide what it waits for."""
 
     @property
     def status(self) -> str: ...
@@ -39,7 +39,7 @@ COLUMNS = ("status", "project_id", "flow_id", "due_at", "blocked_by", "waits_for
 def wait_kind(run: WaitingRun, now: datetime) -> WaitKind | None:
     """Returns what a run waits for; None if it has ended, or a worker executes it.
 
-    `db.runs.waiting.waits_for_any` and `db.row_json.computed.WAIT_KIND` say the same in SQL.
+    `db.runs.waits.waiting.waits_for_any` and `db.row_json.computed.WAIT_KIND` are the same rule in SQL.
     """
     if run.blocked_by is not None:
         # The queue of a limit has the ID of its flow or project, that of a hold the ID of the hold.

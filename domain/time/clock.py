@@ -1,7 +1,7 @@
-"""The only source of time. All code that reads the time or waits for it does so here.
+"""The only source of time. All code that reads the time or waits does so through this module.
 
-The clock of the process is module state: time is the one dependency that every layer has, and passing it everywhere
-would hide what functions need. Tests replace it with `set_clock`.
+The clock of the process is module state, because every layer depends on time and passing a clock everywhere would hide
+what functions need. Tests replace the clock with `set_clock`.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
+        """Returns after `seconds`."""
         ...
 
     async def timeout(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
-        """Returns the result of `awaitable`. Cancels it and raises TimeoutError after `seconds`; None: never."""
+        """Returns the result of `awaitable`. Cancels it and raises TimeoutError after `seconds`; None: no limit."""
         ...
 
 
@@ -48,7 +48,7 @@ _current: Clock = SystemClock()
 
 
 def set_clock(clock: Clock) -> Clock:
-    """Make `clock` the source of time of this process; returns the previous one."""
+    """Makes `clock` the source of time of this process; returns the previous one."""
     global _current
     previous, _current = _current, clock
     return previous
@@ -65,17 +65,17 @@ def milliseconds_since(start: datetime, end: datetime | None = None) -> int:
 
 
 async def sleep(seconds: float) -> None:
-    """Return after `seconds`."""
+    """Returns after `seconds`."""
     await _current.sleep(seconds)
 
 
 async def timeout(seconds: float | None, awaitable: Awaitable[T]) -> T:
-    """Returns the result of `awaitable`. Cancels it and raises TimeoutError after `seconds`; None: never."""
+    """Returns the result of `awaitable`. Cancels it and raises TimeoutError after `seconds`; None: no limit."""
     return await _current.timeout(seconds, awaitable)
 
 
 async def wait_for(event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait up to `seconds` for `event` (None: without limit). Returns False on timeout."""
+    """Waits up to `seconds` for `event` (None: without limit). Returns False on timeout."""
     try:
         await timeout(seconds, event.wait())
     except TimeoutError:

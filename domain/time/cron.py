@@ -26,7 +26,7 @@ class CronSchedule:
     """The fire times of a cron expression in a time zone."""
 
     def __init__(self, cron: str, zone: tzinfo) -> None:
-        """Parse `cron`: minute, hour, day of month, month and day of week, or an alias such as `@hourly`.
+        """Parses `cron`: minute, hour, day of month, month and day of week, or an alias such as `@hourly`.
 
         Raises:
             ValueError: `cron` is not a cron expression; the message says why, and what to write instead.
@@ -34,7 +34,7 @@ class CronSchedule:
         is_short = len(cron) <= cron_syntax.MAX_LENGTH
         fields = cron_syntax.fields_of(cron)
         try:
-            # The library would take a sixth field.
+            # The library would accept a sixth field.
             expression = CronSim(" ".join(fields), _ANY_TIME) if is_short and len(fields) == _FIELDS else None
         except (CronSimError, AssertionError):
             expression = None
@@ -42,13 +42,13 @@ class CronSchedule:
             raise ValueError(cron_syntax.problem(cron) or "The expression never fires: no such day exists.")
         self._by_elapsed_time = expression.hours == _EVERY_HOUR
         if self._by_elapsed_time:
-            # In whatever way every hour is written: the library recognises only `*` as elapsed time.
+            # There are several ways to write every hour: the library recognises only `*` as elapsed time.
             fields[_HOUR] = "*"
         self._expression = " ".join(fields)
         self._zone = zone
 
     def after(self, instant: datetime) -> datetime | None:
-        """Returns the first fire time after `instant`; None: there is none in the next 50 years."""
+        """Returns the first fire time after `instant`; None if there is none in the next 50 years."""
         local = instant.astimezone(self._zone)
         start = local if self._by_elapsed_time else _wall_time(local)
         fire_times = (self._instant(match) for match in _matches(self._expression, start))
@@ -79,12 +79,12 @@ def get_zone(name: str) -> tzinfo:
     """Returns the IANA time zone `name`, such as `Europe/Berlin`.
 
     Raises:
-        ValueError: there is no time zone of that name.
+        ValueError: no time zone has that name.
     """
     if name not in _zone_names():
         same = next((zone for zone in _zone_names() if zone.casefold() == name.casefold()), None)
         hint = f"Write `{same}`." if same else "Write an IANA name, such as `Europe/Berlin` or `UTC`."
-        raise ValueError(f"There is no such time zone. {hint}")
+        raise ValueError(f"No time zone has this name. {hint}")
     return ZoneInfo(name)
 
 
@@ -99,7 +99,7 @@ def _matches(expression: str, start: datetime, *, reverse: bool = False) -> Iter
     try:
         yield from CronSim(expression, start, reverse=reverse)
     except OverflowError:
-        return  # the end, or the beginning, of the calendar
+        return  # the end or the beginning of the calendar
 
 
 def _wall_time(local: datetime) -> datetime:
@@ -107,7 +107,7 @@ def _wall_time(local: datetime) -> datetime:
 
 
 def _repeated_time(local: datetime) -> timedelta:
-    """Returns how much wall time is repeated if `local` is in its second pass, else 0."""
+    """Returns the length of the repeated wall time if `local` is in its second pass, else 0."""
     first, current = local.replace(fold=0).utcoffset(), local.utcoffset()
     assert first is not None
     assert current is not None

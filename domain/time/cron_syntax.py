@@ -1,4 +1,5 @@
-"""Problems of cron expressions, with what to write instead: most are right in another dialect of cron.
+"""Finds problems of cron expressions and says what to write instead. Most of these expressions are valid in another
+dialect of cron.
 
 `problem` refuses more than `CronSchedule`, which also reads expressions that were stored before a rule was added.
 """
@@ -17,29 +18,29 @@ ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 MAX_LENGTH = 200
-"""Characters of a cron expression."""
+"""Largest number of characters of a cron expression."""
 
 
 class FieldRule(NamedTuple):
-    """What a field of a cron expression may hold."""
+    """The rule for one field of a cron expression."""
 
     name: str
     first: int
     last: int
     names: tuple[str, ...] = ()
-    """Names of values, of which the first one stands for `first`."""
+    """Names of the values; the first name stands for `first`."""
 
     @property
     def size(self) -> int:
-        """The number of different values."""
-        # 7 is another number of Sunday.
+        """Returns the number of different values."""
+        # 7 is another number for Sunday.
         return min(self.last - self.first + 1, len(self.names) or self.last + 1)
 
     def value(self, text: str) -> int | None:
-        """Returns the value that `text` is a number or name of; None if it is none."""
+        """Returns the value for a number or a name; None if `text` is neither."""
         if text.upper() in self.names:
             return self.first + self.names.index(text.upper())
-        # ASCII digits alone: there are others.
+        # Only ASCII digits count: Unicode has others.
         return int(text) if re.fullmatch("[0-9]{1,4}", text) else None
 
 
@@ -61,20 +62,20 @@ _ZONE = re.compile(r"(?:CRON_)?TZ\s*=\s*(\S+)\s*(.*)", re.IGNORECASE)
 _CALL = re.compile(r"cron\(\s*(.*?)\s*\)", re.IGNORECASE)
 _YEAR = re.compile(r"[0-9]{4}.*|\*")
 _COUNTED = {DAY: re.compile("LW?", re.IGNORECASE), WEEKDAY: re.compile("[0-7]L", re.IGNORECASE)}
-"""By field: days counted from the end of the month."""
+"""Days that are counted from the end of the month, by field."""
 _QUARTZ_DAY = re.compile(r"([0-9]{1,2})W|L-[0-9]+", re.IGNORECASE)
 _HASHED = re.compile(r"H(\(.*\))?", re.IGNORECASE)
 _MAX_SHOWN = 40
-"""Characters of an expression's part that a message shows."""
+"""Characters of a part of an expression that a message shows."""
 
 
 def fields_of(cron: str) -> list[str]:
-    """Returns the fields of an expression; of an alias those that it stands for."""
+    """Returns the fields of an expression, or the fields that an alias stands for."""
     return ALIASES.get(cron.strip().lower(), cron).split()
 
 
 def problem(cron: str) -> str | None:
-    """Returns what is wrong with an expression, and what to write instead; None if nothing was found."""
+    """Returns what is wrong with an expression, and what to write instead; None if it has no problem."""
     if len(cron) > MAX_LENGTH:
         return f"The expression has more than {MAX_LENGTH} characters."
     text = cron.strip()
@@ -108,7 +109,7 @@ def _problem_of_whole(text: str) -> str | None:
 
 
 def _instead_of_interval(seconds: int) -> str:
-    """Returns a message with the expression that repeats after so many seconds."""
+    """Returns a message with the expression that fires every `seconds` seconds."""
     minutes, rest = divmod(seconds, 60)
     if rest or not minutes:
         return "A schedule fires at most once a minute, at whole minutes, such as `*/5 * * * *`: every 5 minutes."
@@ -181,7 +182,7 @@ def _base_problem(rule: FieldRule, base: str, term: str) -> str | None:
         if (found := _value_problem(rule, text)) is not None:
             return found
     if dash and (first := rule.value(start)) is not None and (last := rule.value(end)) is not None and first > last:
-        return _instead_of_wrapped(rule, start, end, term)
+        return _wrapped_range_problem(rule, start, end, term)
     return None
 
 
@@ -190,10 +191,12 @@ def _is_counted(rule: FieldRule, base: str) -> bool:
 
 
 def _day_problem(rule: FieldRule, base: str) -> str | None:
-    """Returns the problem of a day that is counted, such as `L`, `15W` or `MON#6`."""
+    """Returns the problem of a counted day, such as `L`, `15W` or `MON#6`."""
     if rule is DAY and (match := _QUARTZ_DAY.fullmatch(base)):
         nearest = f"the weekday nearest to day {match[1]}" if match[1] else "a day counted from the last one"
-        return f"`{_shown(base)}` ({nearest}) cannot be said: `L` is the last day, `LW` the last weekday of the month."
+        return (
+            f"`{_shown(base)}` ({nearest}) is not supported: `L` is the last day, `LW` the last weekday of the month."
+        )
     if rule is WEEKDAY and base.upper() == "L":
         return "Write `6` or `SAT` instead of `L` in the day of week; `6L` is the last Saturday of the month."
     if rule is WEEKDAY and (match := re.fullmatch("([A-Za-z]{3})L", base)) and rule.value(match[1]) is not None:
@@ -219,7 +222,7 @@ def _value_problem(rule: FieldRule, text: str) -> str | None:
     return f"The {rule.name} must be from {rule.first} to {rule.last}, and not {value}.{hint}"
 
 
-def _instead_of_wrapped(rule: FieldRule, start: str, end: str, term: str) -> str:
+def _wrapped_range_problem(rule: FieldRule, start: str, end: str, term: str) -> str:
     first, last = rule.value(start), rule.value(end)
     final = rule.names[-1] if start.upper() in rule.names else str(rule.last - (rule is WEEKDAY))
     initial = rule.names[0] if end.upper() in rule.names else str(rule.first)

@@ -1,4 +1,4 @@
-"""Cron expressions in words, and what of them is often misread."""
+"""Describes cron expressions in words, and warns of parts that are often misread."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -9,7 +9,7 @@ from cron_descriptor import FormatError, Options, get_description
 from domain.time.cron_syntax import DAY, HOUR, MINUTE, MONTH, RULES, WEEKDAY, FieldRule, fields_of
 
 _MAX_LISTED = 12
-"""Values of a field that a description lists."""
+"""Largest number of values of a field that a description lists."""
 
 
 @lru_cache(maxsize=1_024)
@@ -26,7 +26,7 @@ def describe(cron: str) -> str | None:
 
 
 def warnings(cron: str) -> list[str]:
-    """Returns what a valid expression does although it may be read otherwise."""
+    """Returns warnings for a valid expression that may fire at other times than its author expects."""
     fields = fields_of(cron)
     return [*_day_warnings(fields), *_step_warnings(fields)]
 
@@ -61,12 +61,12 @@ def _step_warnings(fields: Sequence[str]) -> Iterator[str]:
 
 
 def _both_must_match(fields: Sequence[str]) -> bool:
-    """True if a day must match both fields of days, as in Debian's cron; else one of them suffices."""
+    """True if a day must match both day fields, as in Debian's cron; else one of them suffices."""
     return any(fields[RULES.index(rule)].startswith("*") for rule in (DAY, WEEKDAY))
 
 
 def _plain(rule: FieldRule, field: str) -> str:
-    """Returns a field without the steps that the library words wrongly: their values in their place."""
+    """Returns a field without the steps that the library words wrongly: it lists their values instead."""
     terms = field.split(",")
     if "*" in terms or "*/1" in terms:
         return "*"
@@ -87,13 +87,13 @@ def _plain_term(rule: FieldRule, term: str, *, is_alone: bool) -> str:
 
 
 def _variants(fields: Sequence[str], both_must_match: bool) -> Iterator[Sequence[str]]:
-    """Yields the expressions that mean the same as `fields` together, none of which lists days such as `L` or `MON#1`.
+    """Yields expressions that together mean the same as `fields`, none of which lists days such as `L` or `MON#1`.
 
     The library has no words for such lists.
     """
     *time, day, month, weekday = fields
     if not both_must_match and "*" in (day, weekday):
-        day = weekday = "*"  # one of them suffices, and takes every day
+        day = weekday = "*"  # One of the fields suffices, and this one matches every day.
     days, weekdays = _split(day), _split(weekday)
     if both_must_match:
         yield from ([*time, one, month, other] for one, other in product(days, weekdays))
@@ -105,7 +105,7 @@ def _variants(fields: Sequence[str], both_must_match: bool) -> Iterator[Sequence
 
 
 def _is_special(field: str) -> bool:
-    # `JUL` is no value here: these are the fields of days.
+    # These are the fields of days, so `JUL` cannot occur here.
     return any(mark in field.upper() for mark in ("#", "L"))
 
 
@@ -115,7 +115,7 @@ def _split(field: str) -> list[str]:
 
 def _sentence(fields: Sequence[str], both_must_match: bool) -> str | None:
     options = Options()
-    options.locale_code = "en_US"  # else that of the machine
+    options.locale_code = "en_US"  # The default is the language of the machine.
     options.use_24hour_time_format = True
     try:
         text: str = get_description(" ".join(fields), options)

@@ -16,16 +16,16 @@ _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class IsoDuration(NamedTuple):
-    """A duration. Years and months have no fixed length, so they are kept apart."""
+    """A duration. Years and months are kept apart, because they have no fixed length."""
 
     months: int
     exact: timedelta
 
     def before(self, instant: datetime) -> datetime:
-        """Returns the instant, in UTC, at which a period of this length begins that ends at `instant`.
+        """Returns the start, in UTC, of the period of this length that ends at `instant`.
 
-        Months are those of the calendar: one month before 31 March is the last day of February. A period that would
-        begin before the year 1 begins with it.
+        Months are calendar months: one month before 31 March is the last day of February. A period that would begin
+        before the year 1 begins with it.
         """
         try:
             return _months_before(instant.astimezone(UTC), self.months) - self.exact
@@ -33,10 +33,10 @@ class IsoDuration(NamedTuple):
             return _EARLIEST
 
     def after(self, instant: datetime) -> datetime:
-        """Returns the instant, in UTC, at which a period of this length ends that begins at `instant`.
+        """Returns the end, in UTC, of the period of this length that begins at `instant`.
 
         Raises:
-            ValueError: it is outside the calendar. The message is for clients.
+            ValueError: the end is outside the calendar. The message is for clients.
         """
         try:
             return _months_before(instant.astimezone(UTC), -self.months) + self.exact

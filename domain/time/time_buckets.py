@@ -1,4 +1,5 @@
-"""Spans of time, one after the other, as a chart over time has them; those of a day follow the calendar of a zone."""
+"""Buckets of time: adjacent spans, as a chart over time needs them. Buckets of a day follow the calendar of a time
+zone."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -6,13 +7,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from domain.described_enum import DescribedEnum
 
 MAX_BUCKETS = 1_000
-"""In one chart."""
+"""Largest number of buckets in one chart."""
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 
 
 class BucketSize(DescribedEnum):
-    """How long a bucket of time is."""
+    """The length of a bucket of time."""
 
     MINUTE = "MINUTE", "One minute."
     HOUR = "HOUR", "One hour."
@@ -20,17 +21,18 @@ class BucketSize(DescribedEnum):
 
 
 USUAL: dict[BucketSize, int] = {BucketSize.MINUTE: 60, BucketSize.HOUR: 24, BucketSize.DAY: 30}
-"""Buckets in a chart whose beginning is not given."""
+"""Number of buckets in a chart without a given beginning."""
 _LENGTHS = {BucketSize.MINUTE: timedelta(minutes=1), BucketSize.HOUR: timedelta(hours=1), BucketSize.DAY: _DAY}
 
 
 def bounds(size: BucketSize, zone: tzinfo, since: datetime | None, until: datetime) -> list[datetime]:
-    """Where buckets begin, and last where the last one ends: all that have a part between `since` and `until`.
+    """Returns the start of every bucket that overlaps the time from `since` to `until`, and then the end of the last
+    one.
 
-    Without `since` there are as many as usual.
+    Without `since`, the number of buckets is `USUAL`.
 
     Raises:
-        ValueError: there are none, more than MAX_BUCKETS, or they leave the calendar; the message says which.
+        ValueError: there are no buckets, more than MAX_BUCKETS, or they leave the calendar; the message says which.
     """
     try:
         if since is None:
@@ -56,7 +58,7 @@ def _until(end: datetime, starts: Iterator[datetime]) -> list[datetime]:
 def _days(since: datetime, zone: tzinfo) -> Iterator[datetime]:
     midnight = since.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
     while True:
-        # A midnight that clocks skip is the instant at which they are set.
+        # If the clocks skip midnight, the result is the instant at which they are changed.
         yield midnight.replace(tzinfo=zone).astimezone(UTC)
         midnight += _DAY
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 KEY_BYTES = 32
 """Bytes of a key: AES-256."""
 _NONCE_BYTES = 12
-"""Bytes of the random nonce of each text, the length for which GCM is defined."""
+"""Bytes of the random nonce of each text: the length for which GCM is defined."""
 _ID_LENGTH = 8
 """Hexadecimal digits that identify a key. Messages and rows name keys by them."""
 
@@ -45,20 +45,20 @@ class Sealed(NamedTuple):
 
 
 class KeyRing:
-    """Encrypts texts with the first of its keys, and decrypts those of all of its keys (AES-256-GCM).
+    """Encrypts texts with its first key, and decrypts with each of its keys (AES-256-GCM).
 
-    Each text belongs to a context, such as the row that stores it. It cannot be decrypted in another context, so that
-    nobody who can write to the database gets a value by moving its text to another row.
+    Each text belongs to a context, such as the row that stores it, and cannot be decrypted in another context. So a
+    person who can write to the database cannot read a value by moving its text to another row.
     """
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._ciphers = {key_id(key): AESGCM(key) for key in keys}
         self.primary_id = next(iter(self._ciphers), None)
-        """Identifies the key that encrypts; None: the ring has no key."""
+        """Identifies the key that encrypts; None if the ring has no key."""
 
     @property
     def ids(self) -> Collection[str]:
-        """What identifies the keys of the ring, the one that encrypts first."""
+        """Returns the IDs of the keys, that of the encrypting key first."""
         return self._ciphers.keys()
 
     def __contains__(self, key_id: str) -> bool:
@@ -97,12 +97,12 @@ NO_KEYS = KeyRing()
 
 
 def key_id(key: bytes) -> str:
-    """Returns the text that identifies `key`. It says nothing about the key."""
+    """Returns the text that identifies `key`. It reveals nothing about the key."""
     return hashlib.sha256(b"flow-runs key " + key).hexdigest()[:_ID_LENGTH]
 
 
 def new_key() -> str:
-    """Returns a new random key as settings take it."""
+    """Returns a new random key in the form that settings accept."""
     return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()
 
 

@@ -1,18 +1,18 @@
-"""Finds literals in definitions that look like credentials, so that publication can warn of them."""
+"""Finds literals in definitions that look like credentials, so that publishing a version can warn of them."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from domain.definition import FlowDefinition, to_json_value
 from domain.errors import Problem
-from domain.json_schema import path_text
+from domain.flows.definition import FlowDefinition, to_json_value
+from domain.flows.json_schema import path_text
 
 MAX_WARNINGS = 20
-"""Warnings about one definition."""
+"""Largest number of warnings about one definition."""
 _MIN_LENGTH = 6
-"""Characters of the shortest literal that counts as a credential because of the name of its key."""
+"""Characters of the shortest literal that counts as a credential because of its key's name."""
 _NAMED = re.compile(
     r"(^|[_.-])(authorization|api[_-]?key|access[_-]?key|auth[_-]?token|bearer|client[_-]?secret|credentials?|passwd|"
     r"password|private[_-]?key|secret|session[_-]?token|token)$",
@@ -42,8 +42,8 @@ def credential_warnings(definition: FlowDefinition) -> list[Problem]:
         for place, literal, key in _literals(to_json_value(step.input), (), ""):
             if (what := _looks_like(literal, key)) is not None:
                 message = (
-                    f"This looks like {what}, and everybody who can see the flow can read it. Create a secret with"
-                    " `createSecret` and write `{{ secrets.NAME }}`"
+                    f"This looks like {what}, and everyone who can see the flow can read it. Create a secret "
+                    f"with `createSecret` and write `{{{{ secrets.NAME }}}}`"
                 )
                 found.append(Problem(path_text(place, f"steps[{index}].input"), message))
     return found[:MAX_WARNINGS]
@@ -65,7 +65,7 @@ def _looks_like(literal: str, key: str) -> str | None:
         if shape.search(literal):
             return what
     if "{{" in literal or "{%" in literal:
-        # The credential is taken from elsewhere.
+        # The literal is a reference: the credential itself is somewhere else.
         return None
     if _AUTHORIZATION.fullmatch(literal) and len(literal) < 4_000:
         return "a credential"

@@ -1,6 +1,6 @@
-"""Masks known values in what steps return, log, store and raise.
+"""Masks known values in everything that steps return, log, store and raise.
 
-A value is found in the forms in which programs repeat it: as it is, percent-encoded, escaped for JSON and Python up to
+A value is found in the forms in which programs repeat it: unchanged, percent-encoded, escaped for JSON and Python up to
 three times in any order, escaped for HTML, in hex, and in base64 at each of the three positions at which it can stand
 in a longer text (so `Authorization: Basic` is masked too). A program that changes a value in another way, such as
 one that reverses it, gets past a mask; see docs/secrets.md.
@@ -17,10 +17,9 @@ from weakref import WeakSet
 import orjson
 
 MASK = "***"
-"""Stands where a value stood."""
+"""The text that replaces a value."""
 MIN_LENGTH = 8
-"""Characters of the shortest value. Shorter ones would be found in words and numbers that have nothing to do with them.
-"""
+"""Characters of the shortest value that is masked. Shorter values would be found in unrelated words and numbers."""
 _MIN_CUT = 4
 """Characters of the shortest beginning of a value that is masked at the end of a text that was cut."""
 _DEPTH = 3
@@ -31,11 +30,11 @@ _SAFE = ("", "/", "!'()*", "!$&'()*+,;=:@/?", "!$'()*,;:@/?")
 """Characters that URL encoders leave as they are, by encoder."""
 
 _live: "WeakSet[Masker]" = WeakSet()
-"""The maskers that are in use in this process."""
+"""The maskers that this process uses."""
 
 
 class Masker:
-    """Masks a set of values. Immutable; can be used by several threads."""
+    """Masks a set of values. Immutable and thread-safe."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         found = {form for value in values for form in _forms(value)}
@@ -47,20 +46,20 @@ class Masker:
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to mask."""
+        """True if the masker has no values."""
         return not self._forms
 
     @property
     def byte_forms(self) -> Sequence[bytes]:
-        """What is masked in files, longest first."""
+        """Returns the forms that are masked in files, longest first."""
         return [form.encode("utf-8", "surrogatepass") for form in self._forms]
 
     def work(self, length: int) -> int:
-        """Returns the characters that a search of a text of this length compares at most."""
+        """Returns the largest number of characters that a search of a text of this length compares."""
         return len(self._forms) * length
 
     def found_in_json(self, text: str) -> bool:
-        """True if the JSON text has a value."""
+        """Returns True if the JSON text contains a value."""
         return any(form in text for form in self._json_forms)
 
     def text(self, text: str) -> str:
@@ -71,7 +70,7 @@ class Masker:
         return text
 
     def cut_text(self, text: str) -> str:
-        """Returns `text` with its values masked, also one that was cut at the end of the text."""
+        """Returns `text` with its values masked, also a value of which the end of the text has only the beginning."""
         text = self.text(text)
         if len(text) < _CUT_LENGTH:
             return text
@@ -107,7 +106,7 @@ class Masker:
 
 
 def mask_everywhere(text: str) -> str:
-    """Returns `text` with the values masked that this process has in use, of whatever project: for its log."""
+    """Returns `text`, a part of the service log, with the values of all projects masked that this process uses."""
     for masker in list(_live):
         text = masker.text(text)
     return text
@@ -118,7 +117,7 @@ def _forms(value: str) -> Iterator[str]:
     parts = [part.strip() for part in value.splitlines()]
     yield from _forms_of(value)
     for part in {stripped, *parts} - {value}:
-        # The frame of a PEM file is no secret.
+        # The frame of a PEM file is not secret.
         if len(part) >= MIN_LENGTH and not part.startswith("-----"):
             yield from _forms_of(part)
 
@@ -162,18 +161,19 @@ def _lower_escapes(text: str) -> str:
 
 
 def _base64_forms(content: bytes) -> Iterator[str]:
-    """Yields what stands in the base64 of any text that contains `content`, and the base64 of `content` itself."""
+    """Yields the characters that the base64 of any text with `content` in it contains, and the base64 of `content`
+    itself."""
     for alternative in (b"+/", b"-_"):
         whole = base64.b64encode(content, alternative).decode()
         yield from (whole, whole.rstrip("="))
         for before in range(3):
             padded = base64.b64encode(bytes(before) + content, alternative).decode()
-            # Characters at the edges have bits of the neighbours, too.
+            # Characters at the edges also encode bits of the neighbours.
             yield padded[-(-before * 8 // 6) : (before + len(content)) * 8 // 6]
 
 
 def _json(text: str) -> str:
     try:
         return orjson.dumps(text)[1:-1].decode()
-    except orjson.JSONEncodeError:  # half of a surrogate pair: no JSON text has it
+    except orjson.JSONEncodeError:  # Half of a surrogate pair: no JSON text contains it.
         return text

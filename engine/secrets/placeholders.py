@@ -1,12 +1,12 @@
 """Placeholders of secrets in rendered values.
 
 While a template renders, a reference `secrets.NAME` is a text with a random marker that only this execution knows.
-Afterwards the text has two forms: the *shown* form `{{ secrets.NAME }}`, which is journalled, and the *actual* form,
-with the value, which an attempt receives. Data that contain `{{ secrets.NAME }}` by themselves are no reference: a
+Afterwards the text has two forms: the *shown* form `{{ secrets.NAME }}`, which is journalled, and the *actual* form
+with the value, which an attempt receives. Data that happen to contain `{{ secrets.NAME }}` are not a reference: a
 caller of a webhook cannot ask for a secret.
 
 The filters `b64encode` and `urlencode` apply to the value, so they are recorded in the text and applied when the value
-is put in.
+is inserted.
 """
 
 import base64
@@ -24,13 +24,14 @@ ENCODINGS: Mapping[str, Callable[[str], str]] = {
 """The filters that can be applied to a secret, by name."""
 
 Offsets = dict[str, list[int]]
-"""Where a shown value has placeholders: by JSON pointer of a string, the offsets of the placeholders in it."""
+"""The positions of the placeholders in a shown value: for the JSON pointer of a string, the offsets of its
+placeholders."""
 
 _TOKEN = re.compile(r"<(?P<marker>[0-9a-f]{16})([:()])([A-Za-z0-9_]*)>")
-"""A part of a reference. The pattern is the same for all markers: to compile one for each run would take longer than
-the run."""
+"""Matches a part of a reference. The pattern is the same for all markers, because compiling one for each run would take
+longer than the run."""
 PLACEHOLDER = re.compile(r"\{\{ secrets\.([A-Za-z_][A-Za-z0-9_]*) \}\}")
-"""A placeholder as the journal keeps it."""
+"""Matches a placeholder in the form that the journal keeps."""
 
 
 def reference(marker: str, name: str) -> str:
@@ -39,17 +40,17 @@ def reference(marker: str, name: str) -> str:
 
 
 def encoded(marker: str, encoding: str, text: str) -> str:
-    """Returns the text of `text`, which has references, encoded by one of ENCODINGS."""
+    """Returns the text that stands for `text`, which has references, encoded by one of ENCODINGS."""
     return f"<{marker}({encoding}>{text}<{marker})>"
 
 
 def shown(name: str) -> str:
-    """Returns the placeholder of a secret as the journal keeps it."""
+    """Returns the placeholder of a secret in the form that the journal keeps."""
     return f"{{{{ secrets.{name} }}}}"
 
 
 class Placeholders:
-    """The references of one execution, which are recognized by its marker."""
+    """The references of one execution, recognised by its marker."""
 
     def __init__(self, marker: str) -> None:
         self.marker = marker
@@ -62,18 +63,18 @@ class Placeholders:
         return {match[3] for text in _texts(value) for match in self._tokens(text) if match[2] == ":" and match[3]}
 
     def shown(self, value: Any) -> Any:
-        """Returns `value` as it is journalled."""
+        """Returns `value` in the form that is journalled."""
         return self._replaced(value, shown, lambda encoding, text: f"{encoding}({text})")
 
     def actual(self, value: Any, values: Mapping[str, str]) -> Any:
-        """Returns `value` with the values of the secrets, by name."""
+        """Returns `value` with the values of the secrets, which are given by name."""
         return self._replaced(value, values.__getitem__, lambda encoding, text: ENCODINGS[encoding](text))
 
     def located(self, value: Any) -> tuple[Any, Offsets]:
-        """Returns `value` as it is journalled, and where it has placeholders, for `inserted`.
+        """Returns `value` in the form that is journalled, and the positions of its placeholders, for `inserted`.
 
         Raises:
-            StepError: TEMPLATE_ERROR, a secret is encoded, which cannot be passed on.
+            StepError: TEMPLATE_ERROR, a secret is encoded and so cannot be passed on.
         """
         offsets: Offsets = {}
         for pointer, text in _pointers(value, ""):
@@ -132,7 +133,7 @@ class Placeholders:
                 encoding, parts = open_parts.pop()
                 open_parts[-1][1].append(encode(encoding, "".join(parts)))
         open_parts[-1][1].append(text[end:])
-        # A template that cuts the text of a reference leaves parts of it, which mean nothing.
+        # A template that cuts the text of a reference leaves parts of it, which have no meaning.
         joined = "".join(part for _, parts in open_parts for part in parts)
         return joined.replace(self.marker, "")
 

@@ -1,4 +1,4 @@
-"""Redaction: what a definition keeps out of the journal, by path.
+"""Redaction: parts of inputs and outputs that a definition keeps out of the journal, by path.
 
 A path such as `output.body.token` names a part of a step's input or output; `*` stands for every key or element. The
 journal has a mask there. Later steps of the run still see the value of a redacted output: the journal keeps it
@@ -26,11 +26,11 @@ class Redaction:
         return bool(self._paths)
 
     def removed(self, value: Any) -> tuple[Any, list[tuple[Location, Any]]]:
-        """Returns `value` with masks in it, and what stood there, with its location."""
+        """Returns `value` with masks in it, and the redacted parts with their locations."""
         found: dict[Location, Any] = {}
         for path in self._paths:
             found.update(_matches(value, path, ()))
-        # What is below another part goes with it.
+        # A part inside of another redacted part is removed with it.
         outer = {place: part for place, part in found.items() if not any(place[:n] in found for n in range(len(place)))}
         return put(value, dict.fromkeys(outer, MASK)), list(outer.items())
 
@@ -52,7 +52,7 @@ def put(value: Any, parts: Mapping[Location, Any]) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yields the strings in `value` that are long enough to be masked where they appear again."""
+    """Yields the strings in `value` that are long enough to be masked where they are repeated."""
     if isinstance(value, str):
         if len(value.strip()) >= MIN_LENGTH:
             yield value
@@ -70,7 +70,7 @@ def _matches(value: Any, path: Sequence[str], place: Location) -> Iterator[tuple
         return
     first, rest = path[0], path[1:]
     if isinstance(value, dict):
-        # Names of headers have no case.
+        # The case of header names does not count.
         for key, entry in value.items():
             if first in ("*", key) or key.lower() == first.lower():
                 yield from _matches(entry, rest, (*place, key))

@@ -17,7 +17,7 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Rewrapped:
-    """What `rewrap` has done."""
+    """The result of `rewrap`."""
 
     values: int = 0
     """Values of secrets, current and former, that the first key has encrypted."""
@@ -34,7 +34,7 @@ class Rewrapped:
 
 
 async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
-    """Encrypts everything with the first key that another key has encrypted. Services may run meanwhile.
+    """Encrypts every text of another key with the first key. Services may continue to run.
 
     Raises:
         NoKeyError: the ring has no key.

@@ -1,4 +1,4 @@
-"""The secrets of one claimed run: placeholders and values for its inputs, masks for everything that it produces."""
+"""The secrets of one claimed run: placeholders and values for its inputs, masks for all its output."""
 
 import asyncio
 import secrets
@@ -18,31 +18,32 @@ from engine.secrets.store import SecretStore
 from engine.step_values import encode_input, encode_output
 
 LARGE_SEARCH = 20_000_000
-"""Characters compared by a search that runs in a thread, so that the event loop goes on. That takes about 5 ms."""
+"""Number of compared characters above which a search runs in a thread, so that it does not block the event loop.
+Comparing as many takes about 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedactedOutput:
-    """An output of which a part is redacted."""
+    """An output with redacted parts."""
 
     whole: Any
-    """What later steps see. The parts that are not redacted are masked."""
+    """The output that later steps see. The parts that are not redacted are masked."""
     shown: Any
     text: str
     """`shown` as JSON text."""
     sealed: str | None
-    """The redacted parts, encrypted; None: there are none."""
+    """The redacted parts, encrypted; None if there are none."""
 
 
 class RunSecrets:
     """The secrets of one claimed run.
 
-    Masks are those of the project, as far as `refresh` has read them, and the values that the run has used itself.
+    It masks the values of the project that the last `refresh` read, and the values that the run itself has used.
     """
 
     def __init__(self, store: SecretStore, project_id: UUID, environment: str) -> None:
         self.marker = secrets.token_hex(8)
-        """The scope of templates has it as `secrets`; see `engine.secrets.placeholders`."""
+        """The value of `secrets` in the scope of templates; see `engine.secrets.placeholders`."""
         self._store = store
         self._project_id = project_id
         self._environment = environment
@@ -61,14 +62,15 @@ class RunSecrets:
         self._of_project = await self._store.masker(self._project_id)
 
     def shown(self, value: Any) -> Any:
-        """Returns a rendered value as it is journalled: with placeholders."""
+        """Returns a rendered value in the form that is journalled: with placeholders."""
         return self._placeholders.shown(value)
 
     def located(self, value: Any) -> tuple[Any, Offsets]:
-        """Returns the rendered input of a child run as it is journalled, masked, and where it has placeholders.
+        """Returns the rendered input of a child run in the form that is journalled, masked, and the positions of its
+        placeholders.
 
         Raises:
-            StepError: TEMPLATE_ERROR, a secret is encoded, which cannot be passed on.
+            StepError: TEMPLATE_ERROR, a secret is encoded and so cannot be passed on.
         """
         return self._placeholders.located(self._without_values(value))
 
@@ -77,7 +79,7 @@ class RunSecrets:
         return self._placeholders.inserted(value, offsets)
 
     async def actual(self, value: Any) -> Any:
-        """Returns a rendered value with the current values of its secrets, which are masked from now on.
+        """Returns a rendered value with the current values of its secrets. These values are masked from now on.
 
         Raises:
             StepError: SECRET_NOT_FOUND, SECRET_UNREADABLE.
@@ -91,7 +93,7 @@ class RunSecrets:
         return self._placeholders.actual(value, values)
 
     def add_masks(self, values: Iterable[str]) -> None:
-        """Mask these values in what the run produces from now on."""
+        """Mask these values in all further output of the run."""
         if not self._used.issuperset(values := set(values)):
             self._used |= values
             self._of_run = Masker(self._used)
@@ -101,7 +103,7 @@ class RunSecrets:
         return self._of_project.text(self._of_run.text(self._placeholders.shown(text)))
 
     def check_readable(self) -> None:
-        """Check that the redacted outputs of earlier steps could be decrypted.
+        """Check that the redacted outputs of earlier steps were decrypted.
 
         Raises:
             StepError: SECRET_UNREADABLE.
@@ -114,7 +116,7 @@ class RunSecrets:
             raise StepError("SECRET_UNREADABLE", message)
 
     async def redacted(self, redaction: Redaction, step: str, output: Any) -> "RedactedOutput":
-        """Returns an output as the journal keeps it and as later steps see it.
+        """Returns an output in the form that the journal keeps and the form that later steps see.
 
         Raises:
             StepError: OUTPUT_TOO_LARGE, OUTPUT_NOT_JSON, SECRET_KEYS_MISSING.
@@ -134,7 +136,7 @@ class RunSecrets:
         return RedactedOutput(put(shown, dict(removed)), shown, text, f"{sealed.key_id}:{sealed.text}")
 
     def restored(self, step: str, shown: Any, sealed: str) -> Any:
-        """Returns the output of an earlier step with what the journal has encrypted; see `check_readable`."""
+        """Returns the output of an earlier step with its encrypted parts decrypted; see `check_readable`."""
         key_id, _, text = sealed.partition(":")
         try:
             removed = orjson.loads(self._store.keys.open(Sealed(key_id, text), output_context(self._project_id, step)))
@@ -152,7 +154,7 @@ class RunSecrets:
         """
         if redaction:
             value, removed = redaction.removed(value)
-            # Secrets have masks of their own: their placeholders may be shown elsewhere.
+            # Secrets are masked separately: their placeholders may be shown elsewhere.
             found = (text for _, part in removed for text in texts(part))
             self.add_masks(text for text in found if not PLACEHOLDER.search(text))
         text = encode_input(value)
@@ -179,7 +181,7 @@ class RunSecrets:
         return StepError(code, message, retryable=error.retryable, details=details)
 
     def byte_forms(self) -> list[bytes]:
-        """Returns what is masked in files, longest first."""
+        """Returns the forms that are masked in files, longest first."""
         return [*self._of_run.byte_forms, *self._of_project.byte_forms]
 
     async def _is_found(self, text: str) -> bool:

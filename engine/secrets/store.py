@@ -1,4 +1,4 @@
-"""The secrets of projects as workers need them: decrypted, and as masks."""
+"""The secrets of projects in the forms that workers need: decrypted values and masks."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ from engine.secrets.masks import Masker
 _logger = logging.getLogger(__name__)
 
 TRUSTED = timedelta(seconds=1)
-"""Time for which masks count as current without a look at the database. A process hears of most changes earlier."""
+"""Time for which masks count as current without a check in the database. A process hears of most changes earlier."""
 MANY = 10
-"""Values whose masks are made in a thread, so that the event loop goes on."""
+"""Number of values above which masks are made in a thread, so that the event loop is not blocked."""
 MAX_PROJECTS = 1_000
-"""Projects whose masks are kept in memory. Those that were used last stay."""
+"""Largest number of projects whose masks are kept in memory; the least recently used ones are dropped."""
 
 
 @dataclass(slots=True)
@@ -47,14 +47,14 @@ class SecretStore:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Applies changes immediately while the block lasts, instead of within `TRUSTED`."""
-        with self._database.signals.listen(pubsub.SECRETS_CHANGED) as self._changed:
+        with self._database.pubsub.subscribe(pubsub.SECRETS_CHANGED) as self._changed:
             yield
 
     async def masker(self, project_id: UUID) -> Masker:
-        """Returns the masks of the project's secrets, with those of values that they had before.
+        """Returns the masker of the project's secrets, including their earlier values.
 
         Raises:
-            DatabaseUnavailableError: the masks have to be read, and the database cannot be reached.
+            DatabaseUnavailableError: the masks must be read, and the database cannot be reached.
         """
         now = clock.now()
         if self._changed.is_set():
@@ -92,7 +92,7 @@ class SecretStore:
                 f"The secret {unreadable} cannot be decrypted: the key {error.key_id} is missing in"
                 " FLOWRUNS_SECRET_KEYS of this worker. Add the key, or set a new value with `rotateSecret`."
             )
-            # Another worker may have the key while keys are being changed.
+            # Another worker may have the key during a change of keys.
             raise StepError("SECRET_UNREADABLE", message) from None
 
     async def _read_masks(self, project_id: UUID) -> Masker:
@@ -117,5 +117,5 @@ def sealed_of(value: SealedValue) -> tuple[Sealed, str]:
 
 
 def context_of(secret_id: UUID, project_id: UUID, environment: str | None, name: str) -> str:
-    """Returns the context in which the value of a secret is encrypted: nothing of it ever changes."""
+    """Returns the context in which the value of a secret is encrypted: parts that never change."""
     return f"secret {secret_id} {project_id} {environment or '*'} {name}"

@@ -1,9 +1,9 @@
-"""The kinds of steps. To add one, write a module with a subclass of `StepKind` and list it in `KINDS`."""
+"""The step kinds. To add one, write a module with a subclass of `StepKind` and list it in `KINDS`."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from domain.definition import FlowLanguage
+from domain.flows.definition import FlowLanguage
 from engine.steps.context import StepContext, ThreadContext
 from engine.steps.delay import DelayKind
 from engine.steps.flow import FlowKind
@@ -53,9 +53,9 @@ class StepKinds(Mapping[str, type[StepKind]]):
 
     @asynccontextmanager
     async def open(self, settings: StepSettings) -> AsyncIterator[dict[str, StepKind]]:
-        """Yields an instance of each kind, by name. They belong to the running event loop.
+        """Yields an instance of each kind, by name. The instances belong to the running event loop.
 
-        Python actions that still run in threads at the end of the block are left alone.
+        Python actions that still run in threads at the end of the block are abandoned.
         """
         async with AsyncExitStack() as stack:
             opened = {name: kind(settings) for name, kind in self._kinds.items()}
@@ -65,4 +65,4 @@ class StepKinds(Mapping[str, type[StepKind]]):
 
 
 KINDS = StepKinds(HttpKind, PythonKind, TransformKind, DelayKind, HumanInputKind, FlowKind)
-"""The kinds of steps that flows may have."""
+"""The step kinds that flows may use."""

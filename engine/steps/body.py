@@ -1,4 +1,4 @@
-"""Reads the body of an HTTP response: never more bytes than allowed, and as a JSON value if it is one."""
+"""Reads the body of an HTTP response, up to a largest size, as a JSON value if it is one."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -56,7 +56,11 @@ async def read_start(response: httpx.Response, limit: int) -> bytes:
 
 
 async def _decoded(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
-    """Yields the chunks of the body. Raises BodyTooLargeError, with the chunk that exceeds `limit`, when it does."""
+    """Yields the chunks of the body.
+
+    Raises:
+        BodyTooLargeError: the body exceeds `limit`. The error has the chunk that does.
+    """
     decoder = _decoder(response)
     raw_size = decoded_size = 0
     async for raw in response.aiter_raw():
@@ -113,7 +117,7 @@ def text_of(response: httpx.Response, body: bytes) -> str:
 
 
 def headers(response: httpx.Response) -> dict[str, Any]:
-    """Returns the headers of a response, with names in lower case; one that comes several times has a list."""
+    """Returns the headers of a response, with names in lower case. The value of a repeated header is a list."""
     names = dict.fromkeys(response.headers)
     values = {name: response.headers.get_list(name) for name in names}
     return {name: each[0] if len(each) == 1 else each for name, each in values.items()}

@@ -1,4 +1,4 @@
-"""What a step learns about its attempt, and how it logs lines and stores files."""
+"""The context of an attempt: its IDs, and functions that log lines and store files."""
 
 import asyncio
 import logging
@@ -22,12 +22,12 @@ class _Attempt:
     attempt: int
     """Number of the attempt, from 1."""
     idempotency_key: str
-    """The same for all attempts at the step, and for retries from the failed step: the step's `idempotencyKey`, or
-    `<ID of the first run>:<step>`."""
+    """The step's `idempotencyKey`, or `<ID of the first run>:<step>`. It is the same for all attempts at the step, and
+    for retries from the failed step."""
     timeout: float | None = None
     """Longest duration of one attempt, in seconds; None: unlimited."""
     recorder: AttemptRecorder | None = field(default=None, compare=False, repr=False)
-    """Records lines and files. None: lines go to the log of the service, and files cannot be stored."""
+    """Records log lines and files. None: lines go to the service log, and files cannot be stored."""
 
     def log(self, message: str, level: str = "INFO") -> None:
         """Write a line to the run's log. `level` is DEBUG, INFO, WARNING or ERROR."""
@@ -40,7 +40,7 @@ class _Attempt:
 
     @property
     def max_file_bytes(self) -> int:
-        """Largest file that the step may store, in bytes."""
+        """Largest size in bytes of a file that the step may store."""
         return MAX_FILE_BYTES if self.recorder is None else self.recorder.max_file_bytes
 
 

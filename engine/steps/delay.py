@@ -9,9 +9,9 @@ from pydantic import Field
 
 from db.runs.claims import JournalRow
 from domain import json_codec
-from domain.definition import DAY, LanguageModel
 from domain.errors import Problem
-from domain.templated import is_template
+from domain.flows.definition import DAY, LanguageModel
+from domain.flows.templated import is_template
 from domain.time import clock, instants
 from domain.time.cron import get_zone
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait, invalid_input
@@ -21,11 +21,11 @@ MAX_DELAY_SECONDS = 366 * DAY
 
 
 _MAX_QUOTED = 100
-"""Characters of a value that a message shows."""
+"""Largest number of characters of a value that a message shows."""
 
 
 class DelayInput(LanguageModel):
-    """How long to wait. Exactly one of `for` and `until` must be set."""
+    """The length of the delay. Exactly one of `for` and `until` must be set."""
 
     seconds: float | str | None = Field(default=None, alias="for", description="Seconds: a number or a template.")
     until: str | None = Field(
@@ -33,7 +33,8 @@ class DelayInput(LanguageModel):
         description="An instant in ISO 8601, or a template of one. Without an offset it is a time of `timeZone`.",
     )
     time_zone: str | None = Field(
-        default=None, description="The IANA time zone of an `until` without an offset, or a template of one. UTC."
+        default=None,
+        description="The IANA time zone of an `until` without an offset, or a template of one. Default: UTC.",
     )
 
 
@@ -47,7 +48,7 @@ class DelayKind(StepKind):
 
     @classmethod
     def validate(cls, step_input: DelayInput, /) -> Iterator[Problem]:
-        """Yields a problem unless exactly one of the times is set, and for times written out that are none."""
+        """Yields a problem unless exactly one of `for` and `until` is set, and for literal values that are invalid."""
         if (step_input.seconds is None) is (step_input.until is None):
             yield Problem("", "Set exactly one of `for` and `until`")
         zone: tzinfo = UTC
@@ -77,7 +78,7 @@ class DelayKind(StepKind):
         return Wait(f"Waiting until {_shown(until)}", until)
 
     async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
-        """Returns the end of the delay, or the rest of the wait if a worker looked too early."""
+        """Returns the end of the delay, or the rest of the wait if it is too early."""
         until = end_of_delay(json_codec.decode(paused.input), paused.started_at)
         if until > clock.now():
             return StillWaiting(f"Still waiting until {_shown(until)}", until)
@@ -85,7 +86,7 @@ class DelayKind(StepKind):
 
 
 def end_of_delay(rendered: Mapping[str, Any], start: datetime) -> datetime:
-    """Returns the end of a delay that began at `start`, in UTC.
+    """Returns the end, in UTC, of a delay that began at `start`.
 
     Raises:
         StepError: INPUT_INVALID, `rendered` is not a time, or is too far in the future.
@@ -103,35 +104,47 @@ def end_of_delay(rendered: Mapping[str, Any], start: datetime) -> datetime:
 
 
 def _seconds(value: Any) -> float:
-    """Returns a number of seconds. Raises ValueError, with a message for people, if `value` is none."""
+    """Returns a number of seconds.
+
+    Raises:
+        ValueError: `value` is not one. The message is for people.
+    """
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if math.isnan(seconds):
-        raise ValueError(f"`for` is a number of seconds, such as 300, and not {_quoted(value)}")
+        raise ValueError(f"`for` must be a number of seconds, such as 300, got {_quoted(value)}")
     if seconds > MAX_DELAY_SECONDS:
-        raise ValueError(f"`for` is at most {MAX_DELAY_SECONDS:,.0f} seconds, which is a year")
+        raise ValueError(f"`for` must be at most {MAX_DELAY_SECONDS:,.0f} seconds, which is a year")
     return max(seconds, -MAX_DELAY_SECONDS)
 
 
 def _instant(value: Any, zone: tzinfo) -> datetime:
-    """Returns an instant in UTC. Raises ValueError, with a message for people, if `value` is none."""
+    """Returns an instant in UTC.
+
+    Raises:
+        ValueError: `value` is not one. The message is for people.
+    """
     if isinstance(value, str):
         try:
             return instants.parse(value, zone).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     example = "2026-01-31T12:00:00Z"
-    raise ValueError(f"`until` is an instant in ISO 8601, such as {example}, and not {_quoted(value)}")
+    raise ValueError(f"`until` must be an instant in ISO 8601, such as {example}, got {_quoted(value)}")
 
 
 def _zone(name: Any) -> tzinfo:
-    """Returns the time zone `name`; UTC for None. Raises ValueError if there is none of that name."""
+    """Returns the time zone `name`; UTC for None.
+
+    Raises:
+        ValueError: no time zone has this name.
+    """
     try:
         return UTC if name is None else get_zone(name)
     except (TypeError, ValueError):
-        raise ValueError(f"There is no time zone {_quoted(name)}") from None
+        raise ValueError(f"No time zone is called {_quoted(name)}") from None
 
 
 def _quoted(value: Any) -> str:

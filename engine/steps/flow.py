@@ -13,64 +13,67 @@ from db.core.database import Database
 from db.runs import children
 from db.runs.children import ChildBatch, ChildResult, ItemPlan
 from db.runs.claims import JournalRow
-from domain import flow_names, ids, json_codec
-from domain.definition import MAX_RUN_DEPTH, LanguageModel
+from domain import ids, json_codec
 from domain.enums import OnItemFailure, RunStatus
 from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError, Problem
+from domain.flows import names as flow_names
+from domain.flows.definition import MAX_RUN_DEPTH, LanguageModel
+from domain.flows.templated import Templated
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
-from domain.templated import Templated
 from domain.time import clock
 from engine.errors import StepError
 from engine.secrets.placeholders import Offsets
 from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait, validated_input
 
 MAX_ITEMS = 1_000
-"""Child runs of one step."""
+"""Largest number of child runs of one step."""
 
 
 Concurrency = Annotated[int, Field(ge=1, le=100)]
 
 
 class FlowInput(LanguageModel):
-    """Child runs of another flow, or of the same one."""
+    """The child runs of a `flow` step: their flow, input and number."""
 
     flow: str = Field(min_length=1, max_length=200, description="Name or ID of the flow; may be a template.")
     input: Any = Field(
         default={}, description="Input of the child run. With `forEach`, templates may also use `item` and `index`."
     )
     for_each: Any = Field(default=None, description="A list, or a template of one: one child run for each item.")
-    concurrency: Templated[Concurrency] = Field(default=10, description="Child runs that run at the same time.")
-    wait: Templated[bool] = Field(default=True, description="Whether the step waits until its child runs have ended.")
+    concurrency: Templated[Concurrency] = Field(
+        default=10, description="Largest number of child runs that are live at the same time."
+    )
+    wait: Templated[bool] = Field(default=True, description="True: the step waits until its child runs have ended.")
     fail_parent_on_failure: Templated[bool] = Field(
-        default=True, description="Whether the step fails when a child run fails."
+        default=True, description="True: the step fails when a child run fails."
     )
     on_item_failure: Templated[Annotated[OnItemFailure, Field(strict=False)]] = Field(
         default=OnItemFailure.WAIT,
-        description="What happens to the other child runs of a `forEach` when one of them fails the step: WAIT until"
-        " they have ended, or CANCEL them. Further items are not started in either case.",
+        description="How the other child runs of a `forEach` are handled when one of them fails the step: WAIT "
+        "until they have ended, or CANCEL them. No further items are started in either case.",
     )
 
     @property
     def unused(self) -> list[str]:
-        """The settings that have no effect without `wait`."""
+        """Returns the settings that have no effect without `wait`."""
         return (
             [] if self.wait else [name for name in ("concurrency", "on_item_failure") if name in self.model_fields_set]
         )
 
     @property
     def is_loop(self) -> bool:
-        """True if there is one child run for each item of a list."""
+        """True if the step starts one child run for each item of a list."""
         return "for_each" in self.model_fields_set
 
 
 class FlowKind(StepKind):
-    """Starts child runs, and waits for them or not."""
+    """Starts child runs, and waits for them unless `wait` is false."""
 
     name = "flow"
     description = (
-        "Starts child runs. The output is the child run's output; with `forEach` a list of outputs, or "
-        "`{count, truncated: true}` if they are larger than 1 MiB together; without `wait` a list of run IDs."
+        "Starts child runs. The output is the child run's output; with `forEach` a list of outputs, or `{count, "
+        "truncated: true}` if the outputs are larger than 1 MiB together; without `wait` a list of run IDs."
     )
     input_model = FlowInput
     redactable: ClassVar[frozenset[str]] = frozenset({"output"})
@@ -79,7 +82,7 @@ class FlowKind(StepKind):
 
     @classmethod
     def validate_new(cls, step_input: FlowInput, /) -> Iterator[Problem]:
-        """Yields a problem for each setting that only a step that waits can follow."""
+        """Yields a problem for each setting that has an effect only in a step that waits."""
         for name in step_input.unused:
             yield Problem(to_camel(name), "Needs `wait`: without it, all child runs are started at once")
 
@@ -94,22 +97,22 @@ class FlowKind(StepKind):
         if call.run.depth >= MAX_RUN_DEPTH:
             raise StepError("DEPTH_LIMIT", f"Runs can be nested at most {MAX_RUN_DEPTH} deep.", retryable=False)
         flow = await _startable_flow(call.database, call.run.project_id, rendered["flow"])
-        assert flow.published_version_id is not None  # `_startable_flow` has checked it
+        assert flow.published_version_id is not None  # `_startable_flow` has checked this.
         rendered_inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
         version = await call.flows.get(flow.published_version_id)
-        # With the defaults of its schema: what the journal keeps is what the child runs get.
+        # The inputs include the defaults of the schema, so that the journal keeps the inputs that child runs get.
         inputs: list[Any] = []
         secrets: dict[int, Offsets] = {}
         for item, value in enumerate(rendered_inputs):
             shown, offsets = call.secrets.located(value)
             if offsets:
-                # Checked with the values of secrets, kept with their placeholders.
+                # The value is checked with the secrets in it, and kept with their placeholders.
                 _accepted_input(version, await call.secrets.actual(value))
                 inputs.append(version.with_defaults(shown))
                 secrets[item] = offsets
             else:
                 inputs.append(_accepted_input(version, shown))
-        # The journal keeps the inputs of all child runs: those beyond `concurrency` are started from there.
+        # The journal keeps the inputs of all child runs: those beyond `concurrency` are started from it.
         plan = await _continued_plan(
             call,
             flow.id,
@@ -124,7 +127,7 @@ class FlowKind(StepKind):
             call.run.root_run_id,
             flow.id,
             flow.published_version_id,
-            # A run for which the step does not wait never fails the parent.
+            # A run for which the step does not wait never fails its parent.
             step_input.fail_parent_on_failure and step_input.wait,
             plan,
             step_input.concurrency if step_input.wait else len(inputs),
@@ -163,12 +166,12 @@ class FlowKind(StepKind):
 
 
 async def _continued_plan(call: StepCall, flow_id: UUID, plan: ItemPlan) -> ItemPlan:
-    """Returns `plan` with what an earlier execution of the step did: its results are kept, its failures retried."""
+    """Returns `plan` with the state of an earlier execution of the step: its results are kept, its failures retried."""
     earlier = await call.database.read(children.earlier_attempt, call.run, call.position, call.step.name, call.attempt)
-    # The items of another list are others: nothing says which is which.
+    # The items of another list cannot be matched with those of this list.
     if earlier is None or len(earlier.plan.inputs) != len(plan.inputs):
         return plan
-    # On another version or with another input, an item whose input has changed is started anew.
+    # On another version or with another input, an item with a changed input gets a new run.
     changed = {
         item
         for item, (old, new) in enumerate(zip(earlier.plan.inputs, plan.inputs, strict=True))
@@ -198,7 +201,7 @@ async def _continued_plan(call: StepCall, flow_id: UUID, plan: ItemPlan) -> Item
 
 
 async def _outputs(call: StepCall, run_ids: Sequence[UUID]) -> list[Any] | None:
-    """Returns the outputs of runs; None if they are larger together than the output of a step may be."""
+    """Returns the outputs of runs; None if together they are larger than the output of a step may be."""
     if await call.database.read(children.output_size, run_ids) > json_codec.MAX_INPUT_BYTES:
         return None
     outputs = await call.database.read(children.outputs, run_ids)
@@ -248,7 +251,7 @@ def _render_input(call: StepCall, scope: Mapping[str, Any]) -> Any:
 
 
 def _accepted_input(version: InputChecker, value: Any) -> Any:
-    """Returns the input of a child run, checked, with the defaults of its schema."""
+    """Returns the input of a child run after validation, with the defaults of its schema."""
     try:
         accepted = version.accept_input(value)
         json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input")

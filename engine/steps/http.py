@@ -11,10 +11,10 @@ import httpx
 from pydantic import Field
 
 from domain import json_codec
-from domain.definition import LanguageModel
 from domain.errors import FlowRunsError
+from domain.flows.definition import LanguageModel
+from domain.flows.templated import Templated
 from domain.observation import spans
-from domain.templated import Templated
 from domain.time import clock
 from engine.errors import StepError
 from engine.steps import body
@@ -25,11 +25,11 @@ from engine.steps.network import GuardedBackend, GuardedTransport, anywhere, pub
 from engine.steps.proxies import with_proxies
 
 MAX_REDIRECTS = 5
-"""Redirects that one call follows."""
+"""Largest number of redirects that one call follows."""
 CONNECT_SECONDS = 10.0
 """Longest time to connect to a server, in seconds."""
 ERROR_BODY_BYTES = 2 * json_codec.KIB
-"""Bytes kept of the body of a failed call."""
+"""Largest number of bytes that are kept of the body of a failed call."""
 USER_AGENT = "flow-runs"
 
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
@@ -37,7 +37,7 @@ _SECONDS = re.compile("[0-9]{1,9}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 _FRAMING_HEADERS = frozenset({"connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"})
-"""Headers that flows cannot set: they say how the message is framed on the wire."""
+"""Headers that flows cannot set, because they frame the message on the wire."""
 _CROSS_ORIGIN_HEADERS = frozenset(
     {
         "accept",
@@ -70,9 +70,7 @@ class HttpInput(LanguageModel):
     query: Templated[dict[str, Any]] = Field(default={}, description="Parameters that are added to those of `url`.")
     json_body: Any = Field(default=None, alias="json", description="The body, sent as JSON.")
     body: str | None = Field(default=None, description="The body, sent as text.")
-    fail_on_status: Templated[bool] = Field(
-        default=True, description="Whether a status of 400 or above fails the step."
-    )
+    fail_on_status: Templated[bool] = Field(default=True, description="True: a status of 400 or above fails the step.")
     follow_redirects: Templated[bool] = True
     save_as: str | None = Field(
         default=None,
@@ -83,7 +81,7 @@ class HttpInput(LanguageModel):
 
 
 class HttpKind(StepKind):
-    """Calls a URL."""
+    """Calls a URL by HTTP."""
 
     name = "http"
     description = (
@@ -108,7 +106,7 @@ class HttpKind(StepKind):
             transport=transport,
             trust_env=False,
             timeout=None,  # noqa: S113 - the call as a whole has a timeout
-            # One client serves all flows: cookies set for one of them must not be sent by another.
+            # One client serves all flows: another flow must not send the cookies of this one.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
@@ -180,7 +178,7 @@ class HttpKind(StepKind):
     async def _final_response(self, request: httpx.Request, follow_redirects: bool) -> httpx.Response:
         """Returns the response at the end of all redirects.
 
-        httpx would read the whole body of each redirect; here it is dropped unread.
+        httpx would read the whole body of each redirect. This function drops it unread.
         """
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._client.send(request, stream=True)
@@ -208,7 +206,7 @@ def _describe(error: Exception) -> str:
 def _validated(rendered: Any) -> HttpInput:
     """Returns the rendered input as an `HttpInput`."""
     if isinstance(rendered, dict) and isinstance(rendered.get("headers"), dict):
-        # The template of a header may give a number.
+        # The template of a header may render to a number.
         rendered = {**rendered, "headers": {name: as_text(value) for name, value in rendered["headers"].items()}}
     return validated_input(HttpInput, rendered)
 
@@ -251,7 +249,7 @@ async def _status_error(response: httpx.Response) -> StepError:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Returns the seconds after which the server takes the call again; None if it does not say."""
+    """Returns the seconds after which the server accepts the call again; None if the server does not say."""
     text = response.headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
@@ -263,7 +261,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _is_same_server(before: httpx.URL, after: httpx.URL) -> bool:
-    """True if a redirect stays on the same server, over a connection that is no less safe."""
+    """True if a redirect stays on the same server, over a connection that is at least as safe."""
     is_safe = after.scheme == before.scheme or (before.scheme, after.scheme) == ("http", "https")
     # Default ports count as equal: they are None for both schemes.
     return is_safe and (before.host, before.port) == (after.host, after.port)

@@ -1,4 +1,4 @@
-"""The URL of an HTTP call: sent as it is written, not as a library would write it."""
+"""The URL of an HTTP call, which is sent exactly as it is written."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,17 +9,18 @@ import httpx
 from engine.steps.kind import invalid_input
 
 EXACT_TARGET = "flowruns_target"
-"""The extension of a request that holds path and query as they are sent. httpx would encode the query anew."""
+"""The extension of a request that holds path and query as they are sent. httpx would encode the query again."""
 
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
-"""The characters of a query that are sent as they are."""
+"""The characters of a query that are not percent-encoded."""
 
 
 def request_url(text: str, query: Mapping[str, Any]) -> tuple[httpx.URL, bytes]:
-    """Returns the URL `text`, and the path and query that are sent: its own query as it is written, and then `query`.
+    """Returns the URL `text`, and the path and query that are sent: its own query as it is written, followed by
+    `query`.
 
     Raises:
-        StepError: INPUT_INVALID, it is not an absolute URL with http or https, or `query` has a value that is no text.
+        StepError: INPUT_INVALID, it is not an absolute URL with http or https, or `query` has a value that is not text.
     """
     text = text.strip()
     try:
@@ -53,11 +54,11 @@ def as_text(value: Any) -> Any:
 
 
 def _parameters(query: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields the parameters of a URL: a list repeats its name, null is left out."""
+    """Yields the parameters of a URL: the name is repeated for each element of a list, and omitted for null."""
     for name, values in query.items():
         for value in values if isinstance(values, list) else [values]:
             text = as_text(value)
             if isinstance(text, str):
                 yield name, text
             elif text is not None:
-                raise invalid_input(f"query.{name}: must be a string, a number, a boolean, or a list of them")
+                raise invalid_input(f"query.{name}: must be a string, a number, a boolean, or a list of these")

@@ -8,26 +8,26 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from db.row_types import InputRequestRow
-from db.runs import input_requests
 from db.runs.claims import JournalRow
+from db.runs.waits import input_requests
 from domain import ids, json_codec
-from domain.definition import LanguageModel, Seconds, Step, json_schema_problems
 from domain.enums import InputRequestStatus
 from domain.errors import InputInvalidError, Problem
-from domain.json_defaults import CheckedSchema
-from domain.templated import Templated, has_template
+from domain.flows.definition import LanguageModel, Seconds, Step, json_schema_problems
+from domain.flows.json_defaults import CheckedSchema
+from domain.flows.templated import Templated, has_template
 from domain.time import clock
 from engine.errors import StepError
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait, invalid_input, validated_input
 
 MAX_TITLE = 1_000
-"""Characters kept of a rendered title or assignee."""
+"""Largest number of characters of a rendered title or assignee. Longer ones are cut."""
 MAX_DESCRIPTION = 20_000
-"""Characters kept of a rendered description."""
+"""Largest number of characters of a rendered description. Longer ones are cut."""
 
 
 _TEXTS = {"title": MAX_TITLE, "description": MAX_DESCRIPTION, "assignee": MAX_TITLE}
-"""The fields that are texts, with their lengths: what a template gives is written as text, and cut."""
+"""The text fields with their largest lengths: rendered values are turned into text, and cut."""
 
 
 class HumanInput(LanguageModel):
@@ -43,7 +43,7 @@ class HumanInput(LanguageModel):
         default=None, description="Seconds until the request expires. Default: it does not expire."
     )
     on_expiry: Templated[Literal["fail", "default"]] = Field(
-        default="fail", description="What happens when the request expires: the step fails, or succeeds with `default`."
+        default="fail", description="How the step ends when the request expires: it fails, or succeeds with `default`."
     )
     default: Any = Field(default=None, description="The output if the request expires and `onExpiry` is `default`.")
 
@@ -58,7 +58,7 @@ class HumanInputKind(StepKind):
 
     @classmethod
     def validate(cls, step_input: HumanInput, /) -> Iterator[Problem]:
-        """Yields the problems of the schema, and of a default that does not fit it or is never used."""
+        """Yields the problems of the schema, and of a default that does not match the schema or is never used."""
         has_default = "default" in step_input.model_fields_set
         uses_default = step_input.on_expiry == "default"
         if uses_default and not has_default:
@@ -78,7 +78,7 @@ class HumanInputKind(StepKind):
         """Returns the wait for a response, with the input request to create.
 
         Raises:
-            StepError: INPUT_INVALID, the rendered input is no question, or has a default that does not fit its schema.
+            StepError: INPUT_INVALID, the rendered input is invalid, or has a default that does not match its schema.
         """
         step_input = _asked(rendered, call.step)
         created_at = clock.now()
@@ -127,9 +127,9 @@ class HumanInputKind(StepKind):
 
 
 def _asked(rendered: dict[str, Any], step: Step) -> HumanInput:
-    """Returns the question of a rendered input of `step`."""
+    """Returns the question in a rendered input of `step`."""
     texts = {name: _text(rendered[name], length) for name, length in _TEXTS.items() if name in rendered}
-    # A question is asked even if its title turns out to be empty.
+    # A rendered title may be empty, and the question is asked all the same.
     texts["title"] = texts["title"] or step.display_name or step.name
     step_input = validated_input(HumanInput, {**rendered, **texts})
     problems = [*json_schema_problems(step_input.answer_schema, "schema")]
@@ -149,7 +149,7 @@ def _default_problems(step_input: HumanInput) -> list[Problem]:
 
 
 async def _expire(call: StepCall, request: InputRequestRow) -> bool:
-    """Returns False if a response arrived first."""
+    """Marks the request as expired. Returns False if a response arrived first."""
     return await call.database.write(input_requests.expire, request.id)
 
 

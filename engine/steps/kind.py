@@ -1,4 +1,4 @@
-"""A step kind is one plug: the syntax of its steps, and what the engine does with them.
+"""A step kind is one plug: it declares the syntax of its steps, and executes them.
 
 A kind is a subclass of `StepKind` in a module of its own, listed in `engine.steps.KINDS`. The class declares the
 syntax; an instance, of which each worker has one, executes steps. A *working* kind implements `run`. A *waiting* kind
@@ -18,10 +18,10 @@ from db.core.database import Database
 from db.row_types import RunRow
 from db.runs.children import ChildBatch
 from db.runs.claims import JournalRow
-from domain.definition import LanguageModel, Step
 from domain.errors import Problem
+from domain.flows.definition import LanguageModel, Step
+from domain.flows.templated import RENDERED
 from domain.json_codec import MAX_INPUT_BYTES
-from domain.templated import RENDERED
 from engine.actions import ActionRegistry
 from engine.errors import StepError, validation_message
 from engine.secrets.run_secrets import RunSecrets
@@ -29,29 +29,29 @@ from engine.steps.context import StepContext
 from engine.templates import Template
 
 _MAX_MESSAGE = 1_000
-"""Characters of the message of an invalid input, which may quote values."""
+"""Largest number of characters of the message of an invalid input, which may quote values."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepSettings:
-    """What the operator decides about steps."""
+    """Settings of steps, which the operator decides."""
 
     http_allow_private: bool = False
-    """Whether http steps may call loopback, private and link-local addresses."""
+    """True: http steps may call loopback, private and link-local addresses."""
     http_use_proxies: bool = False
-    """Whether http steps use the proxies that the environment names."""
+    """True: http steps use the proxies that the environment names."""
     max_response_bytes: int = MAX_INPUT_BYTES
     """Largest decoded body of a response, in bytes."""
     http_timeout: float = 30.0
     """Longest duration of a call, in seconds, for steps without a timeout of their own."""
     action_threads: int = 16
-    """Plain Python actions that run at the same time."""
+    """Largest number of plain Python actions that run at the same time."""
     actions: ActionRegistry = field(default_factory=ActionRegistry)
     """The functions that python steps may call."""
 
 
 class InputChecker(Protocol):
-    """A published flow version, as far as steps need it."""
+    """The part of a published flow version that steps need."""
 
     def accept_input(self, value: Any) -> Any:
         """Returns `value` as the input of a run: with the defaults of the flow's `inputSchema`.
@@ -92,53 +92,53 @@ class StepCall:
     """Number of the attempt, from 1."""
     step: Step
     scope: Mapping[str, Any]
-    """What templates may refer to."""
+    """The variables of templates."""
     deferred: Mapping[str, Template]
-    """Templates of the step's `deferred_fields`, as far as the step has these fields."""
+    """Templates of the step's `deferred_fields`, for the fields that the step has."""
     secrets: RunSecrets
-    """What deferred fields rendered to references to secrets is resolved by."""
+    """Resolves the references to secrets in rendered deferred fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The run is suspended until `due_at`, or until something else makes it due before that."""
+    """Suspends the run until `due_at`, or until something else makes it due before that."""
 
     message: str
-    """What the run's status history says."""
+    """The message in the run's status history."""
     due_at: datetime | None = None
-    """When a worker resumes the run at the latest; None: when it is woken."""
+    """The instant at which a worker resumes the run at the latest; None: only a wake-up resumes it."""
     request: Mapping[str, Any] | None = None
     """An input request to create: a row of `input_request`."""
     children: ChildBatch | None = None
-    """Child runs to create, whose end wakes the run."""
+    """Child runs to create. Their end wakes the run."""
     journal_input: Any = None
-    """What the journal keeps as the step's input; None: the rendered input."""
+    """The step's input in the journal; None: the rendered input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Child runs to create without waiting for them. The step succeeds with their IDs as its output."""
+    """Creates child runs without waiting for them. The step succeeds with their IDs as its output."""
 
     children: ChildBatch
     journal_input: Any = None
-    """What the journal keeps as the step's input; None: the rendered input."""
+    """The step's input in the journal; None: the rendered input."""
 
 
 @dataclass(frozen=True, slots=True)
 class StillWaiting:
-    """A worker has looked at the run before the wait was over: the run is suspended again."""
+    """Suspends the run again, because a worker resumed it before the wait was over."""
 
     message: str
-    """What the run's status history says."""
+    """The message in the run's status history."""
     due_at: datetime | None = None
-    """When a worker resumes the run at the latest; None: when it is woken."""
+    """The instant at which a worker resumes the run at the latest; None: only a wake-up resumes it."""
     for_children: bool = False
     """True if the step waits for child runs: the end of the last one wakes the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The wait is over, and the step has succeeded."""
+    """The end of a wait: the step has succeeded."""
 
     output: Any
 
@@ -175,19 +175,18 @@ class StepKind(ABC):
     sends_idempotency_key: ClassVar[bool] = False
     """True if steps may set `idempotencyKey`, because the kind passes `StepContext.idempotency_key` on."""
     redactable: ClassVar[frozenset[str]] = frozenset({"input", "output"})
-    """What steps can redact. The input of a kind that reads it again, when it resumes, cannot be redacted."""
+    """The parts that steps can redact. A kind cannot redact its input if it reads the input again when it resumes."""
     deferred_fields: ClassVar[tuple[str, ...]] = ()
-    """Keys of the input that are not rendered with the others: the kind renders them itself, with a scope of its own.
-    """
+    """Keys of the input that the kind renders itself, with a scope of its own."""
 
     secret_fields: ClassVar[tuple[str, ...]] = ()
     """Keys of the input in which templates may refer to secrets. `run` gets the values, `wait` and the journal get
     placeholders."""
     url_fields: ClassVar[tuple[str, ...]] = ()
-    """Keys of the input that are URLs: values that a template puts into one are percent-encoded."""
+    """Keys of the input that are URLs: template values in a URL are percent-encoded."""
 
     def __init__(self, settings: StepSettings) -> None:  # noqa: B027 - kinds without resources need none
-        """Open what the kind needs in a worker. Called on the worker's event loop."""
+        """Opens the resources that the kind needs in a worker. Called on the worker's event loop."""
 
     @classmethod
     def validate(cls, step_input: Any, /) -> Iterable[Problem]:
@@ -196,11 +195,11 @@ class StepKind(ABC):
 
     @classmethod
     def validate_new(cls, step_input: Any, /) -> Iterable[Problem]:
-        """Returns the problems that refuse a new version alone: versions that were published before go on working."""
+        """Returns problems that refuse only new versions: versions that were published before remain valid."""
         return ()
 
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch | None:
-        """Returns what the step waits for; None: nothing, so `run` is called.
+        """Returns the wait of the step; None if it does not wait, so that `run` is called.
 
         Raises:
             StepError: the rendered input cannot be used.
@@ -216,7 +215,7 @@ class StepKind(ABC):
         raise NotImplementedError(f"Steps of kind {self.name} do not run.")
 
     async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
-        """Returns the output if the wait is over, or else what the step still waits for.
+        """Returns the output if the wait is over, or else the rest of the wait.
 
         `paused` is the step's row in the journal.
 
@@ -226,5 +225,5 @@ class StepKind(ABC):
         raise NotImplementedError(f"Steps of kind {self.name} do not wait.")
 
     async def aclose(self) -> None:
-        """Release what the instance has opened."""
+        """Releases the resources of the instance."""
         return

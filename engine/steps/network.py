@@ -1,11 +1,11 @@
-"""Which addresses an HTTP step may connect to, and the transport that enforces it.
+"""Decides which addresses an HTTP step may connect to, and enforces that in the transport.
 
 Flows come from people who are not the operator, and the service runs inside the operator's network, next to databases
 and metadata services that trust that network. So the host name of a URL is resolved here, each of its addresses is
 checked, and the connection is made to one of the checked addresses. The name is not resolved a second time, so it
 cannot point elsewhere in between (DNS rebinding). A name with a single refused address is refused as a whole: honest
-names do not mix the two kinds, and the result does not depend on the order of the addresses. TLS still checks the
-certificate against the name. Redirects are requests like any other and are checked in the same way.
+names do not mix public and private addresses, and the result does not depend on the order of the addresses. TLS still
+checks the certificate against the name. Redirects are requests like any other and are checked in the same way.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 """Returns the addresses of a host for a port. Raises OSError if there are none."""
 
 MAX_CONNECTIONS = 200
-"""Connections of one worker to all servers."""
+"""Largest number of connections of one worker to all servers."""
 MAX_IDLE_CONNECTIONS = 50
-"""Connections that are kept for later calls."""
+"""Largest number of idle connections that are kept for later calls."""
 IDLE_SECONDS = 5.0
 """Seconds that an idle connection is kept for the next call."""
 
@@ -57,7 +57,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def anywhere(_: Address) -> bool:
-    """Allows every address. The rule for operators who trust their flows."""
+    """Allows every address: the rule for operators who trust their flows."""
     return True
 
 
@@ -204,8 +204,8 @@ def pool_settings() -> dict[str, Any]:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """How TLS is spoken in all pools of the process: to load the certificate authorities takes 60 ms.
+    """Returns the TLS settings of all pools of the process: loading the certificate authorities takes 60 ms.
 
-    The operator can set them in SSL_CERT_FILE and SSL_CERT_DIR.
+    The operator can set the authorities in SSL_CERT_FILE and SSL_CERT_DIR.
     """
     return httpx.create_ssl_context(trust_env=True)

@@ -1,4 +1,4 @@
-"""The proxies of HTTP steps, as the environment of the worker names them.
+"""The proxies of HTTP steps, from the environment of the worker.
 
 A request that goes through a proxy is not checked for private addresses: the proxy resolves the name, and decides.
 """
@@ -14,10 +14,10 @@ from engine.steps.network import PooledTransport, pool_settings
 
 
 def with_proxies(direct: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """Returns a transport that follows HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, and else is `direct`.
+    """Returns a transport that follows HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, and uses `direct` otherwise.
 
     Raises:
-        ValueError: a proxy is no http or https URL.
+        ValueError: a proxy is not an http or https URL.
     """
     settings = getproxies_environment()
     addresses = {scheme: settings.get(scheme) or settings.get("all") for scheme in ("http", "https")}
@@ -49,7 +49,7 @@ class _Proxied(httpx.AsyncBaseTransport):
 def _proxy(address: str) -> PooledTransport:
     parts = urlsplit(address if "://" in address else f"http://{address}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a proxy of the environment is no http or https URL")
+        raise ValueError("a proxy of the environment is not an http or https URL")
     auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
     url = httpcore.URL(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     return PooledTransport(httpcore.AsyncHTTPProxy(proxy_url=url, proxy_auth=auth, **pool_settings()))

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from pydantic import Field
 
 from domain import json_codec
-from domain.definition import LanguageModel
 from domain.errors import FlowRunsError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError
-from domain.templated import Templated
+from domain.flows.definition import LanguageModel
+from domain.flows.templated import Templated
 from engine.actions import Action, PermanentError
 from engine.errors import StepError
 from engine.steps.context import StepContext, ThreadContext
@@ -19,7 +19,7 @@ from engine.steps.threads import BlockingCalls
 
 _logger = logging.getLogger("engine.step")
 _MAX_MESSAGE = 2_000
-"""Characters kept of the message of an action's exception."""
+"""Largest number of characters of the message of an action's exception. Longer messages are cut."""
 
 _Result: TypeAlias = str | StepError
 """The output as JSON text, or the error. Errors are returned, not raised: some exceptions would stop the event loop."""
@@ -95,14 +95,19 @@ def _encode(value: Any) -> str:
     except InvalidArgumentError as error:
         raise StepError("OUTPUT_NOT_JSON", error.message, retryable=False) from None
     if json_codec.has_non_finite(value, text):
-        raise StepError("OUTPUT_NOT_JSON", "The result of the action has NaN or an infinity in it.", retryable=False)
+        raise StepError(
+            "OUTPUT_NOT_JSON",
+            "The result of the action contains NaN or an infinity.",
+            retryable=False,
+        )
     return text
 
 
 def _validated(rendered: Any) -> PythonInput:
     """Returns the rendered input as a `PythonInput`."""
     try:
-        # A copy: the rendered input shares values with the outputs of other steps, and actions may change arguments.
+        # A copy, because the rendered input shares values with the outputs of other steps, and actions may change
+        # arguments.
         copy = json_codec.decode(json_codec.encode(rendered, limit=json_codec.MAX_INPUT_BYTES, what="input"))
     except FlowRunsError as error:
         raise StepError("INPUT_INVALID", error.message, retryable=False) from None
@@ -110,11 +115,11 @@ def _validated(rendered: Any) -> PythonInput:
 
 
 def _bind_arguments(action: Action, args: dict[str, Any], context: StepContext) -> inspect.BoundArguments:
-    if action.wants_context and "ctx" in args:
+    if action.takes_context and "ctx" in args:
         message = f"{action.name}: flows cannot set the argument 'ctx'."
         raise StepError("ACTION_ARGUMENTS", message, retryable=False)
     ctx = context if action.is_coroutine else ThreadContext.of(context)
-    extra = {"ctx": ctx} if action.wants_context else {}
+    extra = {"ctx": ctx} if action.takes_context else {}
     try:
         return action.signature.bind(**args, **extra)
     except TypeError as error:
@@ -122,7 +127,7 @@ def _bind_arguments(action: Action, args: dict[str, Any], context: StepContext) 
 
 
 def _failure(action: Action, error: BaseException) -> StepError:
-    """Returns `error` as clients see it. The stack trace goes to the log of the service."""
+    """Returns `error` in the form that clients see. The stack trace goes to the service log."""
     if isinstance(error, StepError):
         return error
     _logger.error("action failed", exc_info=error, extra={"action": action.name})

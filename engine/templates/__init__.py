@@ -1,8 +1,8 @@
 """Templates in flow definitions: JSON values whose strings may hold Jinja2 expressions over `run` and `steps`.
 
-A string that is one `{{ expression }}`, white space around it aside, renders to the expression's value and keeps its
-type. Other strings with `{{` or
-`{%` render to text, in which values that are not strings are written as JSON. Strings with neither stay unchanged.
+A string that is one `{{ expression }}`, with optional white space around it, renders to the expression's value and
+keeps its type. Other strings with `{{` or `{%` render to text, in which values that are not strings are written as
+JSON. Strings with neither stay unchanged.
 """
 
 from engine.templates.template import (

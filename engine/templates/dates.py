@@ -1,7 +1,7 @@
-"""The filters of times: parse, move, compare and write them.
+"""The filters for times: they parse, move, compare and format them.
 
-A time is text in ISO 8601, as all times of the service are. `date_parse` makes it of other texts and of numbers; the
-other filters take what it takes. A text without an offset is a local time of `time_zone`.
+A time is text in ISO 8601, as everywhere in the service. `date_parse` converts other texts and numbers to it; the other
+filters accept the same values as `date_parse`. A text without an offset is a local time of `time_zone`.
 """
 
 import calendar
@@ -16,12 +16,12 @@ from engine.templates.meter import Meter, template_error, type_name
 from engine.templates.operations import Operation
 
 _MAX_FORMAT = 200
-"""Characters of a format."""
+"""Largest number of characters of a format."""
 _DIRECTIVES = re.compile(r"%[aAbBdeHIjmMpSfyYzZuVGUwWFTD%]|[^%]+")
-"""The directives of a format. Others depend on the machine, or write text of any width."""
+"""The directives of a format. Others depend on the machine, or write text of unbounded width."""
 _MONTHS_IN_YEAR = 12
 _MAX_SHIFT = 10_000 * 366 * 86_400.0
-"""Longest shift of a time, in seconds: longer ones leave the calendar anyhow."""
+"""Longest shift of a time, in seconds: longer shifts leave the calendar."""
 
 
 def date_parse(meter: Meter, value: Any, format: str | None = None, time_zone: str = "UTC") -> str:  # noqa: A002
@@ -52,12 +52,12 @@ def date_add(
 ) -> str:
     """Returns a time that is later, or earlier for negative numbers.
 
-    Years, months, weeks and days are those of the calendar in `time_zone`: a day after noon is noon, also when clocks
-    change. The last day of a month stays within its month.
+    Years, months, weeks and days are calendar units in `time_zone`: a day after noon is noon, also when clocks change.
+    The last day of a month stays within its month.
     """
     for amount in (years, months):
         if not isinstance(amount, int):
-            raise template_error("Years and months are whole numbers")
+            raise template_error("Years and months must be whole numbers")
     for moved_by in (weeks, days, hours, minutes, seconds):
         if not operations.is_number(moved_by):
             raise template_error(f"A time is moved by numbers; this is {type_name(moved_by)}")
@@ -85,7 +85,7 @@ def date_zone(meter: Meter, value: Any, time_zone: str) -> str:
 
 
 def date_diff(meter: Meter, value: Any, other: Any, time_zone: str = "UTC") -> float:
-    """Returns the seconds from `other` to the time: positive if it is later."""
+    """Returns the seconds from `other` to the time: positive if the time is later."""
     return (_time(meter, value, time_zone) - _time(meter, other, time_zone)).total_seconds()
 
 
@@ -112,7 +112,7 @@ def _zone(name: Any) -> tzinfo:
     try:
         return get_zone(str(name))
     except ValueError:
-        raise template_error(f"There is no time zone {str(name)[:100]!r}") from None
+        raise template_error(f"No time zone is called {str(name)[:100]!r}") from None
 
 
 def _checked(format: Any) -> str:  # noqa: A002
@@ -132,7 +132,7 @@ def _months_later(time: datetime, months: int) -> datetime:
 
 
 def _outside_calendar() -> Exception:
-    return template_error("The time is outside the calendar, which has the years 1 to 9999")
+    return template_error("The time is outside the supported calendar (years 1 to 9999)")
 
 
 def _written(time: datetime) -> str:

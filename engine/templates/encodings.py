@@ -1,4 +1,4 @@
-"""The filters that read and write other forms of text: JSON, URLs, base64 and digests."""
+"""The filters that read and write other encodings: JSON, URLs, base64 and digests."""
 
 import base64
 import binascii
@@ -18,7 +18,7 @@ from engine.templates.operations import Operation
 
 _DIGESTS = ("md5", "sha1", "sha256", "sha384", "sha512")
 _DIGEST_STEPS = 64
-"""Bytes that a digest reads in one step of the meter."""
+"""Number of bytes for which a digest pays one step."""
 
 
 def from_json(meter: Meter, value: Any) -> Any:
@@ -34,8 +34,8 @@ def from_json(meter: Meter, value: Any) -> Any:
         raise operations.number_out_of_range() from None
     except orjson.JSONDecodeError as error:
         raise template_error(f"The text is not JSON: {error}") from None
-    # Weighed by its text, without being traversed.
-    meter.room(meter.weigh(parsed))
+    # The weight is estimated from its text, without traversing the value.
+    meter.check_weight(meter.weigh(parsed))
     return parsed
 
 
@@ -55,18 +55,18 @@ def urlencode(meter: Meter, value: Any) -> str:
 
 
 def quoted(meter: Meter, value: Any) -> str:
-    """Returns `value` as text, percent-encoded but for letters, digits and `-._~`."""
+    """Returns `value` as text, percent-encoded except letters, digits and `-._~`."""
     text = operations.text_of(meter, value)
     if meter.marker is not None and meter.marker in text:
         return meter.made(placeholders.encoded(meter.marker, "urlencode", text))
-    # Paid before quoting, which is slow and may turn each byte into three.
+    # The cost is paid before the quoting, which is slow and may turn each byte into three.
     meter.work(len(text) // 4)
-    meter.room(len(text.encode()))
+    meter.check_weight(len(text.encode()))
     return meter.made(quote(text, safe=""))
 
 
 def b64encode(meter: Meter, value: Any, urlsafe: bool = False) -> str:
-    """Returns the UTF-8 of the text in base64; with `urlsafe` in the alphabet that URLs and tokens use."""
+    """Returns the UTF-8 of the text in base64; with `urlsafe`, in the alphabet for URLs and tokens."""
     text = operations.text_of(meter, value)
     if meter.marker is not None and meter.marker in text:
         if urlsafe:
@@ -78,7 +78,8 @@ def b64encode(meter: Meter, value: Any, urlsafe: bool = False) -> str:
 
 
 def b64decode(meter: Meter, value: Any) -> str:
-    """Returns the text whose UTF-8 `value` has in base64, in either alphabet, with or without `=` at its end."""
+    """Returns the text whose UTF-8 is encoded by `value`, in either alphabet of base64, with or without `=` at its
+    end."""
     if not isinstance(value, str):
         raise template_error(f"A text in base64 is needed here; this is {type_name(value)}")
     text = "".join(meter.read(value).split()).rstrip("=").translate(str.maketrans("-_", "+/"))
@@ -86,7 +87,7 @@ def b64decode(meter: Meter, value: Any) -> str:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         return meter.made(data.decode())
     except UnicodeDecodeError:
-        raise template_error("The base64 is not that of a text in UTF-8") from None
+        raise template_error("The base64 does not encode text in UTF-8") from None
     except (binascii.Error, ValueError):
         raise template_error("The text is not base64") from None
 
@@ -110,7 +111,7 @@ def _data(meter: Meter, value: Any) -> bytes:
 def _algorithm(name: Any) -> str:
     lowered = name.lower().replace("-", "") if isinstance(name, str) else ""
     if lowered not in _DIGESTS:
-        raise template_error(f"The algorithm of a hash is one of {', '.join(_DIGESTS)}")
+        raise template_error(f"The algorithm of a hash must be one of {', '.join(_DIGESTS)}")
     return lowered
 
 

@@ -1,4 +1,4 @@
-"""The filters and tests that templates may use. They have the names and arguments of Jinja's, and pay the meter.
+"""The filters and tests for templates. They have the names and arguments of Jinja's, and pay the meter.
 
 Filters that return several values return a list. Text is not escaped for HTML.
 """
@@ -35,13 +35,13 @@ def length(_: Meter, value: Any) -> int:
 
 
 def first(_: Meter, value: Any) -> Any:
-    """Returns the first element; undefined if there is none."""
-    return next(iter(operations.elements(value)), StrictUndefined("There is no first element: it is empty"))
+    """Returns the first element; undefined if the value is empty."""
+    return next(iter(operations.elements(value)), StrictUndefined("There is no first element: the value is empty"))
 
 
 def last(_: Meter, value: Any) -> Any:
-    """Returns the last element; undefined if there is none."""
-    return next(reversed(operations.elements(value)), StrictUndefined("There is no last element: it is empty"))
+    """Returns the last element; undefined if the value is empty."""
+    return next(reversed(operations.elements(value)), StrictUndefined("There is no last element: the value is empty"))
 
 
 def join(meter: Meter, value: Any, d: str = "", attribute: Any = None) -> str:
@@ -65,7 +65,7 @@ def picked(meter: Meter, value: Any, attribute: Any) -> Iterator[Any]:
 
 
 def part(meter: Meter, value: Any, attribute: Any) -> Any:
-    """Returns the part of `value` at the dotted path `attribute`; undefined if there is none."""
+    """Returns the part of `value` at the dotted path `attribute`; undefined if it does not exist."""
     names = str(attribute).split(".", _MAX_PATH)
     meter.work(len(names))
     for name in names:
@@ -74,7 +74,7 @@ def part(meter: Meter, value: Any, attribute: Any) -> Any:
 
 
 def mapped(meter: Meter, value: Any, *args: Any, attribute: Any = None, **kwargs: Any) -> list[Any]:
-    """Applies a filter to each element (`map('upper')`), or takes a part of each element (`map(attribute='a.b')`)."""
+    """Applies a filter to each element (`map('upper')`), or selects a part of each element (`map(attribute='a.b')`)."""
     if attribute is None:
         function, args = _named(FILTERS, "filter", args)
         return meter.made([function(meter, element, *args, **kwargs) for element in picked(meter, value, None)])
@@ -87,7 +87,7 @@ def _named(table: dict[str, Operation], noun: str, args: tuple[Any, ...]) -> tup
     name = args[0] if args else None
     if not isinstance(name, str) or name not in table:
         raise template_error(
-            f"There is no {noun} {name[:100]!r}" if isinstance(name, str) else f"The {noun}'s name is needed"
+            f"No {noun} is called {name[:100]!r}" if isinstance(name, str) else f"The {noun}'s name is needed"
         )
     return table[name], args[1:]
 
@@ -124,7 +124,7 @@ def _keys(meter: Meter, value: Any, attribute: Any, case_sensitive: bool) -> lis
 def ordered(
     meter: Meter, value: Any, reverse: bool = False, case_sensitive: bool = False, attribute: Any = None
 ) -> list[Any]:
-    """Returns the elements in order; all are numbers, all strings, or all lists of them."""
+    """Returns the elements in order. They must be all numbers, all strings, or all lists of these."""
     keys = _keys(meter, value, attribute, case_sensitive)
     meter.work(len(keys) * 2)
     elements = list(value)
@@ -152,7 +152,7 @@ def _extreme(best: Callable[..., int]) -> Operation:
     def find(meter: Meter, value: Any, case_sensitive: bool = False, attribute: Any = None) -> Any:
         keys = _keys(meter, value, attribute, case_sensitive)
         if not keys:
-            return StrictUndefined("There is no smallest or largest element: it is empty")
+            return StrictUndefined("There is no smallest or largest element: the value is empty")
         try:
             return list(value)[best(range(len(keys)), key=keys.__getitem__)]
         except TypeError:
@@ -250,12 +250,13 @@ def absolute(_: Meter, value: Any) -> Any:
 
 def center(meter: Meter, value: Any, width: int = 80) -> str:
     """Returns the text centred in `width` characters."""
-    meter.room(width)
+    meter.check_weight(width)
     return meter.made(operations.text_of(meter, value).center(width))
 
 
 def indent(meter: Meter, value: Any, width: int = 4, first: bool = False, blank: bool = False) -> str:
-    """Returns the text indented by `width` spaces: the first line only with `first`, empty lines only with `blank`."""
+    """Returns the text indented by `width` spaces; the first line only if `first` is true, empty lines only if `blank`
+    is true."""
     text = operations.text_of(meter, value)
     meter.work(text.count("\n"))
     margin = " " * max(0, min(width, MAX_WEIGHT))
@@ -306,7 +307,7 @@ def _converted(meter: Meter, match: re.Match[str], args: Iterator[Any]) -> str:
     missing = StrictUndefined("The format has more conversions than arguments")
     value = next(args, missing)
     value = operations.text_of(meter, value) if conversion == "s" else meter.read(value)
-    # Paid here, because all pieces exist before `join_text` counts them.
+    # The cost is paid here, because all pieces exist before `join_text` counts them.
     return meter.made(str(directive % value))
 
 

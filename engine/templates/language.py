@@ -1,10 +1,10 @@
 """The template language: which templates are allowed, and how they are compiled to safe code.
 
-Jinja2 parses the source. The tree may hold only the nodes, names, filters, tests and methods listed here; other
-templates are refused when a flow is published. Then each operation in the tree is replaced by a call of our functions
-(operations.py, filters.py), so the code that Jinja2 compiles only assigns, branches, loops and calls those functions.
-It runs in Jinja2's immutable sandbox as a second line of defence: the code holds no operator, attribute or method of
-Python that the sandbox would have to check.
+Jinja2 parses the source. The tree may hold only the nodes, names, filters, tests and methods that this module lists;
+other templates are refused when a flow is published. Then each operation in the tree is replaced by a call of our
+functions (operations.py, filters.py), so the code that Jinja2 compiles only assigns, branches, loops and calls those
+functions. It runs in Jinja2's immutable sandbox as a second line of defence: the code holds no operator, attribute or
+method of Python that the sandbox would have to check.
 """
 
 import inspect
@@ -24,21 +24,21 @@ from engine.templates.meter import Meter
 from engine.templates.operations import METHODS, OPERATIONS, Operation
 
 MAX_SOURCE = 16 * KIB
-"""Characters of one template."""
+"""Largest number of characters of one template."""
 MAX_DEPTH = 40
-"""Levels of the parsed template. Python's own compiler fails at about twice as many."""
+"""Largest depth of the parsed template. Python's own compiler fails at about twice as many levels."""
 MAX_NODES = 2_000
-"""Nodes of one template. Each takes about 50 µs to compile."""
+"""Largest number of nodes of one template. Each takes about 50 µs to compile."""
 LOOP_NAMES = frozenset({"item", "index"})
-"""Variables that only templates of loops see."""
+"""Variables that only templates of loops can use."""
 SCOPE_NAMES = frozenset({"run", "steps"}) | LOOP_NAMES
-"""Variables of the templates of flows."""
+"""Variables that the templates of flows can use."""
 
 _SECRETS = "secrets"
-"""The name of the object whose fields are the secrets of the project."""
+"""The variable with the secrets of the project: each field is one of them."""
 _SECRET_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,99}")
 _MARK = "\N{SECTION SIGN}"
-"""Prefix of the names of our operations. No template can use such a name."""
+"""Prefix of the names of operations. No template can use such a name."""
 
 _BINARY: dict[type[nodes.Node], str] = {
     nodes.Add: "add",
@@ -85,7 +85,7 @@ _ALLOWED: frozenset[type[nodes.Node]] = frozenset(
 
 
 class LanguageError(ValueError):
-    """A template does not compile, or uses something that is not allowed."""
+    """A template does not compile, or uses a construct that is not allowed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -112,7 +112,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _environment() -> _Environment:
-    # The last line break of a JSON string is kept. Constants are not folded when compiling: that would not be
+    # The last line break of a JSON string is kept. Constants are not folded at compile time, because that would not be
     # metered.
     environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, optimized=False, cache_size=0)
     environment.globals = {}
@@ -130,9 +130,10 @@ class Compiled(NamedTuple):
 
     template: Template
     is_expression: bool
-    """True if the template is a single `{{ … }}`, white space around it aside: it renders to its value, not to text."""
+    """True if the template is a single `{{ … }}`, with optional white space around it: it renders to its value, not to
+    text."""
     cost: int
-    """Number of nodes: the steps of one evaluation without the iterations of its loops."""
+    """Number of nodes: the steps of one evaluation, without the iterations of loops."""
     secrets: frozenset[str]
     """Names of the secrets to which the template refers."""
 
@@ -140,7 +141,7 @@ class Compiled(NamedTuple):
 def compile_source(source: str, inserted: str = "text", names: frozenset[str] = SCOPE_NAMES) -> Compiled:
     """Compiles the template in `source`, which may use the variables `names`.
 
-    The operation `inserted` writes values that stand between other text.
+    The operation `inserted` writes the values that stand between other text.
 
     Raises:
         LanguageError: `source` is not a template, or not an allowed one.
@@ -154,7 +155,7 @@ def compile_source(source: str, inserted: str = "text", names: frozenset[str] = 
     try:
         template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else inserted))
     except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
-        # The checks should leave no such error, but Python's compiler has limits of its own.
+        # The checks should have found every such error, but Python's compiler has limits of its own.
         raise LanguageError(f"The template does not compile: {error}") from None
     return Compiled(template, is_expression, cost, secrets)
 
@@ -179,7 +180,8 @@ def _cost(tree: nodes.Node) -> int:
 
 
 def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
-    """Returns the expression of a template that has nothing but one and white space; None: it has something else."""
+    """Returns the expression of a template that consists of one expression and white space; None if it has anything
+    else."""
     if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
         return None
     shown = [node for node in tree.body[0].nodes if not _is_blank(node)]
@@ -191,7 +193,8 @@ def _is_blank(node: nodes.Node) -> bool:
 
 
 def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
-    """Returns `tree` with its operations replaced by calls of ours; its output passes through the operation `shown`."""
+    """Returns `tree` with its operations replaced by calls of our functions; output passes through the operation
+    `shown`."""
     for output in tree.find_all(nodes.Output):
         output.nodes = [
             node if isinstance(node, nodes.TemplateData) else _operation(shown, node) for node in output.nodes
@@ -219,25 +222,23 @@ def _check(tree: nodes.Template, names: frozenset[str]) -> frozenset[str]:
             check(node)
         if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
             seen = " and ".join(f"`{name}`" for name in sorted(names - LOOP_NAMES))
-            raise _refused(node, f"{node.name!r} is not known here: a template sees {seen}")
+            raise _refused(node, f"{node.name!r} is unknown here: a template can use {seen}")
     return frozenset(_secrets(tree, is_whole=False)) if has_secrets else frozenset()
 
 
 def _secrets(node: nodes.Node, *, is_whole: bool) -> Iterator[str]:
     """Yields the names of the secrets below `node`, and marks the nodes that refer to them.
 
-    A template can put a secret into its text (`is_whole`), alone or beside others, and nothing else: no condition can
-    test it, and no operation takes it apart, so that its value is always found where it is repeated.
+    A template can only put a secret into its text (`is_whole`), alone or beside other text. No condition can test a
+    secret and no operation can take it apart, so its value is always found where it is repeated.
     """
     if isinstance(node, nodes.Name) and node.name == _SECRETS:
-        raise _refused(node, "`secrets` is no value: write `secrets.NAME`")
+        raise _refused(node, "`secrets` is not a value: write `secrets.NAME`")
     if isinstance(node, nodes.Getattr | nodes.Getitem):
         name = _secret_name(node)
         if name is not None:
             if not is_whole:
-                message = (
-                    f"`secrets.{name}` can only be put into a text as it is, or through `b64encode` or `urlencode`"
-                )
+                message = f"`secrets.{name}` can only be put into text unchanged, or through `b64encode` or `urlencode`"
                 raise _refused(node, message)
             yield name
             return
@@ -250,8 +251,8 @@ def _secret_name(node: nodes.Getattr | nodes.Getitem) -> str | None:
         return None
     name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
     if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name):
-        raise _refused(node, "The name of a secret has up to 100 letters, digits and underscores: `secrets.NAME`")
-    # No template can write this name, and no local variable has it.
+        raise _refused(node, "The name of a secret must have 1 to 100 letters, digits and underscores: `secrets.NAME`")
+    # No template can write this name, and no local variable can have it.
     node.node.name = _MARK + _SECRETS
     return name
 
@@ -313,13 +314,13 @@ def _check_for(node: nodes.For) -> None:
 
 def _check_filter(node: nodes.Filter) -> None:
     if node.node is None or node.name not in FILTERS:
-        raise _refused(node, f"There is no filter {node.name!r}; there are: {', '.join(sorted(FILTERS))}")
+        raise _refused(node, f"No filter is called {node.name!r}; the filters are: {', '.join(sorted(FILTERS))}")
     _check_arguments(node, FILTERS[node.name], f"The filter {node.name!r}")
 
 
 def _check_test(node: nodes.Test) -> None:
     if node.name not in TESTS:
-        raise _refused(node, f"There is no test {node.name!r}; there are: {', '.join(sorted(TESTS))}")
+        raise _refused(node, f"No test is called {node.name!r}; the tests are: {', '.join(sorted(TESTS))}")
     _check_arguments(node, TESTS[node.name], f"The test {node.name!r}")
 
 
@@ -348,7 +349,7 @@ def _check_call(node: nodes.Call) -> None:
         _check_arguments(node, functions[0] if len(functions) == 1 else None, f"{target.attr}()")
     else:
         name = target.attr if isinstance(target, nodes.Getattr) else getattr(target, "name", "this")
-        raise _refused(node, f"{name}() cannot be called; there are: range, {', '.join(sorted(METHODS))}")
+        raise _refused(node, f"{name}() cannot be called; the functions are: range, {', '.join(sorted(METHODS))}")
 
 
 _CHECKS: dict[type[nodes.Node], Callable[[Any], None]] = {
@@ -453,7 +454,7 @@ def _concat(node: nodes.Concat) -> nodes.Node:
 
 def _conditional(node: nodes.CondExpr) -> nodes.Node:
     if node.expr2 is None:
-        # Jinja's own undefined value for this case is not strict.
+        # Jinja's undefined value for this case is not strict.
         node.expr2 = _operation("nothing", None)
     return node
 

@@ -25,11 +25,12 @@ from domain.json_codec import KIB, MAX_INPUT_BYTES
 from engine.errors import StepError
 
 MAX_STEPS = 200_000
-"""Steps of one render: evaluated nodes, and elements that filters visit."""
+"""Largest number of steps of one render: evaluated nodes, and elements that filters visit."""
 MAX_WEIGHT = MAX_INPUT_BYTES
-"""Characters of JSON of one value, and of the whole result of a render: the limit of a step's input."""
+"""Largest weight of one value and of the whole result of a render, in characters of JSON: the limit of a step's
+input."""
 MAX_TRAFFIC = 8 * 1024 * KIB
-"""Total weight that the operations of one render may read and make."""
+"""Largest total weight that the operations of one render may read and make."""
 MAX_CPU_SECONDS = 0.2
 
 _SCALAR_WEIGHT = 4
@@ -70,14 +71,14 @@ class Meter:
     def __init__(self, outputs: Any, marker: str | None = None) -> None:
         """`outputs` is the scope's `steps`: each output is within MAX_WEIGHT, but their sum may exceed it.
 
-        `marker` marks references to secrets (`engine.secrets.placeholders`); None: secrets are not available.
+        `marker` marks references to secrets (`engine.secrets.placeholders`); None: templates cannot use secrets.
         """
         self.marker = marker
         self._outputs = outputs
         self._steps = MAX_STEPS
         self._traffic = MAX_TRAFFIC
         self._deadline = time.thread_time() + MAX_CPU_SECONDS
-        # Keeps a reference to the container, so that its id is not reused for another one.
+        # The entry keeps a reference to the container, so that no other container gets its id.
         self._weights: dict[int, tuple[Any, int]] = {}
 
     def work(self, steps: int) -> None:
@@ -88,21 +89,21 @@ class Meter:
         if time.thread_time() > self._deadline:
             raise limit_exceeded(f"The template takes more than {MAX_CPU_SECONDS * 1000:.0f} ms.")
 
-    def carry(self, weight: int) -> None:
+    def add_traffic(self, weight: int) -> None:
         """Pays for reading or making values of this weight."""
         self._traffic -= weight
         if self._traffic < 0:
-            raise limit_exceeded(f"The template works through more than {MAX_TRAFFIC:,} characters.")
+            raise limit_exceeded(f"The template reads and makes more than {MAX_TRAFFIC:,} characters.")
         self.work(1)
 
-    def room(self, weight: int) -> None:
-        """Checks that a value of this weight is allowed, before it is made."""
+    def check_weight(self, weight: int) -> None:
+        """Checks, before a value is made, that its weight is allowed."""
         if weight > MAX_WEIGHT:
             raise limit_exceeded(f"A value would have more than {MAX_WEIGHT:,} characters.")
 
     def read(self, value: T) -> T:
         """Returns `value`, and pays for traversing it."""
-        self.carry(self.weigh(value))
+        self.add_traffic(self.weigh(value))
         return value
 
     def made(self, value: T) -> T:
@@ -112,7 +113,7 @@ class Meter:
         elif isinstance(value, dict):
             self._register(value, [*value, *value.values()])
         else:
-            self.room(self.weigh(value))
+            self.check_weight(self.weigh(value))
             self.read(value)
         return value
 
@@ -136,7 +137,7 @@ class Meter:
         # length. Writing it as JSON is thirty times as fast as traversing it.
         weight = len(orjson.dumps(value))
         self._weights[id(value)] = value, weight
-        self.carry(weight)
+        self.add_traffic(weight)
         return weight
 
     def _register(self, container: Any, parts: Iterable[Any]) -> int:
@@ -144,7 +145,7 @@ class Meter:
         weight = 2
         for part in parts:
             weight += self.weigh(part) + 1
-            self.room(weight)
+            self.check_weight(weight)
         self._weights[id(container)] = container, weight
-        self.carry(weight)
+        self.add_traffic(weight)
         return weight

@@ -1,6 +1,6 @@
 """The operators, lookups and methods of templates. Each pays the meter of the render.
 
-The compiler of templates (language.py) replaces all operations by calls of these functions, so no template reaches
+The compiler of templates (language.py) replaces all operations by calls of these functions, so templates cannot reach
 Python's own operators or attributes.
 """
 
@@ -20,7 +20,7 @@ from engine.secrets import placeholders
 from engine.templates.meter import MAX_STEPS, Meter, template_error, type_name
 
 Operation = Callable[..., Any]
-"""A function of the meter, a value, and the arguments that the template gives."""
+"""A function with these parameters: a meter, a value, and the arguments in the template."""
 
 _LOOP_FIELDS = frozenset(
     {"index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"}
@@ -43,7 +43,7 @@ class EncodedText(str):
 
 
 class UrlText(str):
-    """Text that an expression puts into a URL."""
+    """Text that an expression inserts into a URL."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class EncodedUrlText(UrlText):
 
 
 def url_text(meter: Meter, value: Any) -> str:
-    """Returns `value` as text in a URL: only strings, numbers and booleans can stand there."""
+    """Returns `value` as text in a URL. Only strings, numbers and booleans are allowed there."""
     if not isinstance(value, str | int | float):
         raise template_error(f"{type_name(value).capitalize()} cannot stand in a URL: give a string or a number")
     if isinstance(value, EncodedText):
@@ -64,7 +64,7 @@ def url_text(meter: Meter, value: Any) -> str:
 
 
 def number(value: Any) -> Any:
-    """Returns `value`, checked to be a number that JSON can hold: finite, and at most 64 bits."""
+    """Returns `value` after checking that it is a number that JSON can hold: finite, and at most 64 bits."""
     if isinstance(value, int):
         if MIN_INTEGER <= value <= MAX_INTEGER:
             return value
@@ -93,13 +93,13 @@ def secret(meter: Meter, _: None, name: str) -> str:
 
 def output(meter: Meter, value: Any) -> Any:
     """Returns the result of a template that is one expression."""
-    meter.room(meter.weigh(value))
+    meter.check_weight(meter.weigh(value))
     return value
 
 
 def nothing(_: Meter, __: None) -> Undefined:
     """Returns the value of an `if` expression without `else` whose condition is false."""
-    return StrictUndefined("The condition does not hold, and there is no `else`")
+    return StrictUndefined("The condition is false, and there is no `else`")
 
 
 def concat(meter: Meter, *values: Any) -> str:
@@ -108,24 +108,24 @@ def concat(meter: Meter, *values: Any) -> str:
 
 
 def join_text(meter: Meter, pieces: Iterator[str]) -> str:
-    """Joins the pieces to one string, and checks its length at each piece."""
+    """Joins the pieces to one string, and checks its length after each piece."""
     joined: list[str] = []
     length = 0
     for piece in pieces:
         length += len(piece)
-        meter.room(length)
-        meter.carry(len(piece))
+        meter.check_weight(length)
+        meter.add_traffic(len(piece))
         joined.append(piece)
     return "".join(joined)
 
 
 def make_list(meter: Meter, _: None, *items: Any) -> list[Any]:
-    """Returns a list or tuple that a template writes out."""
+    """Returns a list for a list or tuple literal."""
     return meter.made(list(items))
 
 
 def make_dict(meter: Meter, _: None, *items: Any) -> dict[str, Any]:
-    """Returns an object that a template writes out; `items` alternates keys and values."""
+    """Returns an object for an object literal; `items` alternates keys and values."""
     keys = items[::2]
     for key in keys:
         if not isinstance(key, str):
@@ -149,16 +149,17 @@ def loop_over(meter: Meter, values: Any, steps: int) -> Iterator[Any]:
 
 
 def elements(value: Any) -> Any:
-    """Returns `value`, checked to be iterable: a list, an object (its keys) or a string (its characters)."""
+    """Returns `value` after checking that it is iterable: a list, an object (its keys) or a string (its characters)."""
     if isinstance(value, list | dict | str):
         return value
     raise template_error(f"A list is needed here; this is {type_name(value)}")
 
 
 def item(meter: Meter, container: Any, key: Any, path: str) -> Any:
-    """Returns `container.key` or `container[key]`; undefined if there is none. `path` is for messages."""
+    """Returns `container.key` or `container[key]`; undefined if it does not exist. `path` is for messages."""
     if isinstance(container, Undefined):
-        # A part of an undefined value is undefined: `a.b.c | default(…)` works, and the error names the first gap.
+        # A part of an undefined value is undefined: `a.b.c | default(…)` works, and the error names the first missing
+        # part.
         return container
     if isinstance(container, LoopContext):
         return getattr(container, key) if key in _LOOP_FIELDS else StrictUndefined(f"loop has no {key!r}")
@@ -199,9 +200,9 @@ def add(meter: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, str) and isinstance(right, str):
         return concat(meter, left, right)
     if isinstance(left, list) and isinstance(right, list):
-        meter.room(meter.weigh(left) + meter.weigh(right))
+        meter.check_weight(meter.weigh(left) + meter.weigh(right))
         return meter.made(left + right)
-    raise template_error(f"Cannot add {type_name(left)} and {type_name(right)}; `~` joins anything as text")
+    raise template_error(f"Cannot add {type_name(left)} and {type_name(right)}; `~` joins any values as text")
 
 
 def multiply(meter: Meter, left: Any, right: Any) -> Any:
@@ -211,7 +212,7 @@ def multiply(meter: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, int):
         left, right = right, left
     if isinstance(left, str | list) and isinstance(right, int):
-        meter.room(meter.weigh(left) * max(right, 0))
+        meter.check_weight(meter.weigh(left) * max(right, 0))
         return meter.made(left * right)
     raise template_error(f"Cannot multiply {type_name(left)} and {type_name(right)}")
 
@@ -356,10 +357,11 @@ def split(meter: Meter, value: str, sep: str | None = None, maxsplit: int = -1) 
 
 
 def replace(meter: Meter, value: str, old: str, new: str, count: int = -1) -> str:
-    """Returns the string with `old` replaced by `new`: the first `count` times, or everywhere if it is negative."""
+    """Returns the string with `old` replaced by `new`: the first `count` times, or everywhere if `count` is
+    negative."""
     occurrences = meter.read(value).count(old)
     replaced = occurrences if count < 0 else min(occurrences, count)
-    meter.room(len(value) + replaced * max(len(new) - len(old), 0))
+    meter.check_weight(len(value) + replaced * max(len(new) - len(old), 0))
     return meter.made(value.replace(old, new, replaced))
 
 
@@ -384,13 +386,13 @@ def items(meter: Meter, value: dict[str, Any]) -> list[list[Any]]:
 
 
 def count_of(meter: Meter, value: Any, element: Any) -> int:
-    """Returns how often a list contains `element`, or a string contains it as a substring."""
+    """Returns the number of elements of a list that are equal to `element`, or of occurrences of a substring."""
     meter.read(element)
     return int(meter.read(value).count(element))
 
 
 _STRING_METHODS = (
-    # Not rfind: Python searches backward in quadratic time.
+    # rfind is not allowed: Python searches backward in quadratic time.
     "upper lower title capitalize casefold swapcase removeprefix removesuffix startswith endswith find"
     " isdigit isalpha isalnum isspace islower isupper"
 )
@@ -408,7 +410,7 @@ METHODS: dict[str, dict[type, Operation]] = {
     "values": {dict: values},
     "items": {dict: items},
 }
-"""By method name, then by the type of the value."""
+"""The methods, by name and then by the type of the value."""
 
 OPERATIONS: dict[str, Operation] = {
     "value": output,
@@ -435,4 +437,4 @@ OPERATIONS: dict[str, Operation] = {
     "neg": negative,
     "pos": positive,
 }
-"""By the name in compiled templates."""
+"""The operations, by their name in compiled templates."""

@@ -8,9 +8,9 @@ import orjson
 from jinja2 import UndefinedError
 
 from domain.errors import Problem
+from domain.flows.json_schema import MAX_PROBLEMS, path_text
+from domain.flows.templated import is_template
 from domain.json_codec import KIB
-from domain.json_schema import MAX_PROBLEMS, path_text
-from domain.templated import is_template
 from engine.errors import StepError
 from engine.templates import language
 from engine.templates.meter import MAX_WEIGHT, Meter, limit_exceeded, template_error, type_name
@@ -22,23 +22,24 @@ _logger = logging.getLogger(__name__)
 Scope: TypeAlias = Mapping[str, Any]
 """The variables of templates, as plain JSON: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`.
 
-`secrets`, if secrets can be used, is the marker of references to them."""
+If templates can use secrets, `secrets` is the marker of references to them.
+"""
 Path: TypeAlias = tuple[str | int, ...]
 
 MAX_TEMPLATES = 1_000
-"""Templates in one value. Each takes some hundred microseconds to compile."""
+"""Largest number of templates in one value. Each takes some hundred microseconds to compile."""
 MAX_TOTAL_SOURCE = 64 * KIB
-"""Characters of all templates in one value."""
+"""Largest number of characters of all templates in one value."""
 MAX_NESTING = 100
-"""Levels of lists and objects in a value."""
+"""Largest depth of lists and objects in a value."""
 
 
 _MAX_SHOWN = 100
-"""Characters of a value that a message shows."""
+"""Largest number of characters of a value that a message shows."""
 
 
 class TemplateCompileError(ValueError):
-    """A template in a value does not compile; `path` is its position in the value."""
+    """A template in a value does not compile. `path` is its position in the value."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(f"{path_text(path)}: {message}" if path else message)
@@ -47,7 +48,7 @@ class TemplateCompileError(ValueError):
 
 
 class Template:
-    """A compiled JSON value. It can be cached, and rendered by several threads."""
+    """A compiled JSON value. It can be cached, and is thread-safe."""
 
     def __init__(self, root: "_Part", secrets: frozenset[str] = frozenset()) -> None:
         self._root = root
@@ -60,7 +61,7 @@ class Template:
         The result may share parts with the scope: callers must change neither afterwards.
 
         Raises:
-            StepError: TEMPLATE_ERROR if the data does not fit the templates; TEMPLATE_LIMIT if they exceed a limit.
+            StepError: TEMPLATE_ERROR if the templates fail on the data; TEMPLATE_LIMIT if they exceed a limit.
         """
         return self._root.render(_Render(scope))
 
@@ -68,7 +69,7 @@ class Template:
 def compile_value(value: Any, urls: Collection[str] = (), names: frozenset[str] = language.SCOPE_NAMES) -> Template:
     """Compiles `value`, whose templates may use the variables `names`.
 
-    The members of an object that `urls` names are URLs: what is put into one is percent-encoded.
+    The members of an object that `urls` names are URLs: values inserted into them are percent-encoded.
 
     This takes up to a second for values near the limits: callers must compile large ones off the event loop.
 
@@ -116,9 +117,9 @@ def _check_secrets(source: str, path: Path, secret_fields: Collection[str]) -> N
 
 
 def compile_condition(condition: bool | str, names: frozenset[str] = language.SCOPE_NAMES) -> Template:
-    """Compiles a condition, whose template gives True or False; null counts as false.
+    """Compiles a condition, whose template must render to true or false; null counts as false.
 
-    Any text compiles: versions that were published before text was refused fail when they come to it.
+    Any text compiles, because versions of before text was refused exist: they fail when the condition is evaluated.
     """
     try:
         root: _Part = _Constant(condition) if isinstance(condition, bool) else _Text(_expression(condition), (), names)
@@ -134,7 +135,7 @@ def condition_problems(
     if condition is None or isinstance(condition, bool):
         return []
     if not condition.strip():
-        return [Problem(path, "A condition is an expression; leave it out if there is none")]
+        return [Problem(path, "A condition must be an expression; omit it if there is none")]
     try:
         text = _Text(_expression(condition), (), names)
     except TemplateCompileError as error:
@@ -143,7 +144,7 @@ def condition_problems(
         return [Problem(path, "Secrets cannot be used here: the result of a condition is shown")]
     if text.is_expression:
         return []
-    message = "A condition is one expression, with nothing around it: write `{{ a == b }}` or `a == b`"
+    message = "A condition must be one expression, with nothing around it: write `{{ a == b }}` or `a == b`"
     return [Problem(path, message)]
 
 
@@ -273,10 +274,10 @@ class _Text:
         except ZeroDivisionError:
             raise self._located(template_error("Division by zero")) from None
         except Exception as error:
-            # Operations on unexpected data raise errors of many classes: TypeError, KeyError, OverflowError, …
-            # Their messages are about Python, not about the template.
-            _logger.debug("template does not fit its data", exc_info=error)
-            message = "An operation, filter or method of the template does not accept the values that it got"
+            # Operations on unexpected data raise errors of many classes: TypeError, KeyError, OverflowError, … Their
+            # messages are about Python, not about the template.
+            _logger.debug("template failed on its data", exc_info=error)
+            message = "An operation, filter or method of the template does not accept its values"
             raise self._located(template_error(message)) from None
 
     def _rendered(self, render: _Render) -> Any:
@@ -295,7 +296,8 @@ class _Text:
 
 
 class _Url(_Text):
-    """A URL with templates. What an expression writes behind the host is percent-encoded, so it stays in its place."""
+    """A URL with templates. Values behind the host are percent-encoded, so they cannot change another part of the
+    URL."""
 
     inserted = "url"
 
@@ -304,14 +306,14 @@ class _Url(_Text):
 
 
 class _Compilation(NamedTuple):
-    """What holds for all parts of one value."""
+    """The settings that all parts of one value share."""
 
     urls: Collection[str]
-    """Members of the value that are URLs."""
+    """The members of the value that are URLs."""
     names: frozenset[str]
     """The variables that templates may use."""
     secrets: set[str]
-    """The names of the secrets to which its parts refer."""
+    """The names of the secrets to which the parts refer."""
 
 
 def _part(value: Any, path: Path, of: _Compilation) -> _Part:

@@ -8,11 +8,11 @@ from engine.templates.meter import Meter, template_error
 from engine.templates.operations import EncodedUrlText, UrlText
 
 _BEHIND_HOST = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*[/?#]")
-"""The beginning of a URL whose scheme and host are complete."""
+"""Matches the beginning of a URL with complete scheme and host."""
 _MAX_HEAD = 4_096
-"""Characters in which scheme and host must be complete."""
+"""Number of characters within which scheme and host must be complete."""
 _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
-"""A part of a path that means this folder or the one above."""
+"""Matches a segment of a path that means this folder or its parent."""
 
 
 def url_pieces(meter: Meter, pieces: Iterator[str]) -> Iterator[str]:
@@ -21,7 +21,7 @@ def url_pieces(meter: Meter, pieces: Iterator[str]) -> Iterator[str]:
     What the filter `urlencode` has made is left as it is.
 
     Raises:
-        StepError: TEMPLATE_ERROR, a value would be `.` or `..` as a part of the path, and so lead out of it.
+        StepError: TEMPLATE_ERROR, a value would be the path segment `.` or `..`, and so lead to another path.
     """
     head, is_behind_host = "", False
     segment, has_value, in_path = "", False, True

@@ -1,8 +1,8 @@
 """The loop that the background services of a worker share: work, wait, back off after a failure, stop.
 
-A subclass implements `work`, one turn. The base class runs turns until `stop`. It waits between two turns until the
-next one is due, until a wake-up arrives, or until `interval` has passed: a lost wake-up costs latency, never work.
-A turn that fails is logged and repeated, so one failure ends neither the service nor its neighbours.
+A subclass implements `work`, one turn. The base class runs turns until `stop`. Between two turns it waits until the
+next one is due, until a wake-up arrives, or until `interval` has passed: a lost wake-up costs latency, never work. A
+failed turn is logged and repeated, so one failure ends neither the service nor its neighbours.
 """
 
 import asyncio
@@ -46,16 +46,16 @@ class BackgroundService(ABC):
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Start no further turn; `run` returns when the current one has ended."""
+        """Starts no further turn; `run` returns when the current one has ended."""
         self._stopping.set()
         self._wake_up.set()
 
     def wake(self) -> None:
-        """Start the next turn at once."""
+        """Starts the next turn at once."""
         self._wake_up.set()
 
     async def run(self) -> None:
-        """Run turns until `stop`, then `shut_down`. Failures of both are logged, not raised."""
+        """Runs turns until `stop`, then `shut_down`. Failures of both are logged, not raised."""
         with self._subscription() as self._wake_up:
             while not self.is_stopping:
                 self._wake_up.clear()
@@ -69,7 +69,7 @@ class BackgroundService(ABC):
 
     @abstractmethod
     async def work(self) -> float:
-        """Do what is due now, and return the seconds until the next turn (0 or less: at once).
+        """Does the work that is due now, and returns the seconds until the next turn (0 or less: at once).
 
         Failures may be raised: the turn is logged and repeated after a back-off.
         """
@@ -81,10 +81,10 @@ class BackgroundService(ABC):
     def _subscription(self) -> AbstractContextManager[asyncio.Event]:
         if self._pubsub is None:
             return nullcontext(self._wake_up)
-        return self._pubsub.listen(self._topic)
+        return self._pubsub.subscribe(self._topic)
 
     async def _run_turn(self) -> float:
-        """One turn; returns the seconds until the next one."""
+        """Runs one turn; returns the seconds until the next one."""
         try:
             seconds = await self.work()
         except DatabaseUnavailableError:
@@ -101,6 +101,6 @@ class BackgroundService(ABC):
         self._retry_seconds = min(2 * seconds, self.interval)
         fields |= {"service": self.name, "retry_in_seconds": seconds}
         _logger.log(level, event, extra=fields, exc_info=exc_info)
-        # Wake-ups do not shorten the pause: a failing service must not spin because others are busy.
+        # Wake-ups do not shorten the pause: a failing service must not spin because others publish messages.
         await clock.wait_for(self._stopping, seconds)
         return 0

@@ -1,8 +1,8 @@
 """Processes bulk operations in the background, one chunk of each in turn.
 
-An operation belongs to the worker that claimed it last, and can be claimed again when that worker has not processed a
-chunk for as long as the lease lasts. The changes of a chunk commit together with the operation's position (`db.bulk`),
-so any number of workers can run on one database.
+An operation belongs to the worker that claimed it last. Another worker can claim it when that worker has processed no
+chunk for the length of the lease. The changes of a chunk commit together with the operation's position (`db.bulk`), so
+any number of workers can run on one database.
 """
 
 import asyncio
@@ -24,30 +24,32 @@ from engine.worker.background_service import BackgroundService
 _logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=15)
-"""How long an operation belongs to its worker; each chunk renews it. Many times what a chunk takes."""
+"""Length of the lease of an operation. Each chunk renews it, and takes a small fraction of it."""
 INTERVAL_SECONDS = 1.0
-"""Seconds between two looks for operations, when no wake-up comes: those of another process may get lost."""
+"""Seconds between two checks for operations without a wake-up: wake-ups from other processes may be lost."""
 MAX_OPERATIONS = 4
 """Operations that one worker processes in turn, so that a short one does not wait for a long one."""
 EXPIRE_INTERVAL = timedelta(minutes=1)
-"""Time between two deletions of expired plans. A lost preparation counts as under way until then at most."""
+"""Time between two deletions of expired plans. A lost preparation counts as active for at most this long."""
 PLANS_KEPT = timedelta(days=1)
-"""How long an expired plan can still be read."""
+"""Time for which an expired plan can still be read."""
 _MAX_EXPIRED = 5_000
 """Outcomes of expired plans that are deleted in one transaction, so that it does not block others for long."""
 _NARROW_FACTOR = 10
-"""By how much chunks shrink after a fault: the run at fault among 1,000 is found in three steps."""
+"""Factor by which chunks shrink after a fault: the faulty run among 1,000 is found in three steps."""
 
 
 class ChunkPipeline:
-    """Processes one operation, chunk by chunk. A run that cannot be processed fails alone, without the others."""
+    """Processes one operation, chunk by chunk. A run that cannot be processed fails alone; the other runs are
+    processed."""
 
     def __init__(self, database: Database, lease: BulkLease, size: int = CHUNK_SIZE) -> None:
         self._database = database
         self._lease = lease
         self._full_size = self._size = size
         self._runs_until_full_size = 0
-        # A single PostgreSQL connection waits half of the time, for the disk or this process. SQLite has one writer.
+        # A single PostgreSQL connection is idle half of the time, while it waits for the disk or this process. SQLite
+        # has one writer.
         self._is_pipelined = database.dialect == "postgresql"
 
     async def process_next(self) -> bool:
@@ -88,7 +90,7 @@ class ChunkPipeline:
         try:
             return await self._database.read(chunks.next_boundary, self._lease, self._size)
         except OperationLostError:
-            return None  # the write that follows finds that out too
+            return None  # The next write finds this out, too.
 
     async def _process_chunk(self) -> bool:
         try:
@@ -103,7 +105,7 @@ class ChunkPipeline:
         return has_ended
 
     async def _process_next_chunk(self, after: UUID) -> bool:
-        """Processes the chunk after the one in progress. Whatever prevents that, the chunk comes again by itself."""
+        """Processes the chunk after the one in progress. A chunk that fails here is processed again by itself."""
         try:
             return await self._database.write(chunks.process_next_chunk, self._lease, after, self._full_size, LEASE)
         except (OperationLostError, DatabaseUnavailableError, ChunkOutOfOrderError):
@@ -116,7 +118,7 @@ class ChunkPipeline:
         return False
 
     async def _narrow(self) -> bool:
-        """Handles a fault: continues in smaller chunks until a chunk of one run has it; that run fails."""
+        """Handles a fault: continues in smaller chunks until one chunk is the faulty run alone; that run fails."""
         if self._size > 1:
             _logger.warning("bulk chunk failed", extra=self._log_fields(), exc_info=True)
             self._runs_until_full_size = max(self._runs_until_full_size, self._size)
@@ -131,7 +133,7 @@ class ChunkPipeline:
         return has_ended
 
     def _widen(self) -> None:
-        """Returns to full chunks once the chunk that had the fault is processed."""
+        """Returns to full chunks once the faulty chunk is processed."""
         self._runs_until_full_size -= self._size
         if self._runs_until_full_size <= 0:
             self._size = self._full_size
@@ -145,7 +147,7 @@ class BulkWorker(BackgroundService):
     """Processes the bulk operations of one database. Any number of processes can run one."""
 
     def __init__(self, database: Database, chunk_size: int = CHUNK_SIZE) -> None:
-        super().__init__("bulk worker", INTERVAL_SECONDS, database.signals, pubsub.BULK_DUE)
+        super().__init__("bulk worker", INTERVAL_SECONDS, database.pubsub, pubsub.BULK_DUE)
         self._database = database
         self._chunk_size = chunk_size
         self._pipelines: list[ChunkPipeline] = []
@@ -170,7 +172,8 @@ class BulkWorker(BackgroundService):
             pass
 
     async def process_turn(self) -> bool:
-        """Claims an operation, if there is one, and processes a chunk of each. Returns False if none is left."""
+        """Claims an operation, if there is one, and processes a chunk of each claimed operation. Returns False if none
+        is left."""
         if len(self._pipelines) < MAX_OPERATIONS and await self._database.read(leases.has_claimable):
             lease = await self._database.write(leases.claim, LEASE)
             if lease is not None:

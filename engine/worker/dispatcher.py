@@ -27,14 +27,14 @@ from domain.time import clock
 _logger = logging.getLogger(__name__)
 
 Execute = Callable[[Claimed], Awaitable[None]]
-"""Executes a claimed run until it ends or is suspended; raises nothing."""
+"""Executes a claimed run until it ends or is suspended. It raises nothing."""
 
 _REFILL = 0.25
-"""Share of the capacity that must be free before the next claim while there is a backlog, unless that takes longer
-than the interval."""
+"""Share of the capacity that must be free before the next claim while there is a backlog, unless that takes longer than
+the interval."""
 _LOST_LEASE_GRACE = timedelta(seconds=1)
-"""Time after which a task without a valid lease is aborted. A run that has just ended or paused has none either, and
-its task ends within this time."""
+"""Time after which a task without a valid lease is aborted. A run that has just ended or paused has no lease either,
+and its task ends within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class DispatcherSettings:
     """Settings of a dispatcher. Times are in seconds."""
 
     concurrency: int = 64
-    """Runs that are executed at the same time."""
+    """Largest number of runs that are executed at the same time."""
     lease: float = 15.0
     """Length of a lease. It is renewed every third of this."""
     interval: float = 1.0
     """Longest time between two claims."""
     grace: float = 10.0
-    """How long runs may continue after `stop`."""
+    """Time for which runs may continue after `stop`."""
 
 
 class Dispatcher:
@@ -82,29 +82,30 @@ class Dispatcher:
         return {lease.run_id: self._begun[task] for task, lease in self._tasks.items()}
 
     def stop(self) -> None:
-        """Stop claiming."""
+        """Stops claiming."""
         self._stopping.set()
         self._wake.set()
 
     async def run(self, execute: Execute) -> None:
-        """Claim and execute runs until `stop`. Runs that do not end within the grace period are released."""
+        """Claims and executes runs until `stop`. Runs that do not end within the grace period are released."""
         renewing = asyncio.create_task(self._keep_leases())
         try:
-            with self._database.signals.listen(pubsub.RUNS_DUE) as self._wake:
+            with self._database.pubsub.subscribe(pubsub.RUNS_DUE) as self._wake:
                 while not self._stopping.is_set():
                     self._wake.clear()
                     await self._claim_batch(execute)
                     await self._wait()
             await self._drain()
         finally:
-            # After a failure here their leases would no longer be renewed.
+            # After a failure here, their leases would no longer be renewed.
             for task in (renewing, *self._tasks):
                 task.cancel()
 
     async def _claim_batch(self, execute: Execute) -> None:
         await self._adjust_to_clock()
         free = self._settings.concurrency - len(self._tasks)
-        # With a backlog, wait until more capacity is free: to claim many runs costs little more than to claim one.
+        # With a backlog, wait until more capacity is free, because claiming many runs costs little more than claiming
+        # one.
         few = self._backlog and free < self._settings.concurrency * _REFILL
         if few and timedelta(0) < self._next_look - clock.now() <= self._interval:
             return
@@ -140,7 +141,8 @@ class Dispatcher:
         return self._drained
 
     async def _adjust_to_clock(self) -> None:
-        """After a change of the clock: claim no run that is executed here, and lose no run that is due."""
+        """Adjusts leases and due times after a change of the clock, so that no run is claimed twice and no due run is
+        missed."""
         now = clock.now()
         if now - self._renewed_at >= self._lease:
             # All leases seem to have expired, also those of this worker.
@@ -159,7 +161,7 @@ class Dispatcher:
         del self._tasks[task], self._begun[task]
         if not task.cancelled() and task.exception() is not None:
             _logger.error("task of a run failed", exc_info=task.exception())
-        # Without a backlog the free capacity is not needed: new runs are published.
+        # Without a backlog the free capacity is not needed: a message announces new runs.
         if self._backlog:
             self._wake.set()
 
@@ -179,13 +181,13 @@ class Dispatcher:
         return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()
 
     async def _keep_leases(self) -> None:
-        """Renew leases in time, and abort the work for runs that were ended elsewhere.
+        """Renews leases in time, and aborts tasks whose runs were ended elsewhere.
 
-        The end of a run is published in this process; those of other processes are found by reading.
+        This process publishes the ends of its own runs; ends in other processes are found by reading.
         """
         renewal = self._lease / 3
         self._renewed_at = clock.now()
-        with self._database.signals.listen(pubsub.RUNS_STOPPED) as stopped:
+        with self._database.pubsub.subscribe(pubsub.RUNS_STOPPED) as stopped:
             while True:
                 left = (self._renewed_at + renewal - clock.now()).total_seconds()
                 await clock.wait_for(stopped, max(0, min(left, self._settings.interval)))
@@ -204,7 +206,7 @@ class Dispatcher:
             if renew:
                 held = await self._database.write(claims.renew, leases, self._lease)
             else:
-                held = await self._database.read(claims.still_held, leases)
+                held = await self._database.read(claims.valid_leases, leases)
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
             stopped = await self._database.read(claims.find_cancelled, list(lost.values())) if lost else ()
         except DatabaseUnavailableError:
@@ -214,7 +216,7 @@ class Dispatcher:
         self._lost_since = {task: self._lost_since.get(task, now) for task in lost if task in self._tasks}
         for task, since in self._lost_since.items():
             if lost[task] in stopped or not timedelta(0) <= now - since < _LOST_LEASE_GRACE:
-                # Its result could not be written.
+                # The result of the run could not be written.
                 _logger.warning("lease lost", extra={"run_id": ids.encode(IdKind.RUN, lost[task])})
                 self._observer.lease_lost()
                 task.cancel()

@@ -1,7 +1,7 @@
 """Periodic maintenance of a database and its file store: rescues waiting runs, prunes old data, deletes orphaned files.
 
 Every worker runs all jobs, and the workers do not coordinate: a job skips rows that another worker has locked, or
-repeats harmless work.
+repeats work without harm.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from db.queue import budgets, holds, slots, workers
 from db.removal import expiry, teardown
 from db.removal.sweep import Swept
 from db.rollups import upkeep
-from db.runs import files
+from db.runs.output import files
 from db.search import switch
 from domain import ids
 from domain.ids import IdKind
@@ -39,47 +39,49 @@ RESCUE_SECONDS = 10.0
 PRUNE_SECONDS = 600.0
 """Time between two prunes of expired data, in seconds."""
 STATISTICS_SECONDS = 600.0
-"""Time between two looks at how the values in SQLite's tables are spread, in seconds."""
+"""Time between two updates of SQLite's statistics on the distribution of values, in seconds."""
 FILL_SECONDS = 60.0
-"""Time between two looks whether the search lacks runs, in seconds."""
+"""Time between two checks whether runs are missing in the search, in seconds."""
 FILL_BATCH = 200
-"""Runs whose texts are added to the search in one transaction."""
+"""Number of runs whose texts are added to the search in one transaction."""
 ORPHANS_SECONDS = 6 * 3600.0
 """Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
 ORPHAN_AGE = timedelta(days=1)
-"""Younger files without a row are no orphans: the row is written after the bytes, at the end of the attempt at latest.
-"""
+"""Age below which a file without a row is not an orphan: the row is written after the bytes, at the end of the attempt
+at latest."""
 RUN_BATCH = 100
-"""Runs purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
+"""Runs that are purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
 REMOVAL_BATCH = 500
-"""Runs deleted or archived in one transaction, without the child runs that go with them."""
+"""Runs that are deleted or archived in one transaction, without the child runs that go with them."""
 REMOVAL_SECONDS = 5.0
-"""Time between two looks for flows and projects that are being deleted, in seconds."""
+"""Time between two searches for flows and projects that are being deleted, in seconds."""
 MERGE_PAGES = 500
-"""Pages of the index of texts merged in one transaction, which takes some tens of milliseconds."""
+"""Pages of the index of texts that are merged in one transaction, which takes some tens of milliseconds."""
 LINE_BATCH = 5_000
-"""Log lines deleted in one transaction."""
+"""Log lines that are deleted in one transaction."""
 EVENT_BATCH = 1_000
-"""Events examined in one transaction, which deletes most of them; events of the audit log deleted in one."""
+"""Events that are examined in one transaction, which deletes most of them; also events of the audit log that are
+deleted in one."""
 OUTCOME_BATCH = 5_000
-"""Outcomes of bulk operations deleted in one transaction."""
+"""Outcomes of bulk operations that are deleted in one transaction."""
 SECRET_BATCH = 1_000
-"""Retired values of secrets deleted in one transaction."""
+"""Retired values of secrets that are deleted in one transaction."""
 LOST_AGE = timedelta(days=1)
-"""Time after which a worker that was lost is no longer listed."""
+"""Time after which a lost worker is no longer listed."""
 RETIRED_DAYS = 30
-"""Days for which a value of a secret is masked after it was rotated or deleted. By then a value that is still accepted
-somewhere should be revoked there, and log lines of services that repeat it should be gone."""
+"""Days for which a value of a secret is masked after it was rotated or deleted. By then, other services should have
+revoked the value, and their log lines that repeat it should be deleted."""
 FILE_BATCH = 50
-"""Files deleted from the store at the same time."""
+"""Files that are deleted from the store at the same time."""
 COUNT_SECONDS = 1.0
 """Time between two sums of changed counts, in seconds. Answers add up the changes since the last one."""
 CHANGE_BATCH = 20_000
-"""Changed counts summed in one transaction."""
+"""Changed counts that are summed in one transaction."""
 OLD_RUN_BATCH = 2_000
-"""Old runs counted in one transaction, about: those created within 15 minutes are counted together."""
+"""Approximate number of old runs that are counted in one transaction: runs created within 15 minutes are counted
+together."""
 PAUSE_SECONDS = 0.1
-"""Pause between two batches, in seconds, so that other writers get their turn."""
+"""Pause between two batches, in seconds, for other writers."""
 
 _FILE_KEY = re.compile("([0-9a-f]{32})/([0-9a-f]{32})")
 
@@ -130,7 +132,7 @@ def maintenance_jobs(
         Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
         Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
-        Job("merge index of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
+        Job("merge indexes of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -138,19 +140,19 @@ def maintenance_jobs(
 
 
 class MaintenanceRunner:
-    """Runs maintenance jobs side by side: a job that takes long, or fails, does not delay the others."""
+    """Runs the maintenance jobs concurrently: a job that takes long, or fails, does not delay the others."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._services = [_JobService(job) for job in jobs]
 
     async def run(self) -> None:
-        """Run the jobs until `stop`, or until cancelled."""
+        """Runs the jobs until `stop`, or until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for service in self._services:
                 tasks.create_task(service.run())
 
     def stop(self) -> None:
-        """Start no further job; `run` returns when the current ones have ended."""
+        """Starts no further job; `run` returns when the current ones have ended."""
         for service in self._services:
             service.stop()
 
@@ -166,13 +168,13 @@ class _JobService(BackgroundService):
 
 
 async def gather_statistics(database: Database) -> None:
-    """Gather the statistics of SQLite's tables. PostgreSQL does so by itself."""
+    """Updates the statistics of SQLite's tables. PostgreSQL updates its own."""
     if database.dialect == "sqlite":
         await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
 
 
 async def fill_search(database: Database) -> int:
-    """Add the texts of all runs that the search does not have yet, if it is on; returns their number."""
+    """Adds the texts of all runs that the search does not have yet, if it is on; returns the number of runs."""
     total = 0
     while filled := await database.write(switch.fill, FILL_BATCH):
         total += filled
@@ -183,9 +185,10 @@ async def fill_search(database: Database) -> int:
 
 
 async def merge_forgotten_texts(database: Database) -> None:
-    """Remove what SQLite's index of texts still holds of erased messages and of deleted runs."""
-    while await database.write(text_indexes.merge_forgotten, MERGE_PAGES):
-        await clock.sleep(PAUSE_SECONDS)
+    """Remove what SQLite's indexes of texts still hold of erased and deleted texts."""
+    for merge_forgotten in (text_indexes.merge_forgotten, switch.merge_forgotten):
+        while await database.write(merge_forgotten, MERGE_PAGES):
+            await clock.sleep(PAUSE_SECONDS)
 
 
 async def rescue_waiting_runs(database: Database) -> None:
@@ -198,7 +201,8 @@ async def rescue_waiting_runs(database: Database) -> None:
 
 
 async def keep_counts(database: Database) -> None:
-    """Sum the changes of the counts of runs; after an upgrade, first count the runs that are older than the counts."""
+    """Sums the changes of the counts of runs; after an upgrade, first counts the runs that are older than the
+    counts."""
     if not await database.read(upkeep.needs_upkeep):
         return
     await count_old_runs(database)
@@ -208,7 +212,7 @@ async def keep_counts(database: Database) -> None:
 
 
 async def count_old_runs(database: Database) -> None:
-    """Count the runs that were there before the counts. It goes on where it was broken off."""
+    """Counts the runs that existed before the counts. An interrupted count is continued."""
     while await database.write(upkeep.fill, OLD_RUN_BATCH):
         await clock.sleep(PAUSE_SECONDS)
 
@@ -278,7 +282,7 @@ async def _sweep(database: Database, delete_chunk: Callable[..., Swept | None], 
 
 
 async def prune_events(database: Database, event_days: int | None) -> None:
-    """Delete the events whose retention has ended. Cursors that point to them expire."""
+    """Deletes the events whose retention has ended. Cursors that point to them expire."""
     if event_days is None:
         return
     before = clock.now() - timedelta(days=event_days)
@@ -305,7 +309,7 @@ async def prune_bulk_operations(database: Database, bulk_days: int | None) -> No
 
 
 async def prune_retired_secrets(database: Database) -> None:
-    """Delete the values of secrets that were rotated or deleted long ago. They are not masked any more."""
+    """Deletes the values of secrets that were rotated or deleted long ago. They are not masked any more."""
     before = clock.now() - timedelta(days=RETIRED_DAYS)
     while await database.write(secrets.prune_retired, before, SECRET_BATCH) == SECRET_BATCH:
         await clock.sleep(PAUSE_SECONDS)
@@ -317,12 +321,12 @@ async def prune_lost_workers(database: Database) -> None:
 
 
 async def delete_purged_files(database: Database, store: FileStore) -> int:
-    """Delete all files of purged runs; returns their number.
+    """Deletes all files of purged runs; returns their number.
 
     The bytes are deleted before the rows, so an interrupted deletion is repeated.
 
     Raises:
-        FileStoreError: the file store is unavailable or refuses.
+        FileStoreError: the file store is unavailable, or refuses the request.
     """
     deleted = 0
     while rows := await database.read(files.purged, FILE_BATCH):
@@ -335,10 +339,10 @@ async def delete_purged_files(database: Database, store: FileStore) -> int:
 
 
 async def delete_orphaned_files(database: Database, store: FileStore) -> int:
-    """Delete stored files that never got a row, because a worker was lost; returns their number.
+    """Deletes stored files without a row, which lost workers left; returns their number.
 
     Raises:
-        FileStoreError: the file store is unavailable or refuses.
+        FileStoreError: the file store is unavailable, or refuses the request.
     """
     deleted = 0
     async for keys in store.keys(FILE_BATCH):
@@ -354,7 +358,7 @@ async def delete_orphaned_files(database: Database, store: FileStore) -> int:
 
 def _old_files(keys: Iterable[str]) -> dict[UUID, tuple[UUID, str]]:
     """Returns run and key of each file that is old enough to have a row, by file ID."""
-    # IDs begin with their time of creation.
+    # IDs begin with their creation time.
     youngest = ids.first_uuid_at(clock.now() - ORPHAN_AGE)
     old = {}
     for key in keys:
@@ -367,7 +371,7 @@ def _old_files(keys: Iterable[str]) -> dict[UUID, tuple[UUID, str]]:
 
 
 async def _delete_from_store(store: FileStore, keys: Iterable[str]) -> None:
-    """Delete all files, then raise the first error."""
+    """Deletes all files, then raises the first error."""
     results = await asyncio.gather(*(store.delete(key) for key in keys), return_exceptions=True)
     for error in results:
         if error is not None:

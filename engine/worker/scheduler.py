@@ -35,9 +35,9 @@ from engine.worker.background_service import BackgroundService
 _logger = logging.getLogger(__name__)
 
 ON_TIME = timedelta(minutes=1)
-"""A fire time that passed longer ago than this was missed."""
+"""Time after which a fire time without a started run counts as missed."""
 MAX_CATCH_UP = 100
-"""Runs that one schedule starts at once for missed fire times."""
+"""Largest number of runs that one schedule starts at once for missed fire times."""
 INTERVAL_SECONDS = 5.0
 """Longest time between two reads of due schedules, in seconds: another process may have changed a schedule."""
 _BATCH = 100
@@ -47,22 +47,22 @@ _COPIED_COLUMNS = ("environment", "tags", "metadata")
 
 @dataclass(frozen=True, slots=True)
 class _FirePlan:
-    """What to do with a schedule that is due."""
+    """The decision for a due schedule: which runs to start, and when to fire next."""
 
     fire_times: Sequence[datetime]
     """Fire times for which runs are started, oldest first."""
     next_fire_at: datetime | None
-    """None: the schedule never fires again."""
+    """The next fire time; None: the schedule never fires again."""
     skipped_at: datetime | None = None
-    """The latest fire time for which no run is started, if there is a reason to record."""
+    """The latest fire time for which no run is started, if a reason is recorded."""
     reason: SkipReason | None = None
 
 
 class _Fired(NamedTuple):
-    """What a worker has done for a schedule that was due."""
+    """The result of firing a due schedule."""
 
     plan: _FirePlan | None = None
-    """The plan that was carried out; None: another worker carried one out."""
+    """The plan that was executed; None if another worker fired the schedule."""
     beyond_quota: Collection[UUID] = ()
     """The runs that exceed the project's quota."""
 
@@ -71,18 +71,18 @@ class Scheduler(BackgroundService):
     """Starts the runs of all schedules of one database. Any number of processes may run one."""
 
     def __init__(self, database: Database, flows: FlowCache) -> None:
-        super().__init__("scheduler", INTERVAL_SECONDS, database.signals, pubsub.SCHEDULES_CHANGED)
+        super().__init__("scheduler", INTERVAL_SECONDS, database.pubsub, pubsub.SCHEDULES_CHANGED)
         self._database = database
         self._flows = flows
 
     async def work(self) -> float:
-        """Start the runs that are due; returns the seconds until the next fire time."""
+        """Starts the runs that are due; returns the seconds until the next fire time."""
         await self.fire_due()
         next_at = await self._database.read(schedules.next_fire)
         return self.interval if next_at is None else (next_at - clock.now()).total_seconds()
 
     async def fire_due(self) -> None:
-        """Start the runs of all schedules that are due now."""
+        """Starts the runs of all schedules that are due now."""
         while True:
             due = await self._database.read(schedules.due, clock.now(), _BATCH)
             for schedule in due:
@@ -105,7 +105,7 @@ class Scheduler(BackgroundService):
             _logger.warning("scheduled run exceeds the quota", extra=fields)
 
     async def _run_input(self, schedule: DueSchedule) -> tuple[str, SkipReason | None]:
-        """Returns the JSON text of the input of the runs, and why the flow cannot be started now; None: it can."""
+        """Returns the JSON text of the input of the runs, and why the flow cannot be started now; None if it can."""
         if not schedule.flow_enabled:
             return schedule.input, SkipReason.FLOW_DISABLED
         if schedule.published_version_id is None:
@@ -135,9 +135,9 @@ def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
     except ValueError:
         return _FirePlan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
     first_due = schedule.next_fire_at
-    assert first_due is not None  # the schedule is due
+    assert first_due is not None  # The schedule is due.
     later = takewhile(lambda at: at > first_due, cron.until(now))
-    # The fire time that was announced, and the latest ones that have passed since, latest first.
+    # The announced fire time, and the latest ones that have passed since, latest first.
     passed = [*islice(later, MAX_CATCH_UP), first_due]
     fire_times = _select_fire_times(MissedFires(schedule.missed_fires), passed, now)
     dropped = [] if schedule.missed_fires == MissedFires.FIRE_ONCE else [at for at in passed if at not in fire_times]
@@ -146,7 +146,7 @@ def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
 
 
 def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> Sequence[datetime]:
-    """Returns those of the fire times that have passed for which runs are started, latest first."""
+    """Returns the missed fire times for which runs are started, latest first."""
     on_time = [at for at in passed if now - at <= ON_TIME]
     if policy is MissedFires.FIRE_ALL:
         return passed[:MAX_CATCH_UP]
@@ -156,9 +156,9 @@ def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: dat
 
 
 def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan, input_text: str) -> _Fired:
-    """Advance the schedule and create its runs, unless another worker has done so.
+    """Advances the schedule and creates its runs, unless another worker has done so.
 
-    Runs that exceed the project's quota are written, too, and can be retried.
+    Runs that exceed the project's quota are created, too, and can be retried.
     """
     overlap = ScheduleOverlap(schedule.overlap)
     asks = bool(plan.fire_times) and overlap is not ScheduleOverlap.QUEUE
@@ -179,10 +179,10 @@ def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan, input_t
 
 
 def _without_overlap(plan: _FirePlan, overlap: ScheduleOverlap, *, has_live_run: bool) -> _FirePlan:
-    """Returns `plan` with the fire times for which the policy for overlaps starts runs.
+    """Returns `plan` with the fire times for which the schedule's `overlap` lets runs start.
 
-    Of several that were missed, the first one overlaps with the others: SKIP starts its run alone. CANCEL_PREVIOUS
-    starts the last, which would cancel the others.
+    Of several missed fire times, the first run overlaps with the others: SKIP starts only its run. CANCEL_PREVIOUS
+    starts only the last run, which would cancel the others.
     """
     if overlap is ScheduleOverlap.QUEUE:
         return plan
@@ -195,7 +195,7 @@ def _without_overlap(plan: _FirePlan, overlap: ScheduleOverlap, *, has_live_run:
 
 
 def _new_run(schedule: DueSchedule, fire_time: datetime, input_text: str) -> run_creation.NewRun:
-    assert schedule.published_version_id is not None  # `_run_input` has checked it
+    assert schedule.published_version_id is not None  # `_run_input` has checked this.
     return run_creation.NewRun(
         target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={

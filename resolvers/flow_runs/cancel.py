@@ -18,16 +18,16 @@ from resolvers.flow_runs import runs
 
 @dataclass(frozen=True, slots=True)
 class CancelledRuns:
-    """What a cancellation did."""
+    """The result of a cancellation."""
 
     run_id: UUID
     """The run that the request names."""
     stopped_ids: Sequence[UUID]
-    """All runs that were stopped, ancestors before their descendants."""
+    """The runs that were stopped, ancestors before their descendants."""
 
 
 async def cancel(context: Context, run_id: str, *, include_descendants: bool = False) -> CancelledRuns:
-    """Cancels a run and all its live descendants. Workers abort the steps that they execute for them.
+    """Cancels a run and all its live descendants. Workers abort the steps that they execute for these runs.
 
     With `include_descendants`, live descendants of a run that has ended are cancelled, too.
 

@@ -1,4 +1,4 @@
-"""Changes tags, metadata and note of runs that were started."""
+"""Changes the tags, metadata and note of runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from resolvers import authorize, values
 from resolvers.context import Context, Viewer
 
 MAX_NOTE_LENGTH = 2_000
-"""Characters of a note."""
+"""Largest number of characters of a note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunChange:
-    """What a client wants to change of a run."""
+    """A client's request to change a run."""
 
     tags: Sequence[str] | None = None
     """All tags of the run from now on; None: they stay, apart from the next two."""
@@ -52,7 +52,7 @@ async def change(context: Context, run_id: str, requested: RunChange) -> UUID:
 
 
 def _is_other(name: str, old: Any, new: Any) -> bool:
-    # PostgreSQL writes the members of a document in an order of its own.
+    # PostgreSQL sorts the members of a document.
     return bool(json_codec.decode(old) != json_codec.decode(new) if name == "metadata" else old != new)
 
 

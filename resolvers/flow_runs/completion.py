@@ -1,4 +1,4 @@
-"""Completes a failed step by hand: a retry continues behind it, with an output that a person gives, or without one."""
+"""Completes a failed step by hand: a retry continues behind the step, with an output from a person, or without one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from resolvers.flow_runs import retry
 from resolvers.flow_runs.start_check import StartCheck, definition, step_names
 
 MAX_NOTE_LENGTH = 1_000
-"""Characters of the note of a completion."""
+"""Largest number of characters of the note of a completion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ def check_choice(output: Any, *, skip: bool) -> None:
 
 
 async def complete_step(context: Context, request: CompletionRequest) -> UUID:
-    """Creates a retry that keeps what succeeded, has the given result of the failed step, and executes the steps behind
-    it; returns its ID. The retried run never changes.
+    """Creates a retry that keeps the results of the steps that succeeded, sets the given result of the failed step, and
+    executes the steps behind it; returns its ID. The retried run never changes.
 
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotRetryableError, RetryUnderWayError,

@@ -1,7 +1,7 @@
-"""The files that a viewer sees."""
+"""The files of runs that a viewer can see."""
 
 from db.row_types import FileRow
-from db.runs import files
+from db.runs.output import files
 from domain import ids
 from domain.ids import IdKind
 from resolvers import authorize
@@ -10,11 +10,11 @@ from resolvers.flow_runs import runs
 
 
 async def get(context: Context, file_id: str, columns: frozenset[str]) -> FileRow | None:
-    """Returns the file `file_id`; None if the viewer sees no such file.
+    """Returns the file `file_id`; None if the viewer can see no such file.
 
     Raises:
         InvalidIdError: `file_id` is not the ID of a file.
-        ForbiddenError: the viewer has no sight of payloads.
+        ForbiddenError: the viewer has no access to payloads.
     """
     authorize.require_payloads(context.viewer)
     row = await context.loaders.load(files.by_ids, ids.decode(IdKind.FILE, file_id), columns | {"run_id"})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from db.runs import flow_stats, stats
+from db.runs.statistics import flow_stats, stats
 from domain.runs.run_filter import RunFilter
 from live.stats_feed import Statistics
 from resolvers.context import Context
@@ -17,7 +17,7 @@ _OF_FLOWS: dict[Callable[..., Any], tuple[Callable[..., Any], Callable[[], Any]]
     stats.durations: (flow_stats.durations, lambda: None),
     stats.failures: (flow_stats.failures, list),
 }
-"""By part of the statistics: its batch function over flows, and the value of a flow without runs."""
+"""For each part of the statistics: its batch function over flows, and its value for a flow without runs."""
 
 
 class FlowStatistics(Statistics):

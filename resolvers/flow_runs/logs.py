@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from db.row_types import LogLineRow
-from db.runs import logs
-from db.runs.logs import LogFilter
+from db.runs.output import logs
+from db.runs.output.logs import LogFilter
 from db.sql.keyset import Edge, Page, Position
 from domain.errors import InvalidArgumentError, InvalidCursorError
 from domain.runs.run_log import LogLevel
 from resolvers.context import Context
 
 MAX_SEARCH_LENGTH = 1_000
-"""Characters of the text to search for."""
+"""Largest number of characters of the searched text."""
 _ORDERING = 100
 """The number by which a cursor names the order of lines; the orders of runs have others."""
 
 
 def check_filter(step_name: str | None, level: LogLevel | None, search: str | None) -> LogFilter:
-    """Returns the filter of the lines that a client asks for.
+    """Returns the filter of the requested lines.
 
     Raises:
         InvalidArgumentError: `search` is too long, or a text has a character that no line has.
@@ -53,7 +53,7 @@ class LogLines:
         return await self.context.loaders.load(logs.by_runs, self.run_id, self.where, page) or []
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a line stands beyond `edge`."""
+        """True if a line follows `edge`."""
         return bool(await self.context.loaders.load(logs.runs_with_more, (self.run_id, edge), self.where))
 
     async def count(self, limit: int | None) -> int:

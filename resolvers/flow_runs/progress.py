@@ -1,11 +1,11 @@
-"""What the events of one run say beyond their rows: lines of its log, and errors of its steps."""
+"""Loads the details of a run's events that their rows do not have: lines of the log, and errors of steps."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from db.row_types import LogLineRow
-from db.runs import logs
 from db.runs import reads as run_reads
+from db.runs.output import logs
 from domain import json_codec
 from domain.enums import StepStatus
 from live.events import EventOfKind
@@ -13,21 +13,21 @@ from resolvers.context import Context
 
 
 def event_data(event: EventOfKind) -> dict[str, Any]:
-    """Return the `data` of an event, whose keys depend on its kind (see db/events)."""
+    """Returns the `data` of an event, whose keys depend on its kind (see db/events)."""
     data: dict[str, Any] = json_codec.decode(event.data)
     return data
 
 
 async def log_lines(context: Context, event: EventOfKind) -> Sequence[LogLineRow]:
-    """Return the lines of the log that an event of the kind LOG_LINES announces."""
+    """Returns the log lines that an event of the kind LOG_LINES announces."""
     data = event_data(event)
     return await context.loaders.load(logs.by_ranges, (event.run_id, data["first"], data["last"])) or []
 
 
 async def step_error(context: Context, event: EventOfKind) -> str | None:
-    """Return the error of a step that failed, or of the attempt after which it is tried again, as JSON text.
+    """Returns the error of a failed step, or of the attempt after which it is tried again, as JSON text.
 
-    None for other changes of its status, and if the error was purged.
+    Returns None for other changes of the step's status, and if the error was purged.
     """
     data = event_data(event)
     if event.to_status == StepStatus.PENDING:

@@ -1,4 +1,4 @@
-"""Repeats a run that has ended by a new run, or says why that is not possible."""
+"""Reruns a run that has ended, as a new run, or says why that is not possible."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -53,11 +53,11 @@ class RerunRequest:
 
     run_id: str
     flow_version_id: str | None = None
-    """The version to execute; None: the published one, or that of the run if the rerun starts at a step."""
+    """The version to execute; None: the published one, or the version of the run if the rerun starts at a step."""
     step_name: str | None = None
-    """The step at which the rerun starts; None: at the first one."""
+    """The step at which the rerun starts; None: the first one."""
     input_text: str | None = None
-    """The input of the new run as JSON text; None: that of the run."""
+    """The input of the new run as JSON text; None: the input of the run."""
     force: bool = False
     idempotency_key: str | None = None
 
@@ -69,7 +69,7 @@ class RerunRequest:
 
 
 async def rerun(context: Context, request: RerunRequest) -> UUID:
-    """Creates a run that executes another one once more, as a new operation; returns its ID.
+    """Creates a run that executes another run again, as a new operation; returns its ID.
 
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotFinalError, RerunUnderWayError,
@@ -85,10 +85,10 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
     try:
         version_id = await _version(context, run, request)
         version = await context.flows.get(version_id)
-        # The version may have defaults that the run's own had not.
+        # The version may have defaults that the version of the run did not have.
         accepted = version.accept_input(json_codec.decode(request.input_text or run.input))
     except (FlowNotPublishedError, InputInvalidError):
-        # A repeated request gets its run, whatever has happened to the flow since then.
+        # A repeated request gets its run, even if the flow has changed since.
         earlier = await context.database.read(idempotency.earlier_run, run.project_id)
         if earlier is None:
             raise
@@ -107,8 +107,8 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
 
 
 async def rerunnability(context: Context, run: RunRow, step_name: str | None) -> StartCheck:
-    """Returns whether `rerun`, from the step `step_name` if that is given, would start a run from `run`, a row with the
-    columns of `retry.RUN_COLUMNS`."""
+    """Returns whether `rerun` would start a run from `run`, a row with the columns of `retry.RUN_COLUMNS`. If
+    `step_name` is given, the rerun would start at that step."""
     judgement = await context.loaders.load_existing(reruns.judgements_by_runs, run.id)
     code = judgement.refusal if step_name is None else judgement.refusal_from_step
     version_id = judgement.published_version_id if step_name is None else run.flow_version_id

@@ -7,8 +7,9 @@ from db import audit_events
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import InputRequestRow, RunRow
-from db.runs import input_requests, transitions
-from db.runs.input_requests import Response
+from db.runs import transitions
+from db.runs.waits import input_requests
+from db.runs.waits.input_requests import Response
 from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
@@ -20,8 +21,8 @@ from domain.errors import (
     InputRequestNotFoundError,
     RunNotPausedError,
 )
+from domain.flows.json_defaults import CheckedSchema
 from domain.ids import IdKind
-from domain.json_defaults import CheckedSchema
 from domain.time import clock
 from engine.run_creation import Idempotency
 from engine.secrets.store import SecretStore
@@ -35,8 +36,8 @@ async def resume(
 ) -> InputRequestRow:
     """Responds to an input request with `value`, so that its run continues; returns the request.
 
-    If several clients respond at once, exactly one response is accepted. The same response from the same API key, or
-    with the same idempotency key, finds the success of the first one.
+    If several clients respond at once, exactly one response is accepted. A repetition of it from the same API key, or
+    with the same idempotency key, succeeds as well.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
@@ -56,10 +57,10 @@ async def resume(
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """Who responds to an input request, and how."""
+    """The actor of a response to an input request, and the message and key of the response."""
 
     message: str
-    """For the status history of the run."""
+    """The message in the status history of the run."""
     origin: Origin
     idempotency_key: str | None = None
 
@@ -112,7 +113,7 @@ def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
 
 
 def _record(uow: UnitOfWork, run: RunRow, request: InputRequestRow, response: Response, responder: Responder) -> None:
-    # The run's row is locked before the request's, as in every transaction: otherwise two of them could deadlock.
+    # The run's row is locked before the request's, as in every transaction. Otherwise two of them could deadlock.
     if not transitions.resume(uow, run.id, f"{responder.message}: {request.title}"):
         current = input_requests.get(uow.conn, run.id, request.id)
         if current is not None and _is_recorded(current, response):

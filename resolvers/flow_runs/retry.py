@@ -1,4 +1,4 @@
-"""Retries runs, and says whether they can be retried."""
+"""Retries runs, and decides whether they can be retried."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids, json_codec
 from domain.actor import Actor, ActorKind, Origin
 from domain.audit import AuditAction
-from domain.definition import unchanged_steps
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
@@ -30,6 +29,7 @@ from domain.errors import (
     UserError,
     default_message,
 )
+from domain.flows.definition import unchanged_steps
 from domain.ids import IdKind
 from engine import run_creation
 from engine.run_creation import Idempotency
@@ -61,16 +61,16 @@ _REFUSALS: Mapping[str, type[UserError]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retryability(StartCheck):
-    """Whether a run can be retried with a strategy, and what the retry would execute."""
+    """Whether a run can be retried with a strategy, and which steps the retry would execute."""
 
     strategy: RetryStrategy
     run_id: UUID
     continues_loop: bool = False
-    """True if the retry continues the step at which the run failed: a loop keeps its items that succeeded."""
+    """True if the retry continues the step at which the run failed: a loop keeps its succeeded items."""
 
 
 async def retryability(context: Context, run: RunRow, step_name: str | None) -> list[Retryability]:
-    """Returns for each strategy whether `run`, a row with RUN_COLUMNS, can be retried.
+    """Returns, for each strategy, whether `run`, a row with RUN_COLUMNS, can be retried.
 
     FROM_STEP is judged for `step_name`; by default, for the step at which the run ended.
     """
@@ -140,26 +140,26 @@ async def retryability(context: Context, run: RunRow, step_name: str | None) -> 
 
 
 def check_step_name(strategy: RetryStrategy, step_name: str | None) -> None:
-    """Checks that a retry FROM_STEP, and no other, names a step.
+    """Checks that the strategy FROM_STEP, and no other, has a step name.
 
     Raises:
-        InvalidArgumentError: `stepName` is missing, or the strategy takes none.
+        InvalidArgumentError: `stepName` is missing, or the strategy does not accept one.
     """
     if strategy is RetryStrategy.FROM_STEP and not step_name:
         raise InvalidArgumentError("The strategy FROM_STEP needs `stepName`.")
     if strategy is not RetryStrategy.FROM_STEP and step_name is not None:
-        raise InvalidArgumentError(f"Only the strategy FROM_STEP takes `stepName`, not {strategy}.")
+        raise InvalidArgumentError(f"Only the strategy FROM_STEP accepts `stepName`, not {strategy}.")
 
 
 @dataclass(frozen=True, slots=True)
 class RetryStart:
-    """Where a retry begins."""
+    """The strategy of a retry, with its step and `force`."""
 
     strategy: RetryStrategy
     step_name: str | None = None
     """The step at which a retry FROM_STEP begins."""
     force: bool = False
-    """True if it may begin although the run has a retry already."""
+    """True if the retry may begin although the run has a retry already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,20 +170,20 @@ class RetryRequest:
     strategy: RetryStrategy
     step_name: str | None = None
     input_text: str | None = None
-    """The input of the new run as JSON text; None: that of the retried run."""
+    """The input of the new run as JSON text; None: the input of the retried run."""
     force: bool = False
     idempotency_key: str | None = None
 
     def idempotency(self) -> Idempotency:
         """Returns the idempotency key with the request's other arguments."""
-        # Only what is set: the keys of earlier requests stay the same.
+        # Only given values are included, so that requests of before an argument existed keep their hashes.
         more = {"stepName": self.step_name, "input": json_codec.decode(self.input_text)} if self._is_changed else None
         arguments = ["retry", self.run_id, self.strategy, *(["force"] if self.force else [])]
         return Idempotency.of(self.idempotency_key, [*arguments, *([more] if more else [])])
 
     @property
     def start(self) -> RetryStart:
-        """Where the retry begins."""
+        """Returns the start of the retry."""
         return RetryStart(self.strategy, self.step_name, self.force)
 
     @property
@@ -194,8 +194,8 @@ class RetryRequest:
 async def retry(context: Context, request: RetryRequest) -> UUID:
     """Creates a run that retries another one; returns its ID.
 
-    Tags, metadata, environment, parent and input carry over, unless the request changes the input. The retried run
-    never changes. With `force`, a run that has a retry already is retried once more.
+    Tags, metadata, environment, parent and input are copied, unless the request changes the input. The retried run
+    never changes. With `force`, a run that has a retry already can be retried again.
 
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotRetryableError, RetryUnderWayError,
@@ -249,13 +249,14 @@ def _create_retry(
         if (checker := checkers.get(found.version)) is None:
             raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
         accepted = checker.accept_input(json_codec.decode(request.input_text))
-        # Another input is another operation: a key that was sent with the old one would be refused, or answer for it.
+        # Another input is another operation: another service would refuse the old idempotency key, or answer for the
+        # old input.
         columns |= {"input": values.encode_input(accepted), "first_run_id": None}
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.strategy in retries.KEEPING:
         kept_steps.copy_kept(uow, [new_id])
-    # A webhook retries by itself: `retriedBy` says it.
+    # A webhook retries by itself: `retriedBy` shows that.
     if origin.actor.kind is ActorKind.API_KEY:
         details = {"retryOfId": ids.encode(IdKind.RUN, found.id), "strategy": request.strategy}
         if request.step_name is not None:
@@ -267,10 +268,11 @@ def _create_retry(
 def lock(
     uow: UnitOfWork, viewer: Viewer, retried_id: UUID, start: RetryStart, idempotency: Idempotency
 ) -> LockedRun | UUID:
-    """Returns a run, locked, that may be retried; or the run that an earlier request with the same key created.
+    """Locks and returns a run that may be retried; or returns the run that an earlier request with the same key
+    created.
 
     Raises:
-        RunNotFoundError, IdempotencyConflictError, QuotaExceededError, and the errors of a retry that is refused.
+        RunNotFoundError, IdempotencyConflictError, QuotaExceededError, and the errors of a refused retry.
     """
     retried = retries.lock(uow, retried_id, start.strategy, start.step_name, force=start.force)
     if retried is None or not authorize.can_see(viewer, retried):
@@ -279,20 +281,21 @@ def lock(
     if earlier.run_id is not None:
         return earlier.run_id
     if earlier.refused_id is not None:
-        # This request was refused by the quota before. What it made then is the last run of the chain.
+        # The quota refused this request before. The run that it created then is the last one of the chain.
         last_id = retries.newest_retry(uow.conn, retried_id)
         retried = retries.lock(uow, last_id, start.strategy, start.step_name, force=start.force)
-        assert retried is not None  # runs are never deleted
+        if retried is None:  # It was deleted just now.
+            raise RunNotFoundError
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
     return retried
 
 
 def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency, by: Actor) -> dict[str, Any]:
-    """Returns the columns of a retry that `by` makes."""
+    """Returns the columns of a retry that the actor `by` requests."""
     columns = run_creation.with_defaults(
         {
-            **{name: getattr(retried, name) for name in retries.CARRIED_OVER},
+            **{name: getattr(retried, name) for name in retries.COPIED_COLUMNS},
             **idempotency.values,
             "flow_version_id": retried.version,
             "trigger_method": TriggerMethod.RETRY,
@@ -304,7 +307,7 @@ def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency,
 
 
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
-    """Returns the error with a code of `retries.refusal`."""
+    """Returns the error for a code of `retries.refusal`."""
     if code == AlreadyRecoveredError.code and run.recovered_by_id is not None:
         return AlreadyRecoveredError(run.recovered_by_id)
     if code == RetryUnderWayError.code:
@@ -315,10 +318,13 @@ def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
 
 
 def refusal_message(code: str, run: RetryJudgement | LockedRun) -> str:
-    """Returns the message of the error with a code of `retries.refusal`."""
+    """Returns the message of the error for a code of `retries.refusal`."""
     if code == RunNotRetryableError.code:
         if run.status == RunStatus.SUCCEEDED:
-            return "The run succeeded. Only runs that ended without success can be retried; `rerun` runs it again."
+            return (
+                "The run succeeded. Only runs that ended without success can be retried; use `rerun` to execute "
+                "it again."
+            )
         return f"The run is {run.status}. Only runs that ended without success can be retried."
     if code == RetryLimitReachedError.code:
         return (

@@ -1,4 +1,4 @@
-"""The runs that a viewer sees, one by one and in lists."""
+"""The runs that a viewer can see, as single runs and as lists."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ _ORDERINGS = {
     for number, field in enumerate(RunOrderField)
     for descending in (False, True)
 }
-"""The number by which a cursor names its ordering."""
+"""The number by which a cursor names each ordering."""
 
 CHILDREN = "parent_run_id"
 RETRIES = "retry_of_id"
@@ -34,7 +34,7 @@ OLDEST_FIRST_ORDERING = _ORDERINGS[_OLDEST_FIRST]
 
 
 async def get(context: Context, run_id: str, columns: frozenset[str]) -> RunRow | None:
-    """Returns the run `run_id`; None if the viewer sees no such run.
+    """Returns the run `run_id`; None if the viewer can see no such run.
 
     Raises:
         InvalidIdError: `run_id` is not the ID of a run.
@@ -44,14 +44,14 @@ async def get(context: Context, run_id: str, columns: frozenset[str]) -> RunRow 
 
 
 async def is_visible(context: Context, run: RunRow) -> bool:
-    """True if the viewer sees the run, of which the ID and the project were read."""
+    """True if the viewer can see the run, whose ID and project have been read."""
     if context.viewer.scope is None:
         return authorize.can_see(context.viewer, run)
     return run.id in await in_scope(context, [run.id])
 
 
 async def in_scope(context: Context, run_ids: Sequence[UUID]) -> Collection[UUID]:
-    """Returns those of the runs that the access token in use sees."""
+    """Returns the runs among `run_ids` that the access token in use can see."""
     where = scoped(context, RunFilter.part())
     return await context.database.read(reads.matching, run_ids, where)
 
@@ -61,7 +61,7 @@ async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -
 
     Raises:
         InvalidIdError: `run_id` is not the ID of a run.
-        RunNotFoundError: the viewer sees no such run.
+        RunNotFoundError: the viewer can see no such run.
     """
     run = await get(context, run_id, columns)
     if run is None:
@@ -70,10 +70,10 @@ async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -
 
 
 def scoped(context: Context, where: RunFilter) -> RunFilter:
-    """Returns `where`, restricted to the runs that the viewer sees.
+    """Returns `where`, restricted to the runs that the viewer can see.
 
     Raises:
-        ForbiddenError: it searches payloads, of which the viewer has no sight.
+        ForbiddenError: the filter searches payloads, and the viewer must not read them.
     """
     viewer = context.viewer
     if where.searched:
@@ -103,7 +103,8 @@ class RunList:
     async def texts(
         self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
     ) -> Sequence[Sequence[Any]]:
-        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
+        """Returns the rows of a page as JSON texts; with `placed`, each text is followed by ID and sort value of its
+        run."""
         database, where = self.context.database, self.where
         if narrow.may_narrow(where, database.dialect, reads.SORT_COLUMNS[self.order.field]):
             where = await database.read(reads.narrowed_page, where, self.order, page)
@@ -115,7 +116,7 @@ class RunList:
         return position(reads.SORT_COLUMNS[self.order.field], value, key)
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a run stands beyond `edge`."""
+        """True if a run follows `edge`."""
         return await self.context.database.read(reads.has_more, self.where, self.order, edge)
 
     async def count(self, limit: int | None) -> int:
@@ -146,7 +147,7 @@ class LinkedRuns:
         return await load(reads.pages_by, self.owner, self.link, columns, _OLDEST_FIRST, page) or []
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a run stands beyond `edge`."""
+        """True if a run follows `edge`."""
         load = self.context.loaders.load
         return bool(await load(reads.owners_with_more, (self.owner, edge), self.link, _OLDEST_FIRST))
 
@@ -162,7 +163,8 @@ class LinkedRuns:
 
 @dataclass(frozen=True, slots=True)
 class TriggeredRuns:
-    """The runs that match a scoped filter, newest first. Reads are batched over filters, such as one a schedule."""
+    """The runs that match a scoped filter, newest first. Reads are batched over filters, such as one for each
+    schedule."""
 
     context: Context
     where: RunFilter
@@ -177,7 +179,7 @@ class TriggeredRuns:
         return await self.context.loaders.load(reads.pages_of, self.where, columns, page) or []
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a run stands beyond `edge`."""
+        """True if a run follows `edge`."""
         return bool(await self.context.loaders.load(reads.with_more, (self.where, edge)))
 
     async def count(self, limit: int | None) -> int:

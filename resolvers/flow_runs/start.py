@@ -39,7 +39,7 @@ class StartRequest:
     source: str | None
     idempotency_key: str | None
     identity: Sequence[Any] | None = None
-    """JSON values that requests with the same idempotency key must have in common. None: all values of the request."""
+    """JSON values that requests with the same idempotency key must share. None: all values of the request."""
 
 
 async def start_run(context: Context, request: StartRequest) -> UUID:
@@ -48,7 +48,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowDisabledError, FlowNotPublishedError,
         InputInvalidError, InputTooLargeError, ParentNotLiveError, IdempotencyConflictError.
-        RunNotFoundError: there is no such parent run.
+        RunNotFoundError: the parent run does not exist.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
     flow = await flows.get_existing(context, request.flow_id, _FLOW_COLUMNS)
@@ -61,7 +61,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     try:
         version_id, run_input = await _startable_version(context, flow, request.input)
     except (FlowDisabledError, FlowNotPublishedError, InputInvalidError):
-        # A repeated request gets its run, whatever has happened to the flow since then.
+        # A repeated request gets its run, even if the flow has changed since.
         earlier = await context.database.read(idempotency.earlier_run, flow.project_id)
         if earlier is None:
             raise
@@ -81,7 +81,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
 
 
 def request_hash(request: StartRequest) -> str | None:
-    """Returns the hash by which repeated requests with an `identity` and a key are the same; None without a key."""
+    """Returns the hash that repeated requests with an `identity` and a key share; None without a key."""
     return run_creation.Idempotency.of(request.idempotency_key, ["start", *(request.identity or ())]).request_hash
 
 
@@ -104,7 +104,8 @@ def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
 
 
 def _identity(request: StartRequest, effective: dict[str, Any], parent_id: UUID | None) -> Sequence[Any]:
-    # JSON values instead of their texts, and tags in one order: the order of keys and of tags makes no difference.
+    # JSON values are compared instead of their texts, and tags in one order: the order of keys and of tags makes no
+    # difference.
     same = {"input": request.input, "metadata": request.metadata, "tags": sorted(effective["tags"])}
     return [request.flow_id, effective | same, str(parent_id)]
 

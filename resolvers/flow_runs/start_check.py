@@ -1,4 +1,4 @@
-"""What is known in advance of a mutation that starts a run from another one."""
+"""The expected result of a mutation that starts a run from another one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ class StartCheck:
     reason: str | None
     """The code of the error that the mutation would raise; None: it would succeed."""
     message: str | None
-    """Why it would be refused, or else what it cannot mend or would repeat; None: nothing of that."""
+    """Why the mutation would be refused, or else hints about what it would repeat or cannot repair; None if there are
+    none."""
     reused: Sequence[str] = ()
-    """Names of the steps whose results the new run keeps; none if it is refused."""
+    """Names of the steps whose results the new run keeps; empty if the mutation is refused."""
     rerun: Sequence[str] = ()
-    """Names of the steps that the new run executes; none if it is refused."""
+    """Names of the steps that the new run executes; empty if the mutation is refused."""
 
 
 async def definition(context: Context, version_id: UUID | None) -> str:
-    """Returns the definition of a version as JSON text; one without steps if there is no version."""
+    """Returns the definition of a version as JSON text; a definition without steps if the version does not exist."""
     if version_id is None:
         return "{}"
     version = await context.loaders.load(flows.versions_by_ids, version_id, frozenset({"definition"}))
@@ -37,5 +38,5 @@ def step_names(definition: str) -> list[str]:
 
 
 def joined(*hints: str | bool | int | None) -> str | None:
-    """Returns the hints that are texts as one text; None if there is none."""
+    """Returns the hints that are not None as one text; None if all are None."""
     return " ".join(hint for hint in hints if hint and isinstance(hint, str)) or None

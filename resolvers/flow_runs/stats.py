@@ -9,17 +9,17 @@ from domain.time.time_buckets import BucketSize
 from live.stats_feed import Statistics
 
 MAX_FAILING_STEPS = 100
-"""Failing steps in one response."""
+"""Largest number of failing steps in one response."""
 MAX_ERRORS = 20
-"""Errors of one failing step in one response."""
+"""Largest number of errors of one failing step in one response."""
 MAX_GROUPS = 100
-"""Groups in one response."""
+"""Largest number of groups in one response."""
 DEFAULT_GROUPS = 20
-"""Groups, unless the client gives `first`."""
+"""Number of groups, unless the client gives `first`."""
 DEFAULT_FAILING_STEPS = 10
-"""Failing steps, unless the client gives `first`."""
+"""Number of failing steps, unless the client gives `first`."""
 DEFAULT_ERRORS = 5
-"""Errors of one failing step, unless the client gives `first`."""
+"""Number of errors of one failing step, unless the client gives `first`."""
 
 
 def bucket_bounds(
@@ -32,10 +32,11 @@ def bucket_bounds(
 ) -> tuple[datetime, ...]:
     """Returns the starts of time buckets, and the end of the last one.
 
-    The buckets reach from `since` to `until`; by default from where the filter begins to where it ends, or to now.
+    The buckets reach from `since` to `until`; by default from the start of the filter's range of times to its end, or
+    to now.
 
     Raises:
-        InvalidArgumentError: there is no such time zone, or there would be too many buckets or none.
+        InvalidArgumentError: the time zone does not exist, or there would be too many buckets or none.
     """
     where = statistics.filter
     within = where.created_within and iso_duration.parse(where.created_within).before(statistics.now)

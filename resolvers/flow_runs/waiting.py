@@ -1,4 +1,4 @@
-"""Waiting for a run or another row to reach a state."""
+"""Waits for a run or another row to reach a state."""
 
 from collections.abc import Awaitable, Callable, Collection, Hashable
 from datetime import timedelta
@@ -12,9 +12,9 @@ from domain.time import clock
 from resolvers.context import Context
 
 MAX_WAIT_MS = 60_000
-"""Milliseconds for which a request can wait: proxies close connections that are idle for longer."""
+"""Longest wait of a request, in milliseconds: proxies close connections that are idle for longer."""
 POLL_SECONDS = 1.0
-"""Seconds between two looks at a row that another process may change, whose wake-up can get lost."""
+"""Seconds between two reads of a row that another process may change: its wake-up can get lost."""
 
 
 def check_wait(milliseconds: int | None) -> None:
@@ -45,7 +45,7 @@ async def wait_until(
     It is called at once, whenever `topic` is published, and every `POLL_SECONDS`.
     """
     deadline = clock.now() + timedelta(milliseconds=milliseconds)
-    with context.database.signals.listen(topic) as changed:
+    with context.database.pubsub.subscribe(topic) as changed:
         while (left := (deadline - clock.now()).total_seconds()) > 0:
             changed.clear()
             if await is_reached():

@@ -1,1 +1,2 @@
-"""Compiled reads: queries of declared fields, answered with JSON text that the database writes. Enter by `reads`."""
+"""Compiled reads: queries of declared fields, answered with JSON text that the database writes. The entrance is
+`reads`."""

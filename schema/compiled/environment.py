@@ -1,4 +1,4 @@
-"""What a plan depends on beside its document: the values of variables."""
+"""The values on which a plan depends beside its document: the variables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from graphql.execution.values import VariableValues, get_argument_values, get_di
 from schema.selected_fields import by_response_key, fields_of, is_of_type, sets_below
 
 Decide = Callable[[VariableValues], Any]
-"""Something that a plan asked of the variables: a plan serves all variables that give the same answers."""
+"""A question that a plan asks of the variables. The plan serves all variables with the same answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Request:
 
 
 class UncoveredError(Exception):
-    """A part of the operation that only the general path executes; the reason names it."""
+    """Only the general path can execute a part of the operation. The reason names the part."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class UncoveredError(Exception):
 
 
 class Environment:
-    """An operation with its variables, while it is planned. It notes what the plan asks of the variables."""
+    """An operation with its variables during planning. It records the questions that the plan asks of the variables."""
 
     def __init__(
         self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode], variables: VariableValues
@@ -51,7 +51,7 @@ class Environment:
         self.decisions: list[tuple[Decide, Any]] = []
 
     def decide(self, decide: Decide) -> Any:
-        """Returns what `decide` answers for these variables, and notes it."""
+        """Returns the answer of `decide` for these variables, and records the question."""
         answer = decide(self.variables)
         self.decisions.append((decide, answer))
         return answer

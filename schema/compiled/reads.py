@@ -1,8 +1,8 @@
-"""The door of compiled reads: answers queries of declared fields with JSON text that the database writes.
+"""The entrance of compiled reads: answers queries of declared fields with JSON text that the database writes.
 
 A document is planned once. Its root fields check rights, arguments, filters and pages by the same functions as their
-resolvers; the rows come as JSON text, and are put together to the response. What a plan does not cover, and every
-error, is left to the general path: it executes the operation as a whole, so that its answer is the only one there is.
+resolvers; the rows come as JSON text, and are joined to the response. The general path executes every operation that a
+plan does not cover or that has an error. It executes the operation as a whole, so its response is authoritative.
 """
 
 import asyncio
@@ -46,28 +46,29 @@ from schema.errors import to_client_error
 _logger = logging.getLogger(__name__)
 
 _MAX_PLANS = 16
-"""Plans of one operation: one for each set of answers that its variables give, such as those of `@include`."""
+"""Largest number of plans of one operation. There is one for each set of answers that its variables give, such as those
+of `@include`."""
 _MAX_REQUESTS = 2_000
-"""Requests whose variables are kept coerced, with their plans."""
+"""Number of requests whose coerced variables and plans are kept."""
 _MAX_KEPT_VARIABLES = 1_024
-"""Bytes of variables that are kept."""
+"""Largest size of variables that are kept, in bytes."""
 _MAX_SIGNATURES = 100
-"""Signatures of variables whose cost is remembered, for one operation: page sizes, and sizes of filters."""
+"""Number of signatures of variables whose cost is kept, for one operation: page sizes, and sizes of filters."""
 _RULES = (*specified_rules, RepeatedNames)
 
 
 @dataclass(slots=True)
 class ReadCounts:
-    """What became of the operations that came to the door."""
+    """Counts of the operations, by whether a plan answered them."""
 
     compiled: int = 0
-    """Operations that were answered."""
+    """Operations that a plan answered."""
     general: Counter[str] = field(default_factory=Counter)
-    """Operations that were left to the general path, by the reason: what is not covered, or what was wrong."""
+    """Operations that the general path answered, by the reason: the part that is not covered, or the error."""
 
 
-class _LeaveError(Exception):
-    """The operation is left to the general path."""
+class _NotCoveredError(Exception):
+    """The general path must execute the operation."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -113,7 +114,7 @@ class _Plan:
     has_nested_cursors: bool
 
     def serves(self, variables: VariableValues) -> bool:
-        """True if the variables give the answers that the plan was made with."""
+        """True if the variables give the answers for which the plan was made."""
         return all(decide(variables) == answer for decide, answer in self.decisions)
 
     async def run(self, context: Context, request: Request) -> bytes:
@@ -171,7 +172,7 @@ class _Operation:
     async def execute(self, given: dict[str, Any], context: Context) -> bytes:
         """Returns the body of the response."""
         if self._refused is not None:
-            raise _LeaveError(self._refused)
+            raise _NotCoveredError(self._refused)
         key = _variables_key(given)
         known = None if key is None else self._prepared.find((self, key))
         cost = context.cost = self._cost(given) if known is None else known.cost
@@ -188,7 +189,7 @@ class _Operation:
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
-            raise _LeaveError("variables")
+            raise _NotCoveredError("variables")
         return _Prepared(self._plan(graphql_schema, variables), Request(variables), cost)
 
     def _cost(self, given: dict[str, Any]) -> int:
@@ -205,14 +206,14 @@ class _Operation:
             if known.serves(variables):
                 return known
         if len(self._plans) >= _MAX_PLANS:
-            raise _LeaveError("many plans")
+            raise _NotCoveredError("many plans")
         environment = Environment(schema, self._fragments, variables)
         try:
             plan = self._planned(environment)
         except UncoveredError as error:
             if not environment.decisions:
                 self._refused = error.reason
-            raise _LeaveError(error.reason) from None
+            raise _NotCoveredError(error.reason) from None
         self._plans.append(plan)
         return plan
 
@@ -231,7 +232,7 @@ class _Operation:
 
 
 class _Prepared(NamedTuple):
-    """What is kept of a request."""
+    """The part of a request that is kept."""
 
     plan: _Plan
     request: Request
@@ -239,23 +240,23 @@ class _Prepared(NamedTuple):
 
 
 _PreparedRequests = Recent[tuple[_Operation, bytes], _Prepared]
-"""Requests whose variables were seen before: pages that are asked for again and again."""
+"""Requests whose variables were seen before: pages that are requested repeatedly."""
 
 
 def _variables_key(given: Mapping[str, Any]) -> bytes | None:
-    """Returns what is equal for equal variables; None if they are not to be kept."""
+    """Returns a key that is equal for equal variables; None if they are not to be kept."""
     try:
         key = orjson.dumps(given)
-    except TypeError:  # a number that orjson does not write
+    except TypeError:  # It has a number that orjson does not write.
         return None
     return key if len(key) <= _MAX_KEPT_VARIABLES else None
 
 
 class CompiledReads:
-    """Answers the operations that it covers. Share one: it keeps the plans."""
+    """Answers the operations that plans cover. All requests share one instance, which keeps the plans."""
 
     def __init__(self, schema: Schema, documents: int) -> None:
-        """Of at most so many documents, the plans are kept."""
+        """`documents` is the largest number of documents whose plans are kept."""
         self.counts = ReadCounts()
         self._schema = schema
         self._requests: _PreparedRequests = Recent(_MAX_REQUESTS)
@@ -266,14 +267,14 @@ class CompiledReads:
     async def execute(
         self, query: str | None, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> bytes | None:
-        """Returns the body of the response to a query; None: the general path has to execute it.
+        """Returns the body of the response to a query; None if the general path must execute it.
 
         Raises:
-            RateLimitedError: the key cannot spend yet what the query costs.
+            RateLimitedError: the budget of the key is below the cost of the query.
         """
         try:
             body = await self._operation(query, operation_name).execute(dict(variables or {}), context)
-        except _LeaveError as error:
+        except _NotCoveredError as error:
             reason = error.reason
         except UncoveredError as error:
             reason = error.reason
@@ -284,7 +285,7 @@ class CompiledReads:
         except UnexpectedError:
             reason = "unexpected value"
         except Exception:
-            # The general path answers. That this one could not is a defect, which must not stay unseen.
+            # The general path answers. The failure here is a defect, so it is logged.
             _logger.warning("a compiled read failed; the general path answers", exc_info=True)
             reason = "failure"
         else:
@@ -295,22 +296,22 @@ class CompiledReads:
 
     def _operation(self, query: str | None, name: str | None) -> _Operation:
         if not query:
-            raise _LeaveError("document")
+            raise _NotCoveredError("document")
         known = self._operations.find((query, name))
         if known is None:
             known = self._operations.put((query, name), self._prepared(query, name))
         if isinstance(known, str):
-            raise _LeaveError(known)
+            raise _NotCoveredError(known)
         return known
 
     def _prepared(self, query: str, name: str | None) -> _Operation | str:
-        """Returns the operation, or the reason to leave it to the general path."""
+        """Returns the operation, or the reason why the general path must execute it."""
         try:
             document = self._parse(query, max_tokens=MAX_TOKENS)
             if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name
                 return "document"
             return _Operation(self._schema, document, name, self._requests)
-        except _LeaveError as error:
+        except _NotCoveredError as error:
             return error.reason
         except (FlowRunsError, GraphQLError, ValueError, RecursionError):
             return "document"
@@ -326,8 +327,8 @@ def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionN
     if name is not None:
         operations = [node for node in operations if node.name and node.name.value == name]
     if len(operations) != 1:
-        raise _LeaveError("document")
+        raise _NotCoveredError("document")
     (operation,) = operations
     if operation.operation is not OperationType.QUERY:
-        raise _LeaveError(operation.operation.value)
+        raise _NotCoveredError(operation.operation.value)
     return operation

@@ -1,4 +1,5 @@
-"""The root fields that are compiled: each calls what its resolver calls, and gets JSON texts instead of rows."""
+"""The root fields that are compiled: each calls the same functions as its resolver, and gets JSON texts instead of
+rows."""
 
 import asyncio
 import re
@@ -14,8 +15,8 @@ from strawberry.types.field import StrawberryField
 
 from db.row_json.statements import RowTexts
 from db.row_json.writer import BROKEN, CURSOR, Literal, Object
-from db.runs import inbox
 from db.runs import texts as run_texts
+from db.runs.waits import inbox
 from db.sql.keyset import Edge, Page, Position
 from domain import ids
 from domain.errors import InvalidArgumentError
@@ -28,7 +29,7 @@ from schema import query
 from schema.compiled.environment import Environment, Request, UncoveredError
 from schema.compiled.selections import BACKREF, Planner, encode, named
 from schema.queries.inbox import input_request_list
-from schema.types.connection import ConnectionPage, PageArguments
+from schema.relay.connection import ConnectionPage, PageArguments
 
 Values = Mapping[str, object]
 """The values of the parameters in selections."""
@@ -38,11 +39,11 @@ _NESTED_CURSOR = re.compile(f"{CURSOR}([0-9a-f]{{32}}){CURSOR}")
 
 
 class UnexpectedError(Exception):
-    """The database returned what a plan does not expect, such as null where a value must be."""
+    """The database returned a value that a plan does not expect, such as null for a value that is not null."""
 
 
 class TextSource(Protocol):
-    """The rows of a connection, which the database writes as JSON texts."""
+    """The rows of a connection as JSON texts, which the database writes."""
 
     @property
     def ordering(self) -> int: ...
@@ -57,7 +58,7 @@ class TextSource(Protocol):
 
 
 class _Rows:
-    """The order of a source, as `ConnectionPage` takes it, for rows of texts."""
+    """The order of a source for rows of texts, in the form that `ConnectionPage` expects."""
 
     def __init__(self, source: TextSource) -> None:
         self._source = source
@@ -71,7 +72,7 @@ class _Rows:
 
 
 class _Texts:
-    """Selections over a table, with the SQL of the dialects that were asked for."""
+    """Selections over a table, with the SQL for each dialect that was used."""
 
     def __init__(self, table: str, objects: Sequence[Object]) -> None:
         self._table = table
@@ -94,10 +95,10 @@ class Roots:
         self._convert = convert
 
     def plan(self, output: GraphQLObjectType, nodes: Sequence[FieldNode]) -> Run:
-        """Returns how to run the root field that `nodes` select.
+        """Returns the function that runs the root field in `nodes`.
 
         Raises:
-            UncoveredError: only the general path executes it.
+            UncoveredError: only the general path can execute it.
         """
         name = nodes[0].name.value
         field = output.fields.get(name)
@@ -125,7 +126,7 @@ class Roots:
                 raise UncoveredError(f"{output.name}.{name}")
 
     def _arguments(self, field: GraphQLField, node: FieldNode) -> Callable[[Request], dict[str, Any]]:
-        """Returns what gives the arguments of the resolver of a field."""
+        """Returns the function that computes the arguments for the resolver of a field."""
         declared: StrawberryField = field.extensions[BACKREF]
 
         def arguments(request: Request) -> dict[str, Any]:
@@ -177,7 +178,7 @@ class Roots:
         async def run(context: Context, request: Request, values: Values) -> str:
             named_ids = arguments(request)["ids"]
             if len(named_ids) > query.MAX_NODES:
-                raise InvalidArgumentError("")  # whose message the general path writes
+                raise InvalidArgumentError("")  # The general path writes the message.
             keys = [ids.decode_any(text) for text in named_ids]
             kinds = dict.fromkeys(kind for kind, _ in keys)
             of_kinds = [_covered(by_kind, kind).of(context.database.dialect) for kind in kinds]
@@ -237,7 +238,7 @@ class Roots:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A field of a connection: its key, its name, and what its value needs."""
+    """A field of a connection: its key, its name, and the parts that its value needs."""
 
     key: str
     name: str
@@ -269,7 +270,7 @@ class _ConnectionPlan:
             return member.value.text
         if member.name == "totalCount":
             return str(await source.count(member.value))
-        assert page is not None  # read, because this field needs it
+        assert page is not None  # The page was read, because this field needs it.
         index = member.value
         match member.name:
             case "nodes":
@@ -300,7 +301,7 @@ async def _page_info(field: str | Literal, page: ConnectionPage) -> str:
 def _array(items: Sequence[str | None]) -> str:
     try:
         return "[" + ",".join(items) + "]"  # type: ignore[arg-type]
-    except TypeError:  # one is null
+    except TypeError:  # One of the values is null.
         raise UnexpectedError from None
 
 
@@ -328,7 +329,7 @@ def _constant(text: str) -> Run:
 
 
 def with_nested_cursors(text: str) -> str:
-    """Returns `text` with the cursors of nested connections, of which the database has written the keys."""
+    """Returns `text` with the cursors of nested connections, for which the database has written keys."""
 
     def cursor(found: re.Match[str]) -> str:
         return encode_position(OLDEST_FIRST_ORDERING, Position(0, UUID(found.group(1))))
@@ -337,7 +338,7 @@ def with_nested_cursors(text: str) -> str:
 
 
 def converter(schema: Any) -> Callable[..., dict[str, Any]]:
-    """Returns what makes the arguments of a resolver of coerced values, as Strawberry does."""
+    """Returns the function that turns coerced values into the arguments of a resolver, as Strawberry does."""
     registry, config = schema.schema_converter.scalar_registry, schema.config
 
     def convert(values: dict[str, Any], arguments: Any) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from db.row_json.sources import Column, Computed, Count, Form, JsonMembers, Key,
 from db.row_json.writer import ConnectionMember, Items, Leaf, Literal, Member, Nested, NestedConnection, Node, Object
 from schema.compiled.environment import Environment, UncoveredError
 from schema.fields import SOURCE
-from schema.types.connection import PageArguments
+from schema.relay.connection import PageArguments
 
 BACKREF = GraphQLCoreConverter.DEFINITION_BACKREF
-"""The key of what Strawberry declares, in the extensions of its types and fields."""
+"""The key under which Strawberry keeps its declarations in the extensions of types and fields."""
 _FORMS: Mapping[str, Form] = {
     "String": Form.TEXT,
     "ID": Form.TEXT,

@@ -1,1 +1,1 @@
-"""What clients pass to fields: the input types, one module a topic."""
+"""The input types of fields, one module for each topic."""

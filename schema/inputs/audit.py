@@ -14,8 +14,8 @@ from schema.inputs.filters import bounded, checked_texts
 
 
 @strawberry.input(
-    description="A filter of audit events. Fields are ANDed, the values of a list are ORed. A field that is null or"
-    " left out restricts nothing; an empty list matches no event."
+    description="A filter of audit events. Fields are ANDed, the values of a list are ORed. A field that is null or "
+    "omitted restricts nothing; an empty list matches no event."
 )
 class AuditEventFilter:
     """A filter of audit events."""
@@ -23,8 +23,8 @@ class AuditEventFilter:
     actions: list[AuditAction] | None = optional("Events of these actions.")
     actor_ids: list[strawberry.ID] | None = optional("Events of these actors, such as API keys.")
     object_ids: list[strawberry.ID] | None = optional(
-        "Events about these objects. The ID of a flow finds its versions, schedules and webhooks as well, but not its"
-        " runs."
+        "Events about these objects. The ID of a flow also matches events about its versions, schedules and "
+        "webhooks, but not about its runs."
     )
     project_ids: list[strawberry.ID] | None = optional("Events in these projects.")
     request_ids: list[str] | None = optional("Events of the requests with these `X-Request-ID`s.")

@@ -1,4 +1,4 @@
-"""The filters and orders that clients give."""
+"""The filters and orders of runs and flows, as clients give them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,17 +29,18 @@ from schema.scalars import BigInt
 T = TypeVar("T")
 
 MAX_LIST_VALUES = 1_000
-"""Values in one list of a filter."""
+"""Largest number of values in one list of a filter."""
 MAX_VALUES = 20_000
-"""Values in all lists of a filter, its parts included: SQLite takes 32,766 parameters in a statement."""
+"""Largest number of values in all lists of a filter, including its parts: SQLite accepts 32,766 parameters in a
+statement."""
 MAX_FILTER_DEPTH = 5
-"""Levels of filters below a filter, in its `not` and `or`."""
+"""Largest depth of the `not` and `or` of a filter."""
 MAX_PARTS = 50
-"""Filters in the `not` and `or` of a filter, on all levels."""
+"""Largest number of filters in the `not` and `or` of a filter, on all levels."""
 MAX_CONDITIONS = 50
-"""Conditions on metadata in one list: SQLite nests 1,000 conditions at most."""
+"""Largest number of conditions on metadata in one list: SQLite nests at most 1,000 conditions."""
 MAX_PATH_KEYS = 20
-"""Keys in the path of a value in metadata."""
+"""Largest number of keys in the path of a value in metadata."""
 
 _SCALARS: dict[ValueType, Any] = {
     ValueType.TEXT: str,
@@ -81,17 +82,17 @@ def _input_type(field: FilterField) -> Any:
 
 @strawberry.input(
     name="MetadataCondition",
-    description="Conditions on one value in the metadata of a run. Fields are ANDed; a field that is null, blank or"
-    " left out restricts nothing. In metadata, null counts as no value.",
+    description="Conditions on one value in the metadata of a run. Fields are ANDed; a field that is null, blank or "
+    "omitted restricts nothing. In metadata, null counts as no value.",
 )
 class MetadataConditionInput:
     """Conditions on one value in the metadata of a run."""
 
     path: str = strawberry.field(
-        description="The keys that lead to the value, with full stops between them: `customer.id`. A full stop within a"
-        " key is written `\\.`, a backslash `\\\\`. Elements of lists have no path."
+        description="The keys that lead to the value, separated by full stops: `customer.id`. A full stop within a "
+        "key is written `\\.`, a backslash `\\\\`. Elements of lists cannot be addressed."
     )
-    exists: bool | None = optional("If true, there is a value; if false, there is none.")
+    exists: bool | None = optional("If true, a value exists; if false, no value exists.")
     equals: JSON | None = optional("The value is this string, number or boolean.")
     in_: list[JSON] | None = optional(
         "The value is one of these strings, numbers and booleans; no run matches an empty list.", name="in"
@@ -110,7 +111,7 @@ class MetadataConditionInput:
         """
         path = split_path(checked_text("path", self.path))
         if len(path) > MAX_PATH_KEYS:
-            raise InvalidArgumentError(f"`path` takes at most {MAX_PATH_KEYS} keys, got {len(path)}.")
+            raise InvalidArgumentError(f"`path` can have at most {MAX_PATH_KEYS} keys, got {len(path)}.")
         options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in bounded("in", self.in_))
         bounds = {name: getattr(self, name) for name in COMPARISONS}
         for name, bound in bounds.items():
@@ -127,10 +128,11 @@ class MetadataConditionInput:
 
 
 @strawberry.input(
-    description="A filter of runs. Fields are ANDed, the values of a list are ORed, except `tags` and"
-    " `metadataConditions`. A field that is null, left out or blank restricts nothing, except `archived`: blank are an"
-    " empty text, an empty object, false, `minDurationMs: 0` and an empty filter. An empty list matches no run. A run"
-    " without a value, for instance without `startedAt`, matches no condition on it, so it matches the `not` of one."
+    description="A filter of runs. Fields are ANDed, the values of a list are ORed, except `tags` and "
+    "`metadataConditions`. A field that is null, omitted or blank restricts nothing, except `archived`. "
+    "Blank values are an empty text, an empty object, false, `minDurationMs: 0` and an empty filter. An "
+    "empty list matches no run. A run without a value, for instance without `startedAt`, does not match "
+    "a condition on it, so it matches the `not` of the condition."
 )
 @_with_declared_fields
 class FlowRunFilter:
@@ -155,11 +157,11 @@ class FlowRunFilter:
 
     @property
     def constrains_archived(self) -> bool:
-        """True if the client says what to do with archived runs."""
+        """True if the client decides how archived runs are treated."""
         return any(getattr(self, name) is not None for name in ("archived", "include_archived"))
 
     def text(self) -> str:
-        """Returns the fields that are given, as JSON text.
+        """Returns the given fields as JSON text.
 
         Raises:
             InputTooLargeError: the text is larger than a run's input may be.
@@ -168,7 +170,8 @@ class FlowRunFilter:
 
 
 def scope_from_text(text: str) -> RunFilter:
-    """Returns the scope of an access token, of the filter that `FlowRunFilter.text` returned when it was created.
+    """Returns the scope of an access token, from the text that `FlowRunFilter.text` returned when the token was
+    created.
 
     Raises:
         InvalidArgumentError, InvalidIdError, ValueError: another version of the service wrote it, in other terms.
@@ -178,7 +181,7 @@ def scope_from_text(text: str) -> RunFilter:
 
 def _read(given: Any) -> FlowRunFilter:
     if unknown := given.keys() - {"includeArchived", *map(_name, FILTER_FIELDS)}:
-        # Ignored, they would widen the scope.
+        # If they were ignored, the scope would be wider.
         raise InvalidArgumentError(f"Unknown fields of a filter: {', '.join(sorted(unknown))}.")
     values = {
         attribute: [_read_value(field, each) for each in value] if field.is_list else _read_value(field, value)
@@ -205,25 +208,30 @@ def _read_value(field: FilterField, value: Any) -> Any:
 
 @dataclass(slots=True)
 class _Budget:
-    """What the parts of one filter may still have together."""
+    """The remaining parts and values of one filter, under its limits."""
 
     parts: int = MAX_PARTS
     values: int = MAX_VALUES
 
     def spend(self, *, parts: int = 0, values: int = 0) -> None:
-        """Raises InvalidArgumentError if the filter has more parts or more values than it may have."""
+        """Counts parts and values.
+
+        Raises:
+            InvalidArgumentError: the filter has more parts or values than allowed.
+        """
         self.parts -= parts
         self.values -= values
         if self.parts < 0:
-            raise InvalidArgumentError(f"A filter takes at most {MAX_PARTS} filters in its `not` and `or`.")
+            raise InvalidArgumentError(f"A filter can have at most {MAX_PARTS} filters in its `not` and `or`.")
         if self.values < 0:
-            raise InvalidArgumentError(f"A filter takes at most {MAX_VALUES:,} values in all its lists together.")
+            raise InvalidArgumentError(f"A filter can have at most {MAX_VALUES:,} values in all its lists together.")
 
 
 def _values_of(filter_: Any, budget: _Budget, depth: int) -> dict[str, Any]:
-    """Returns the attributes of the `RunFilter` that a `FlowRunFilter` at this depth stands for, as far as given."""
+    """Returns the attributes of the `RunFilter` for a `FlowRunFilter` at this depth, as far as the client gives
+    them."""
     if depth > MAX_FILTER_DEPTH:
-        raise InvalidArgumentError(f"`not` and `or` can be nested {MAX_FILTER_DEPTH} levels deep, and no deeper.")
+        raise InvalidArgumentError(f"`not` and `or` can be nested at most {MAX_FILTER_DEPTH} levels deep.")
     values: dict[str, Any] = {}
     for attribute, field in FILTER_FIELDS.items():
         if (value := getattr(filter_, attribute)) is None:
@@ -250,7 +258,7 @@ def _part(filter_: Any, budget: _Budget, depth: int) -> RunFilter:
 
 
 def _given(value: Any) -> Any:
-    """Returns the fields that are given in an input, as clients write them; other values unchanged."""
+    """Returns the given fields of an input, as clients write them; other values unchanged."""
     if isinstance(value, list):
         return [_given(each) for each in value]
     if not isinstance(value, FlowRunFilter | MetadataConditionInput):
@@ -280,7 +288,7 @@ def checked_text(name: str, text: str) -> str:
     """
     # PostgreSQL's text cannot hold it, so no stored text contains it.
     if "\0" in text:
-        raise _nul_refused(name)
+        raise _nul_error(name)
     return text
 
 
@@ -293,7 +301,7 @@ def checked_texts(name: str, texts: Sequence[str]) -> Sequence[str]:
     return [checked_text(name, text) for text in bounded(name, texts)]
 
 
-def _nul_refused(name: str) -> InvalidArgumentError:
+def _nul_error(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
 
 
@@ -322,7 +330,7 @@ def _duration(name: str, text: str) -> str:
 def _json_scalar(name: str, value: Any) -> str:
     if not isinstance(value, str | int | float):
         raise InvalidArgumentError(
-            f"`{name}` takes strings, numbers and booleans. To compare objects and lists, use `metadata`."
+            f"`{name}` accepts strings, numbers and booleans. To compare objects and lists, use `metadata`."
         )
     return _without_nul(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
 
@@ -335,13 +343,13 @@ def _json_object(name: str, value: Any) -> str:
 
 def _without_nul(name: str, json_text: str) -> str:
     if json_codec.has_nul(json_text):
-        raise _nul_refused(name)
+        raise _nul_error(name)
     return json_text
 
 
 def bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:
     if len(values) > limit:
-        raise InvalidArgumentError(f"`{name}` takes at most {limit:,} values, got {len(values):,}.")
+        raise InvalidArgumentError(f"`{name}` can have at most {limit:,} values, got {len(values):,}.")
     return values
 
 
@@ -354,15 +362,16 @@ _CONVERTERS: dict[ValueType | IdKind | type[StrEnum], Callable[[str, Any], Any]]
     ValueType.JSON_OBJECT: _json_object,
     **{kind: _decoder(kind) for kind in IdKind},
 }
-"""From the value of an argument, and its name for errors, to the value of the filter; other values are taken as is."""
+"""For each type of value, the function that turns the value of an argument, given with its name for errors, into the
+value of the filter. Other values stay unchanged."""
 
 
-@strawberry.input(description="An order of runs; by default the newest come first.")
+@strawberry.input(description="An order of runs. Default: the newest first.")
 class FlowRunOrder:
     """An order of runs."""
 
     field: RunOrderField = optional(
-        "The value to order by. A run that has no such value yet comes last in descending order.",
+        "The value to order by. A run without such a value comes last in descending order.",
         RunOrderField.CREATED_AT,
     )
     direction: OrderDirection = optional("The direction of the order.", OrderDirection.DESC)
@@ -373,8 +382,8 @@ class FlowRunOrder:
 
 
 @strawberry.input(
-    description="A filter of flows. Fields are ANDed. A field that is null or left out restricts nothing; an empty list"
-    " matches no flow."
+    description="A filter of flows. Fields are ANDed. A field that is null or omitted restricts nothing; an empty "
+    "list matches no flow."
 )
 class FlowFilter:
     """A filter of flows."""
@@ -386,7 +395,7 @@ class FlowFilter:
     ids: list[strawberry.ID] | None = optional("Flows with one of these IDs.")
     name_contains: str | None = optional("Flows whose name contains this text (case-insensitive).")
     enabled: bool | None = optional("If true, only enabled flows; if false, only disabled ones.")
-    published: bool | None = optional("If true, only flows with a published version; if false, only those without.")
+    published: bool | None = optional("If true, only flows with a published version; if false, only flows without one.")
     held: bool | None = optional("If true, only flows that are held themselves; if false, only those that are not.")
 
     def to_domain(self) -> flows.FlowFilter:

@@ -17,8 +17,8 @@ _DURATION = "a duration in ISO 8601, such as `PT15M` or `P1D`"
 
 
 @strawberry.input(
-    description="A filter of input requests. Fields are ANDed. A field that is null, left out or an empty text"
-    " restricts nothing; an empty list matches no request."
+    description="A filter of input requests. Fields are ANDed. A field that is null, omitted or an empty text "
+    "restricts nothing; an empty list matches no request."
 )
 class InputRequestFilter:
     """A filter of input requests."""
@@ -31,17 +31,17 @@ class InputRequestFilter:
     run_ids: list[strawberry.ID] | None = optional("Requests of one of these runs.")
     flow_ids: list[strawberry.ID] | None = optional("Requests of runs of one of these flows.")
     statuses: list[InputRequestStatus] | None = optional("Requests that have one of these statuses.")
-    assignees: list[str] | None = optional("Requests to one of these persons or groups, written exactly so.")
-    unassigned: bool | None = optional("If true, only requests without an assignee; if false, only those with one.")
+    assignees: list[str] | None = optional("Requests to one of these persons or groups (exact match).")
+    unassigned: bool | None = optional("If true, only requests without an assignee; if false, only requests with one.")
     created_after: datetime | None = optional("Requests created at or after this instant.")
     created_before: datetime | None = optional("Requests created before this instant.")
-    created_within: str | None = optional(f"Requests created at most so long ago: {_DURATION}.")
-    older_than: str | None = optional(f"Requests created longer ago than that: {_DURATION}.")
+    created_within: str | None = optional(f"Requests created within this time before now: {_DURATION}.")
+    older_than: str | None = optional(f"Requests created earlier than this time before now: {_DURATION}.")
     expires_after: datetime | None = optional("Requests that expire at or after this instant.")
     expires_before: datetime | None = optional("Requests that expire, or have expired, before this instant.")
     expires_within: str | None = optional(
-        f"Requests that expire from now on, and within this time: {_DURATION}. Requests that do not expire match no"
-        " condition on their expiry."
+        f"Requests that expire within this time from now: {_DURATION}. Requests that do not expire match no "
+        "condition on their expiry."
     )
 
     def to_domain(self) -> input_request_filter.InputRequestFilter:

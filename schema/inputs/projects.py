@@ -30,19 +30,21 @@ def retention_of(rules: list[RunRetentionInput]) -> dict[RunStatus, int]:
     return retention
 
 
-@strawberry.input(description="New limits of a project. A limit that is left out stays.")
+@strawberry.input(description="New limits of a project. Omitted limits stay unchanged.")
 class UpdateProjectInput:
     """New limits of a project."""
 
     project_id: strawberry.ID | None = optional(
-        "The project to change. Required for operator keys; by default the key's project."
+        "The project to change. Required for operator keys. Default: the key's project."
     )
     max_concurrent_runs: int | None = optional(
-        "The number of runs that can be RUNNING at once, 1 to 1,000,000. Null removes the limit.", strawberry.UNSET
+        "The number of runs that can be RUNNING at the same time, 1 to 1,000,000. Null removes the limit.",
+        strawberry.UNSET,
     )
     quota_runs: int | None = optional(
-        "The number of runs that can be started in each period, 1 to 1,000,000,000. Null, together with `quotaPeriod`,"
-        " removes the quota. Runs that were started in the current period before the quota was set do not count.",
+        "The number of runs that can be started in each period, 1 to 1,000,000,000. Null, together with "
+        "`quotaPeriod`, removes the quota. Runs that were started in the current period before the quota was "
+        "set do not count.",
         strawberry.UNSET,
     )
     quota_period: QuotaPeriod | None = optional(
@@ -52,7 +54,7 @@ class UpdateProjectInput:
         "The number of retries that can follow a run in one chain, 0 to 1,000. Cannot be null.", strawberry.UNSET
     )
     retention_days: int | None = optional(
-        "Days after the end of a run until its step data are deleted, 1 to 36,500. Null: the setting of the service.",
+        "Days after the end of a run until its step data are deleted, 1 to 36,500. Null: the default of the service.",
         strawberry.UNSET,
     )
     run_retention: list[RunRetentionInput] | None = optional(

@@ -18,27 +18,27 @@ class StartRunInput:
     input: JSON | None = optional(
         "The run's input, at most 1 MiB. It must match the `inputSchema` of the flow's definition. Default: `{}`."
     )
-    environment: Environment = optional("PRODUCTION for a live execution, TESTING for a trial.", Environment.PRODUCTION)
+    environment: Environment = optional("PRODUCTION for a real execution, TESTING for a trial.", Environment.PRODUCTION)
     tags: list[str] = strawberry.field(
         default_factory=list,
-        description=f"Tags by which runs can be filtered: at most {MAX_TAGS}, each of 1 to 200 characters.",
+        description=f"Tags for filters: at most {MAX_TAGS}, each of 1 to 200 characters.",
     )
-    metadata: JSON | None = optional("A JSON object, at most 64 KiB, by which runs can be filtered. Default: `{}`.")
+    metadata: JSON | None = optional("A JSON object for filters, at most 64 KiB. Default: `{}`.")
     trigger_method: TriggerMethod | None = optional(
-        "What started the run. By default API, or PARENT if the run has a parent. RETRY and RERUN are refused: use"
-        " `retry` and `rerun`."
+        "How the run is started. Default: API, or PARENT if the run has a parent. RETRY and RERUN are refused: "
+        "use `retry` and `rerun`."
     )
     parent_run_id: strawberry.ID | None = optional(
-        "The live run that starts this one. By default the run that the header `ap-parent-run-id` names, if any."
+        "The live run that starts this run. Default: the run that the header `ap-parent-run-id` names, if any."
     )
     fail_parent_on_failure: bool | None = optional(
-        "Whether the parent fails if this run does. By default the header `ap-fail-parent-on-failure`, or else false."
+        "True: if this run fails, its parent fails. Default: the header `ap-fail-parent-on-failure`, or else false."
     )
     external_id: str | None = optional("The client's own ID of the run: 1 to 200 characters. It need not be unique.")
     source: str | None = optional("The system that starts the run, in the client's words: 1 to 200 characters.")
     idempotency_key: str | None = optional(
-        "Of requests with the same key, only the first one starts a run; the others return it. Keys belong to a"
-        " project. 1 to 200 characters."
+        "Identifies repetitions of a request: only the first request with a key starts a run; the others return "
+        "that run. Keys belong to a project. 1 to 200 characters. Default: every request starts a run."
     )
     wait_ms: int | None = optional(
         f"Waits for the end of the run before answering: milliseconds, at most {MAX_WAIT_MS:,}. After this time the"

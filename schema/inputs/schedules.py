@@ -26,23 +26,23 @@ _COLUMNS = (
 """The columns of a schedule that a client sets."""
 
 _CRON = (
-    "A cron expression: minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`,"
-    " `@monthly`, `@yearly`. Where day of month and day of week are both given, either of them suffices:"
-    " `0 9 1-7 * MON` fires on days 1 to 7 or on Mondays. `MON#1` is the first Monday of a month, `1L` the last one,"
-    " `L` its last day. If one of the two fields begins with `*`, such as `*/2`, both must match."
+    "A cron expression: minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`, "
+    "`@monthly`, `@yearly`. If both day of month and day of week are restricted, one of them suffices: `0 9 1-7 "
+    "* MON` fires on days 1 to 7 or on Mondays. `MON#1` is the first Monday of a month, `1L` the last one, `L` "
+    "its last day. If one of the two fields begins with `*`, such as `*/2`, both must match."
 )
 _TIME_ZONE = "The IANA time zone of the cron expression, such as `Europe/Berlin`."
-_ENABLED = "Whether the schedule starts runs."
+_ENABLED = "True: the schedule starts runs."
 _MISSED_FIRES = (
-    "What happens to fire times that pass while no worker runs: SKIP starts no run for them, FIRE_ONCE starts one for"
-    " the latest, FIRE_ALL starts one for each of the latest 100."
+    "How fire times that passed while no worker ran are handled: SKIP starts no run for them, FIRE_ONCE starts "
+    "one for the latest, FIRE_ALL starts one for each of the latest 100."
 )
 _OVERLAP = (
-    "What happens at a fire time while a run of the schedule is QUEUED, RUNNING or PAUSED: QUEUE starts another run,"
-    " SKIP starts none, CANCEL_PREVIOUS cancels the live runs and starts one."
+    "How a fire time is handled while a run of the schedule is QUEUED, RUNNING or PAUSED: QUEUE starts another "
+    "run, SKIP starts none, CANCEL_PREVIOUS cancels the live runs and starts one."
 )
 _INPUT = "The input of the runs, at most 1 MiB. It must match the `inputSchema` of the flow's published version."
-_ENVIRONMENT = "PRODUCTION for live executions, TESTING for trials."
+_ENVIRONMENT = "PRODUCTION for real executions, TESTING for trials."
 _TAGS = "The tags of the runs, at most 50, each of 1 to 200 characters."
 _METADATA = "The metadata of the runs: a JSON object, at most 64 KiB."
 
@@ -80,7 +80,7 @@ class CreateScheduleInput:
     flow_id: strawberry.ID = strawberry.field(description="The flow. Runs execute its published version.")
     cron: str = strawberry.field(description=_CRON)
     time_zone: str = optional(_TIME_ZONE, "UTC")
-    name: str | None = optional("A name for people: 1 to 200 characters.")
+    name: str | None = optional("The display name: 1 to 200 characters.")
     enabled: bool = optional(_ENABLED, default=True)
     missed_fires: MissedFires = optional(_MISSED_FIRES, MissedFires.SKIP)
     overlap: ScheduleOverlap = optional(_OVERLAP, ScheduleOverlap.QUEUE)
@@ -95,14 +95,14 @@ class CreateScheduleInput:
         return values | {name: {} for name in ("input", "metadata") if values[name] is None}
 
 
-@strawberry.input(description="Changes of a schedule. A field that is null or left out stays as it is, but for `name`.")
+@strawberry.input(description="Changes of a schedule. A field that is null or omitted stays unchanged, except `name`.")
 class UpdateScheduleInput:
     """Changes of a schedule."""
 
     id: strawberry.ID = strawberry.field(description="The schedule to change.")
     cron: str | None = optional(_CRON)
     time_zone: str | None = optional(_TIME_ZONE)
-    name: str | None = optional("A name for people: 1 to 200 characters. null removes it.", strawberry.UNSET)
+    name: str | None = optional("The display name: 1 to 200 characters. Null removes it.", strawberry.UNSET)
     enabled: bool | None = optional(_ENABLED)
     missed_fires: MissedFires | None = optional(_MISSED_FIRES)
     overlap: ScheduleOverlap | None = optional(_OVERLAP)
@@ -112,8 +112,8 @@ class UpdateScheduleInput:
     metadata: JSON | None = optional(_METADATA)
 
     cancel_backlog: bool = optional(
-        "Whether runs of the schedule that are QUEUED, and have not begun, are cancelled. The schedule must be"
-        " disabled.",
+        "True: runs of the schedule that are QUEUED and have not begun are cancelled. The schedule must be "
+        "disabled. Default: false.",
         default=False,
     )
 

@@ -1,1 +1,1 @@
-"""The mutations, one module a topic; `root` unites them."""
+"""The mutations, one module for each topic; `root` unites them."""

@@ -14,7 +14,7 @@ from domain.errors import (
     TokenKeysMissingError,
 )
 from domain.ids import IdKind
-from resolvers import access_tokens
+from resolvers.access import access_tokens
 from schema.arguments import argument
 from schema.enums import Role
 from schema.fields import Info
@@ -26,11 +26,14 @@ from schema.mutations.declaration import mutation, result, success
 class CreateAccessTokenSuccess:
     """The token was created."""
 
-    id: strawberry.ID = strawberry.field(description="The token's ID, which the audit log has.")
+    id: strawberry.ID = strawberry.field(description="The token's ID, which also appears in the audit log.")
     token: str = strawberry.field(
-        description="The token, for `Authorization: Bearer <token>`. It is not stored. Its holder can read its filter."
+        description="The token, for `Authorization: Bearer <token>`. The service does not store it. Its holder can "
+        "read its filter."
     )
-    expires_at: datetime = strawberry.field(description="When the token expires. It ends with its key at the latest.")
+    expires_at: datetime = strawberry.field(
+        description="The instant at which the token expires. It ends with its key at the latest."
+    )
 
 
 @success
@@ -56,8 +59,8 @@ class AccessTokenMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Creates an access token: a short-lived credential for a browser, which reads the runs of a filter and nothing"
-        " else. The filter is ANDed to every list, statistic, run and stream.",
+        "Creates an access token: a short-lived credential for a browser, which can read the runs of a filter "
+        "and nothing else. The filter is ANDed to every list, statistic, run and stream.",
     )
     async def create_access_token(
         self,
@@ -65,16 +68,16 @@ class AccessTokenMutation:
         filter: Annotated[  # noqa: A002 - the name of the argument
             FlowRunFilter,
             argument(
-                "The runs that the token sees, archived or not. Takes fields that never change in a run, such as"
-                " `flowIds`, `tags` and `metadata`; a filter that restricts nothing is refused."
+                "The runs that the token can see, archived or not. Accepts only fields that never change in a "
+                "run, such as `flowIds`, `tags` and `metadata`; a filter that restricts nothing is refused."
             ),
         ],
         expires_in: Annotated[
-            str, argument("How long the token can be used: a duration in ISO 8601, at most a day.")
+            str, argument("The lifetime of the token: a duration in ISO 8601, at most one day.")
         ] = access_tokens.DEFAULT_LIFETIME,
         payloads: Annotated[
             bool,
-            argument("True: the token also sees inputs, outputs, details of errors, logs and files of its runs."),
+            argument("True: the token can also read inputs, outputs, details of errors, logs and files of its runs."),
         ] = False,
     ) -> CreateAccessTokenResult:
         issued = await access_tokens.create(
@@ -84,8 +87,8 @@ class AccessTokenMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Revokes an access token. Within a second every process refuses its requests and ends its streams. Revoking its"
-        " key ends all of a key's tokens.",
+        "Revokes an access token. Within a second every process refuses its requests and ends its streams. "
+        "Revoking an API key ends all tokens that it created.",
     )
     async def revoke_access_token(
         self, info: Info, token: Annotated[str, argument("The text of the token.")]

@@ -15,7 +15,7 @@ from domain.errors import (
     ProjectRequiredError,
     SettingsInvalidError,
 )
-from resolvers import api_keys
+from resolvers.access import api_keys
 from schema.arguments import argument, given
 from schema.enums import Role
 from schema.fields import Info, columns_of
@@ -73,10 +73,11 @@ RevokeApiKeyResult = Annotated[
 ]
 
 _ExpiresAt = Annotated[
-    datetime | None, argument("When the key expires. Not together with `expiresIn`. By default it does not expire.")
+    datetime | None,
+    argument("The instant at which the key expires. Not together with `expiresIn`. Default: it does not expire."),
 ]
 _ExpiresIn = Annotated[
-    str | None, argument("How long the key can be used: a duration in ISO 8601, such as `PT1H`, `P90D` or `P1Y`.")
+    str | None, argument("The lifetime of the key: a duration in ISO 8601, such as `PT1H`, `P90D` or `P1Y`.")
 ]
 
 
@@ -88,23 +89,23 @@ class ApiKeyMutation:
     async def create_api_key(
         self,
         info: Info,
-        name: Annotated[str, argument("What the key is for: 1 to 200 characters.")],
-        role: Annotated[Role, argument("What the key may do.")],
+        name: Annotated[str, argument("The purpose of the key: 1 to 200 characters.")],
+        role: Annotated[Role, argument("The rights of the key.")],
         expires_at: _ExpiresAt = None,
         expires_in: _ExpiresIn = None,
         project_id: Annotated[
             strawberry.ID | None,
             argument(
-                "The project of the key. Required for operator keys unless `allProjects` is set; by default the project"
-                " of the key in use."
+                "The project of the key. Required for operator keys unless `allProjects` is set. Default: the "
+                "project of the key in use."
             ),
         ] = None,
         all_projects: Annotated[
-            bool, argument("Creates an operator key, which sees all projects. Only operator keys can.")
+            bool, argument("True: creates an operator key, which can see all projects. Only operator keys can do this.")
         ] = False,
         payloads: Annotated[
             bool,
-            argument("False: the key has no sight of inputs, outputs, details of errors, logs and files of runs."),
+            argument("False: the key cannot read inputs, outputs, details of errors, logs and files of runs."),
         ] = True,
         cost_per_minute: Annotated[
             int | None,
@@ -129,8 +130,8 @@ class ApiKeyMutation:
 
     @mutation(
         Role.ADMIN,
-        "Replaces an API key: creates one with the same name, role and project, and lets the old one expire after"
-        " `overlap`, so that clients can change over without a gap.",
+        "Replaces an API key: creates a key with the same name, role and project, and lets the old one expire "
+        "after `overlap`, so that clients can change over without a gap.",
     )
     async def rotate_api_key(
         self,
@@ -139,15 +140,15 @@ class ApiKeyMutation:
         overlap: Annotated[
             str,
             argument(
-                "How long the old key can still be used: a duration in ISO 8601, such as `PT15M`. `PT0S` ends it at"
-                " once. It never lasts longer than it would without the rotation."
+                "The time for which the old key remains valid: a duration in ISO 8601, such as `PT15M`. `PT0S` "
+                "ends it at once. It never lasts longer than without the rotation."
             ),
         ] = api_keys.DEFAULT_OVERLAP,
         expires_at: Annotated[
             datetime | None,
             argument(
-                "When the new key expires. Not together with `expiresIn`. By default the new key lives as long as the"
-                " old one was to live."
+                "The instant at which the new key expires. Not together with `expiresIn`. Default: the new key "
+                "gets the lifetime of the old one."
             ),
         ] = None,
         expires_in: _ExpiresIn = None,

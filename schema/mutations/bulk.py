@@ -45,21 +45,22 @@ class BulkArguments:
     """The arguments of every bulk mutation."""
 
     filter: FlowRunFilter | None = optional(
-        "Selects the runs. With `ids`, all its other fields are ignored. A filter that restricts nothing is refused"
-        " with EMPTY_FILTER. Required unless an earlier operation or a plan selects the runs."
+        "Selects the runs. With `ids`, all its other fields are ignored. A filter that restricts nothing is "
+        "refused with EMPTY_FILTER. Required unless an earlier operation or a plan selects the runs."
     )
-    exclude_ids: list[strawberry.ID] | None = optional("Runs that are left out, even if the filter names them.")
+    exclude_ids: list[strawberry.ID] | None = optional("Runs to leave out, even if the filter names them.")
     dry_run: bool = optional(
-        "Changes nothing: returns a planned operation, whose `plan` says what would happen, and has a `planId`.",
+        "True: changes no run, and returns a planned operation. Its `plan` says what would happen, and has a `planId`.",
         default=False,
     )
     plan_id: strawberry.ID | None = optional(
-        "Executes the plan of a dry run, on exactly the runs that it found. Excludes all other arguments but"
-        " `waitMs` and the pace of retries."
+        "Executes the plan of a dry run, on exactly the runs that it found. Excludes all other arguments except "
+        "`waitMs` and the pace of retries."
     )
     idempotency_key: str | None = optional(
-        "Of requests with the same key, only the first one starts or plans an operation; the others return it. Keys"
-        " belong to a project. 1 to 200 characters."
+        "Identifies repetitions of a request: only the first request with a key starts or plans an operation; "
+        "the others return it. Keys belong to a project. 1 to 200 characters. Default: every request starts an "
+        "operation."
     )
     wait_ms: int | None = optional(
         f"Waits for the end of the operation before answering: milliseconds, at most {waiting.MAX_WAIT_MS:,}. By"
@@ -89,22 +90,23 @@ class BulkRetryArguments(BulkArguments):
     """The arguments of `bulkRetry`."""
 
     strategy: RetryStrategy | None = optional(
-        "Where the retries start. Required, except with `planId` or `failedOf`: their default is the earlier strategy."
+        "Where the retries start. Required, except with `planId` or `failedOf`, where the default is the "
+        "earlier strategy."
     )
     step_name: str | None = optional(
-        "The step from which the strategy FROM_STEP starts. Runs that did not reach a step of this name are skipped as"
-        " STEP_NOT_REACHED."
+        "The step at which retries with the strategy FROM_STEP start. Runs that did not reach a step of this "
+        "name are skipped as STEP_NOT_REACHED."
     )
     failed_of: strawberry.ID | None = optional(
         "Retries the runs that failed in this earlier bulk retry, instead of those of a filter."
     )
     spread_over_ms: BigInt | None = optional(
-        f"Spreads the starts of the retries over this time, with jitter: milliseconds, at most {bulk.MAX_SPREAD_MS:,}."
-        " By default all retries are due at once."
+        "Milliseconds over which the starts of the retries are spread, with jitter; at most "
+        f"{bulk.MAX_SPREAD_MS:,}. Default: all retries are due at once."
     )
     max_per_second: float | None = optional(
-        f"Retries that start per second at most, with jitter: 0.001 to {bulk.MAX_PER_SECOND:,}. No limit by default."
-        " Together with `spreadOverMs`, the slower pace counts."
+        f"The largest number of retries that start per second, with jitter: 0.001 to {bulk.MAX_PER_SECOND:,}. "
+        "Default: no limit. Together with `spreadOverMs`, the slower pace counts."
     )
 
 
@@ -113,14 +115,14 @@ class BulkUnarchiveArguments(BulkArguments):
     """The arguments of `bulkUnarchive`."""
 
     operation_id: strawberry.ID | None = optional(
-        "Undoes this bulk archive, instead of unarchiving the runs of a filter. Runs that were archived again since"
-        " then are skipped."
+        "Undoes this bulk archive, instead of unarchiving the runs of a filter. Runs that were archived again "
+        "since are skipped."
     )
 
 
 @strawberry.interface(description="What every mutation of a bulk operation returns if it succeeds.")
 class BulkOperationSuccess:
-    """The success of every mutation of a bulk operation; the type of each is a class below."""
+    """The success of every mutation of a bulk operation. Each mutation has a class of its own below."""
 
     operation: BulkOperation = strawberry.field(description="The operation in its current state.")
 
@@ -214,7 +216,7 @@ class BulkMutation:
 
     @mutation(
         Role.OPERATOR,
-        f"Archives runs that have ended: lists and statistics leave them out by default.{_WHEN_IT_ENDS}",
+        f"Archives runs that have ended: by default, lists and statistics leave them out.{_WHEN_IT_ENDS}",
         BulkArguments,
     )
     async def bulk_archive(self, info: Info, arguments: BulkArguments) -> BulkArchiveResult:
@@ -222,8 +224,8 @@ class BulkMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Takes runs out of the archive: the archived runs that match the filter (unless it sets `archived`), or the"
-        f" runs that an earlier operation archived.{_WHEN_IT_ENDS}",
+        "Unarchives runs: the archived runs that match the filter (unless it sets `archived`), or the runs that "
+        f"an earlier operation archived.{_WHEN_IT_ENDS}",
         BulkUnarchiveArguments,
     )
     async def bulk_unarchive(self, info: Info, arguments: BulkUnarchiveArguments) -> BulkUnarchiveResult:
@@ -254,8 +256,8 @@ class BulkMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Cancels a bulk operation: runs that it has changed stay changed, and no others are. A cancelled plan can no"
-        " longer be executed.",
+        "Cancels a bulk operation: no further runs are changed, and changed runs stay changed. A cancelled plan "
+        "can no longer be executed.",
     )
     async def cancel_bulk_operation(
         self,

@@ -1,4 +1,4 @@
-"""How a mutation is declared: the role that it needs, its arguments, and what it returns."""
+"""Declares mutations: the role that each needs, its arguments, and its result."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
@@ -25,7 +25,7 @@ def mutation(role: Role, description: str, arguments: type | None = None) -> Cal
     extensions: list[FieldExtension] = [_MutationExtension(role)]
     if arguments is not None:
         extensions.append(FlatArguments(arguments))
-    text = f"{description} Needs the role {role}."
+    text = f"{description} Requires the role {role}."
     return cast("Callable[[F], F]", lambda resolver: _declare(resolver, text, extensions))
 
 
@@ -57,7 +57,7 @@ def success(declared: T) -> T:
 
 
 class _MutationExtension(FieldExtension):
-    """Refuses a mutation to keys with a lower role, and lets it see what earlier mutations of the request wrote."""
+    """Refuses a mutation to keys with a lower role, and shows it the changes of earlier mutations of the request."""
 
     def __init__(self, role: Role) -> None:
         self._role = role

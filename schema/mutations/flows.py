@@ -29,7 +29,9 @@ from schema.types.flow import Flow, FlowVersion
 
 _DEFINITION = "The steps of the flow. Its JSON Schema is at /schemas/flow-definition.json."
 
-_WARNINGS = "What is allowed in the definition and probably a mistake, such as a credential in clear. At most 20."
+_WARNINGS = (
+    "Parts of the definition that are allowed and probably mistakes, such as a credential in clear text. At most 20."
+)
 
 
 @success
@@ -99,10 +101,10 @@ class FlowMutation:
         self,
         info: Info,
         name: Annotated[str, argument("The name, unique in the project: 1 to 200 characters.")],
-        definition: Annotated[JSON | None, argument(f"{_DEFINITION} By default no version is published.")] = None,
+        definition: Annotated[JSON | None, argument(f"{_DEFINITION} Default: no version is published.")] = None,
         project_id: Annotated[
             strawberry.ID | None,
-            argument("The project of the flow. Required for operator keys; by default the key's project."),
+            argument("The project of the flow. Required for operator keys. Default: the key's project."),
         ] = None,
     ) -> CreateFlowResult:
         created = await flows.create(info.context, name, definition, project_id)
@@ -114,16 +116,16 @@ class FlowMutation:
         info: Info,
         flow_id: Annotated[strawberry.ID, argument("The flow to change.")],
         name: Annotated[
-            str | None, argument("The new name: 1 to 200 characters. Left out or null, the name stays.")
+            str | None, argument("The new name: 1 to 200 characters. If omitted or null, the name stays.")
         ] = None,
         enabled: Annotated[
-            bool | None, argument("Whether runs of the flow can be started. Left out or null, this stays.")
+            bool | None, argument("True: runs of the flow can be started. If omitted or null, this stays.")
         ] = None,
         max_concurrent_runs: Annotated[
             int | None,
             argument(
-                "The number of runs that can be RUNNING at once, at least 1. Null removes the limit."
-                " Left out, it stays."
+                "The number of runs that can be RUNNING at the same time, at least 1. Null removes the limit. "
+                "If omitted, the limit stays."
             ),
         ] = strawberry.UNSET,
     ) -> UpdateFlowResult:

@@ -1,6 +1,7 @@
 """Mutations that hold and release the starts of flows and projects."""
 
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -79,8 +80,7 @@ class HoldMutation:
     )
     async def hold_flow(self, info: Info, flow_id: _FlowId, reason: _Reason = None) -> HoldFlowResult:
         key = await holds.hold_flow(info.context, flow_id, reason)
-        columns = columns_of(info, Flow, "flow")
-        return HoldFlowSuccess(flow=Flow(row=await info.context.loaders.load_written(db_flows.by_ids, key, columns)))
+        return HoldFlowSuccess(flow=await _written_flow(info, key))
 
     @mutation(
         Role.OPERATOR,
@@ -89,8 +89,7 @@ class HoldMutation:
     )
     async def release_flow(self, info: Info, flow_id: _FlowId) -> ReleaseFlowResult:
         key = await holds.release_flow(info.context, flow_id)
-        columns = columns_of(info, Flow, "flow")
-        return ReleaseFlowSuccess(flow=Flow(row=await info.context.loaders.load_written(db_flows.by_ids, key, columns)))
+        return ReleaseFlowSuccess(flow=await _written_flow(info, key))
 
     @mutation(
         Role.OPERATOR,
@@ -100,9 +99,7 @@ class HoldMutation:
         self, info: Info, project_id: _ProjectId = None, reason: _Reason = None
     ) -> HoldProjectResult:
         key = await holds.hold_project(info.context, project_id, reason)
-        columns = columns_of(info, Project, "project")
-        row = await info.context.loaders.load_written(db_projects.by_ids, key, columns)
-        return HoldProjectSuccess(project=Project(row=row))
+        return HoldProjectSuccess(project=await _written_project(info, key))
 
     @mutation(
         Role.OPERATOR,
@@ -111,6 +108,14 @@ class HoldMutation:
     )
     async def release_project(self, info: Info, project_id: _ProjectId = None) -> ReleaseProjectResult:
         key = await holds.release_project(info.context, project_id)
-        columns = columns_of(info, Project, "project")
-        row = await info.context.loaders.load_written(db_projects.by_ids, key, columns)
-        return ReleaseProjectSuccess(project=Project(row=row))
+        return ReleaseProjectSuccess(project=await _written_project(info, key))
+
+
+async def _written_flow(info: Info, key: UUID) -> Flow:
+    columns = columns_of(info, Flow, "flow")
+    return Flow(row=await info.context.loaders.load_written(db_flows.by_ids, key, columns))
+
+
+async def _written_project(info: Info, key: UUID) -> Project:
+    columns = columns_of(info, Project, "project")
+    return Project(row=await info.context.loaders.load_written(db_projects.by_ids, key, columns))

@@ -1,4 +1,4 @@
-"""Mutations that start a run from one that has ended, beside `retry`."""
+"""Mutations that start a run from one that has ended, except `retry`."""
 
 from typing import Annotated
 from uuid import UUID
@@ -36,8 +36,8 @@ from schema.mutations.declaration import mutation, result, success
 from schema.types.flow_run import FlowRun
 
 _KEY = (
-    "Of requests with the same key, only the first one starts a run; the others return it. Keys belong to a project."
-    " 1 to 200 characters."
+    "Identifies repetitions of a request: only the first request with a key starts a run; the others return "
+    "that run. Keys belong to a project. 1 to 200 characters. Default: every request starts a run."
 )
 
 
@@ -94,37 +94,39 @@ class RerunMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Runs a run that has ended once more, whether it succeeded or not, by a new run with the same input, tags and"
-        " metadata, linked by `rerunOf`. It is a new operation: its steps send new idempotency keys. It is no retry: it"
-        " neither recovers the run nor changes a parent. By default it executes all steps of the published version.",
+        "Executes a run that has ended again, whether it succeeded or not, as a new run with the same input, "
+        "tags and metadata, linked by `rerunOf`. A rerun is a new operation: its steps send new idempotency "
+        "keys. It is not a retry: it neither recovers the run nor changes a parent. By default it executes all "
+        "steps of the published version.",
     )
     async def rerun(
         self,
         info: Info,
-        run_id: Annotated[strawberry.ID, argument("The run to run again.")],
+        run_id: Annotated[strawberry.ID, argument("The run to execute again.")],
         flow_version_id: Annotated[
             strawberry.ID | None,
             argument(
-                "The version of the flow to execute. By default the published one; with `stepName`, that of the run."
+                "The version of the flow to execute. Default: the published one; with `stepName`, the version "
+                "of the run."
             ),
         ] = None,
         step_name: Annotated[
             str | None,
             argument(
-                "The step at which the rerun starts: one that the run reached. The results of the steps before it that"
-                " succeeded are kept. By default all steps are executed."
+                "The step at which the rerun starts: one that the run reached. The results of the succeeded "
+                "steps before it are kept. Default: all steps are executed."
             ),
         ] = None,
         input: Annotated[  # noqa: A002
             JSON | None,
-            argument("Another input for the new run. By default, the input of the run."),
+            argument("Another input for the new run. Default: the input of the run."),
         ] = None,
         idempotency_key: Annotated[str | None, argument(_KEY)] = None,
         force: Annotated[
             bool,
             argument(
-                "Starts a rerun although another one of the run is live. The default refuses that, so that two clicks"
-                " start one run."
+                "True: starts a rerun even if another one of the run is live. By default that is refused, so "
+                "that two clicks start one run."
             ),
         ] = False,
     ) -> RerunResult:
@@ -140,32 +142,40 @@ class RerunMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Completes the step at which a run ended by hand: it succeeds with `output`, or is skipped. A new run continues"
-        " behind it: a retry FROM_FAILED_STEP that keeps what succeeded and does not execute this step."
-        " `StepResult.completedBy` marks the step in the new run and in later retries that keep it. The old run never"
-        " changes.",
+        "Completes the step at which a run ended by hand: it succeeds with `output`, or is skipped. A new run "
+        "continues behind it: a retry FROM_FAILED_STEP that keeps the results of the succeeded steps and does "
+        "not execute this step. `StepResult.completedBy` marks the step in the new run and in later retries "
+        "that keep it. The old run never changes.",
     )
     async def complete_step(
         self,
         info: Info,
         run_id: Annotated[strawberry.ID, argument("The run that ended without success.")],
         step_name: Annotated[
-            str, argument("The step at which the run ended, as `FlowRun.completability` names it; another is refused.")
+            str,
+            argument(
+                "The step at which the run ended, as `FlowRun.completability` names it. Any other step is refused."
+            ),
         ],
         output: Annotated[
-            JSON | None, argument("The output of the step, as later steps see it. By default null.")
+            JSON | None, argument("The output of the step, which later steps use. Default: null.")
         ] = None,
         skip: Annotated[
             bool,
-            argument("Skips the step: its status is SKIPPED, as if its `when` were false. By default it is SUCCEEDED."),
+            argument(
+                "True: skips the step, so that its status is SKIPPED, as if its `when` were false. By default "
+                "its status is SUCCEEDED."
+            ),
         ] = False,
         note: Annotated[
             str | None,
-            argument(f"Why, for those who look at the run later. At most {completion.MAX_NOTE_LENGTH:,} characters."),
+            argument(
+                f"The reason, for people who look at the run later. At most {completion.MAX_NOTE_LENGTH:,} characters."
+            ),
         ] = None,
         idempotency_key: Annotated[str | None, argument(_KEY)] = None,
         force: Annotated[
-            bool, argument("Continues although the run has a retry already; see `retry`. By default false.")
+            bool, argument("True: continues even if the run has a retry already; see `retry`. Default: false.")
         ] = False,
     ) -> CompleteStepResult:
         completion.check_choice(output, skip=skip)

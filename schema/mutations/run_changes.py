@@ -1,4 +1,4 @@
-"""The mutation of what clients say about a run."""
+"""The mutation of the data that clients keep with a run: tags, metadata and note."""
 
 from typing import Annotated
 
@@ -31,26 +31,28 @@ UpdateRunResult = Annotated[
 
 @strawberry.type(description="The mutation of what clients say about a run.")
 class RunChangeMutation:
-    """The mutation of what clients say about a run, a part of the root type."""
+    """The mutation of tags, metadata and note, a part of the root type."""
 
     @mutation(
         Role.OPERATOR,
-        "Changes the tags, the metadata or the note of a run, whatever its status. Subscriptions deliver the change;"
-        " templates of the run see the metadata with which it was claimed.",
+        "Changes the tags, the metadata or the note of a run in any status. Subscriptions deliver the change. "
+        "Templates of the run keep using the metadata of its claim.",
     )
     async def update_run(
         self,
         info: Info,
         run_id: Annotated[strawberry.ID, argument("The run to change.")],
-        tags: Annotated[list[str] | None, argument("All tags from now on. Left out or null, they stay.")] = None,
+        tags: Annotated[
+            list[str] | None, argument("The new list of all tags. If omitted or null, the tags stay.")
+        ] = None,
         add_tags: Annotated[list[str] | None, argument("Tags to add. Not together with `tags`.")] = None,
         remove_tags: Annotated[list[str] | None, argument("Tags to remove. Not together with `tags`.")] = None,
         metadata: Annotated[
-            JSON | None, argument("The whole metadata from now on, a JSON object. Left out, it stays.")
+            JSON | None, argument("The new metadata, a JSON object that replaces the old one. If omitted, it stays.")
         ] = strawberry.UNSET,
         note: Annotated[
             str | None,
-            argument(f"A note for people: 1 to {MAX_NOTE_LENGTH:,} characters. Null removes it. Left out, it stays."),
+            argument(f"A note for people: 1 to {MAX_NOTE_LENGTH:,} characters. Null removes it. If omitted, it stays."),
         ] = strawberry.UNSET,
     ) -> UpdateRunResult:
         requested = RunChange(

@@ -63,7 +63,7 @@ class CancelSuccess:
 
     run: FlowRun = strawberry.field(description="The run that the request names.")
     cancelled_run_ids: list[strawberry.ID] = strawberry.field(
-        description="IDs of all runs that were cancelled: the run if it was live, then its live descendants."
+        description="IDs of all runs that were cancelled: the named run if it was live, then its live descendants."
     )
 
 
@@ -142,14 +142,14 @@ class RunMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Retries a run that ended without success, by a new run; the old run never changes. FROM_FAILED_STEP executes"
-        " the same version, and keeps the results of the steps that succeeded; child runs that succeeded are kept, too,"
-        " and the others are retried from their failed steps. ON_LATEST_VERSION executes all steps of the published"
-        " version. FROM_FAILED_STEP_ON_LATEST_VERSION executes the published version, too, and keeps the results of its"
-        " leading steps that succeeded and did not change. FROM_STEP executes the same version from the step"
-        " `stepName`. Input, tags, metadata, environment and parent carry over. While a step of the parent waits for"
-        " the run, its retry takes its place there; otherwise the retry never changes the parent. Of a chain of retries"
-        " only the last run can be retried.",
+        "Retries a run that ended without success, as a new run; the old run never changes. FROM_FAILED_STEP "
+        "executes the same version, and keeps the results of the steps that succeeded; child runs that "
+        "succeeded are kept, too, and the others are retried from their failed steps. ON_LATEST_VERSION "
+        "executes all steps of the published version. FROM_FAILED_STEP_ON_LATEST_VERSION executes the published "
+        "version, too, and keeps the results of its leading steps that succeeded and did not change. FROM_STEP "
+        "executes the same version from the step `stepName`. Input, tags, metadata, environment and parent are "
+        "copied. While a step of the parent waits for the run, its retry takes its place there; otherwise the "
+        "retry never changes the parent. Only the last run of a chain of retries can be retried.",
     )
     async def retry(
         self,
@@ -158,27 +158,31 @@ class RunMutation:
         strategy: Annotated[RetryStrategy, argument("Where the retry starts.")],
         step_name: Annotated[
             str | None,
-            argument("The step from which FROM_STEP starts: one that the run reached. Other strategies take none."),
+            argument(
+                "The step at which a retry FROM_STEP starts: one that the run reached. Other strategies do not "
+                "accept it."
+            ),
         ] = None,
         input: Annotated[  # noqa: A002
             JSON | None,
             argument(
-                "Another input for the new run; it must match the `inputSchema` of the version that is executed. Kept"
-                " results stay as they are. By default, the input of the retried run."
+                "Another input for the new run; it must match the `inputSchema` of the version that is "
+                "executed. Kept results stay unchanged. Default: the input of the retried run."
             ),
         ] = None,
         idempotency_key: Annotated[
             str | None,
             argument(
-                "Of requests with the same key, only the first one starts a run; the others return it. Keys belong to"
-                " a project. 1 to 200 characters."
+                "Identifies repetitions of a request: only the first request with a key starts a run; the "
+                "others return that run. Keys belong to a project. 1 to 200 characters. Default: every request "
+                "starts a run."
             ),
         ] = None,
         force: Annotated[
             bool,
             argument(
-                "Retries a run once more although a retry of it is live, has succeeded, or has failed. The default"
-                " refuses that, so that two clicks start one retry."
+                "True: retries the run even if a retry of it is live, has succeeded, or has failed. By default "
+                "that is refused, so that two clicks start one retry."
             ),
         ] = False,
     ) -> RetryResult:
@@ -195,8 +199,8 @@ class RunMutation:
 
     @mutation(
         Role.OPERATOR,
-        "Cancels a QUEUED, RUNNING or PAUSED run and all its live descendants: they end as STOPPED. Steps that are"
-        " being executed are aborted. If it returns an error, nothing was cancelled.",
+        "Cancels a QUEUED, RUNNING or PAUSED run and all its live descendants: they end as STOPPED. Steps that "
+        "are being executed are aborted. If the result is an error, nothing was cancelled.",
     )
     async def cancel(
         self,
@@ -205,8 +209,9 @@ class RunMutation:
         include_descendants: Annotated[
             bool,
             argument(
-                "Cancels the live descendants of a run that has ended, such as child runs that no step waited for. The"
-                " default refuses to cancel such a run, and leaves its descendants alone."
+                "True: cancels the live descendants of a run that has ended, such as child runs that no step "
+                "waited for. By default, cancelling a run that has ended is refused, and its descendants are "
+                "not changed."
             ),
         ] = False,
     ) -> CancelResult:
@@ -238,8 +243,9 @@ class RunMutation:
         idempotency_key: Annotated[
             str | None,
             argument(
-                "The same response with the same key finds the success of the first request; another response is a"
-                " conflict. Without a key, the same response from the same API key does so. 1 to 200 characters."
+                "Identifies repetitions of a response: the same response with the same key succeeds as the "
+                "first one did; another response is a conflict. Without a key, this applies to responses from "
+                "the same API key. 1 to 200 characters."
             ),
         ] = None,
     ) -> ResumeRunResult:

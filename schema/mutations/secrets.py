@@ -23,8 +23,8 @@ from schema.mutations.declaration import mutation, result, success
 from schema.types.secret import Secret
 
 _VALUE = (
-    f"The value: at least {MIN_LENGTH} characters. Send it as a variable, so that it is no part of the document. It"
-    " cannot be read again."
+    f"The value: at least {MIN_LENGTH} characters. Send it as a variable, so that it is not part of the "
+    "document. It cannot be read again."
 )
 
 
@@ -76,18 +76,20 @@ class SecretMutation:
     async def create_secret(
         self,
         info: Info,
-        name: Annotated[str, argument("The name: 1 to 100 letters, digits and underscores, no digit first.")],
+        name: Annotated[
+            str, argument("The name: 1 to 100 letters, digits and underscores, not beginning with a digit.")
+        ],
         value: Annotated[str, argument(_VALUE)],
         environment: Annotated[
             Environment | None,
             argument(
-                "The environment whose runs get the value. By default all, except those for which the project has"
-                " another secret with this name."
+                "The environment whose runs get the value. Default: all environments, except those for which "
+                "the project has another secret with this name."
             ),
         ] = None,
         project_id: Annotated[
             strawberry.ID | None,
-            argument("The project of the secret. Required for operator keys; by default the key's project."),
+            argument("The project of the secret. Required for operator keys. Default: the key's project."),
         ] = None,
     ) -> CreateSecretResult:
         secret_id = await secrets.create(info.context, project_id, environment, name, value)
@@ -95,8 +97,8 @@ class SecretMutation:
 
     @mutation(
         Role.ADMIN,
-        "Sets a new value of a secret. Attempts that start from now on get it. The previous value stays masked for 30"
-        " days where it appears.",
+        "Sets a new value of a secret. Attempts that start from now on get it. The previous value is masked for "
+        "another 30 days.",
     )
     async def rotate_secret(
         self,
@@ -109,8 +111,7 @@ class SecretMutation:
 
     @mutation(
         Role.ADMIN,
-        "Deletes a secret. Steps that refer to it fail from now on. Its value stays masked for 30 days where it"
-        " appears.",
+        "Deletes a secret. Steps that refer to it fail from now on. Its value is masked for another 30 days.",
     )
     async def delete_secret(
         self,

@@ -1,4 +1,4 @@
-"""Mutations of what starts runs automatically: schedules and webhooks."""
+"""Mutations of the triggers of runs: schedules and webhooks."""
 
 from typing import Annotated
 from uuid import UUID
@@ -18,7 +18,7 @@ from domain.errors import (
     WebhookInvalidError,
     WebhookNotFoundError,
 )
-from resolvers import schedules, webhooks
+from resolvers.triggers import schedules, webhooks
 from schema.arguments import argument
 from schema.enums import Environment, Role, WebhookSignature
 from schema.fields import Info, columns_of
@@ -27,7 +27,7 @@ from schema.mutations.declaration import mutation, result, success
 from schema.types.flow import Schedule, Webhook
 
 _TOKEN = "The new token. It is returned only here: the service stores its hash."  # noqa: S105
-_PATH = "The path to call, which contains the token: `POST` it to this service."
+_PATH = "The path to call, which contains the token: send a `POST` to it on this service."
 
 
 @success
@@ -61,8 +61,9 @@ class CreateWebhookSuccess:
     token: str = strawberry.field(description=_TOKEN)
     path: str = strawberry.field(description=_PATH)
     warnings: list[str] = strawberry.field(
-        description="What may not work: the flow's `inputSchema` does not accept every request as its input, and"
-        " there is no `input` that maps it. If it accepts none, the webhook is refused."
+        description="Settings that may not work: the flow's `inputSchema` does not accept every request as its "
+        "input, and there is no `input` that maps it. A webhook whose requests are never accepted is "
+        "refused."
     )
 
 
@@ -125,8 +126,8 @@ class TriggerMutation:
 
     @mutation(
         Role.ADMIN,
-        "Changes a schedule. Runs that have been started continue. If `cron`, `timeZone` or `enabled` changes, fire"
-        " times that were missed before are forgotten.",
+        "Changes a schedule. Runs that have been started continue. If `cron`, `timeZone` or `enabled` changes, "
+        "earlier missed fire times are forgotten.",
     )
     async def update_schedule(
         self,
@@ -138,33 +139,34 @@ class TriggerMutation:
             schedule=await _load_schedule(info, updated.id), cancelled_runs=updated.cancelled_runs
         )
 
-    @mutation(Role.ADMIN, "Deletes a schedule. Runs that it started stay.")
+    @mutation(Role.ADMIN, "Deletes a schedule. Runs that it started remain.")
     async def delete_schedule(
         self,
         info: Info,
         id: Annotated[strawberry.ID, argument("The schedule to delete.")],  # noqa: A002
         cancel_backlog: Annotated[
-            bool, argument("Whether runs of the schedule that are QUEUED, and have not begun, are cancelled.")
+            bool,
+            argument("True: runs of the schedule that are QUEUED and have not begun are cancelled. Default: false."),
         ] = False,
     ) -> DeleteScheduleResult:
         cancelled_runs = await schedules.remove(info.context, id, cancel_backlog=cancel_backlog)
         return DeleteScheduleSuccess(schedule_id=id, cancelled_runs=cancelled_runs)
 
-    @mutation(Role.ADMIN, "Creates a webhook: a secret URL, each call of which starts a run of a flow.")
+    @mutation(Role.ADMIN, "Creates a webhook: a secret URL. Each call of it starts a run of a flow.")
     async def create_webhook(
         self,
         info: Info,
         flow_id: Annotated[strawberry.ID, argument("The flow. Runs execute its published version.")],
-        name: Annotated[str, argument("A name for people, such as the caller's: 1 to 200 characters.")],
+        name: Annotated[str, argument("The display name, such as the caller's name: 1 to 200 characters.")],
         environment: Annotated[
-            Environment, argument("PRODUCTION for live executions, TESTING for trials.")
+            Environment, argument("PRODUCTION for real executions, TESTING for trials.")
         ] = Environment.PRODUCTION,
         signature_header: Annotated[
             str | None,
             argument(
-                "The header in which callers send the HMAC-SHA256 of the body, in hex or base64. Requires"
-                " `signatureSecret`. By default calls need no signature. In the header of a named `signature` its form"
-                " is expected."
+                "The header in which callers send the HMAC-SHA256 of the body, in hex or base64. Requires "
+                "`signatureSecret`. Default: calls need no signature. If the header belongs to a named "
+                "`signature`, that form is expected in it."
             ),
         ] = None,
         signature_secret: Annotated[
@@ -176,37 +178,38 @@ class TriggerMutation:
         signature: Annotated[
             WebhookSignature | None,
             argument(
-                "Whose signatures the calls bear: the form decides about header, signed text and time stamp, which may"
-                " be five minutes from now. Requires `signatureSecret`. By default HMAC, if there is a"
-                " `signatureHeader`."
+                "The form in which callers sign. It decides the header, the signed text and the time stamp, "
+                "which may be five minutes from now. Requires `signatureSecret`. Default: HMAC, if there is a "
+                "`signatureHeader`."
             ),
         ] = None,
         input: Annotated[  # noqa: A002
             JSON | None,
             argument(
-                "A template of the input of runs over `request.method`, `request.query`, `request.headers` and"
-                ' `request.body`, such as `{"order": "{{ request.body.order }}"}`. By default the input is the'
-                " `request`."
+                "A template of the input of runs over `request.method`, `request.query`, `request.headers` and "
+                '`request.body`, such as `{"order": "{{ request.body.order }}"}`. Default: the input is the '
+                "`request`."
             ),
         ] = None,
         respond: Annotated[
             JSON | None,
             argument(
-                "A template of the response over `request` and `run` (`id`, and with `?wait=` also `status` and"
-                " `output`): an object of `status`, `headers` and `body`, where a body that is no text is sent as JSON."
-                " With `when`, a condition over `request`, calls for which it holds get the response and start no run,"
-                " as handshakes need it. By default the response says which run was started."
+                "A template of the response over `request` and `run` (`id`, and with `?wait=` also `status` and "
+                "`output`): an object with `status`, `headers` and `body`; a body that is not text is sent as "
+                "JSON. With `when`, a condition over `request`, calls that match it get the response and start "
+                "no run, as handshakes require. Default: the response names the started run."
             ),
         ] = None,
         accepts_get: Annotated[
             bool,
-            argument("Whether GET requests start runs, too. Mail and chat programs fetch links that they see."),
+            argument("True: GET requests start runs, too. Mail and chat programs fetch links that they see."),
         ] = False,
         exposed_headers: Annotated[
             list[str],
             argument(
-                "Headers that `request.headers` has although their names say that they hold credentials: those with"
-                " `token`, `secret`, `signature`, `api-key`, `password` or `auth` in their names, and cookies."
+                "Headers to keep in `request.headers` although their names suggest credentials. Removed by "
+                "default: headers with `token`, `secret`, `signature`, `api-key`, `password` or `auth` in their "
+                "names, and cookies."
             ),
         ] = [],  # noqa: B006 - read, never changed
     ) -> CreateWebhookResult:
@@ -236,7 +239,7 @@ class TriggerMutation:
         webhook = await _load_webhook(info, issued.webhook_id)
         return RotateWebhookSuccess(webhook=webhook, token=issued.token, path=f"/hooks/{issued.token}")
 
-    @mutation(Role.ADMIN, "Deletes a webhook. Runs that it started stay.")
+    @mutation(Role.ADMIN, "Deletes a webhook. Runs that it started remain.")
     async def delete_webhook(
         self,
         info: Info,

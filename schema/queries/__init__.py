@@ -1,1 +1,1 @@
-"""Parts of the root of queries, each about one subject."""
+"""Parts of the root of queries, one module for each topic."""

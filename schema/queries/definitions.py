@@ -1,4 +1,4 @@
-"""The check of flow definitions that are not published."""
+"""The check of flow definitions before publication."""
 
 import asyncio
 from typing import Annotated
@@ -13,20 +13,20 @@ from schema.fields import field
 from schema.types.step_definition import StepDefinition, step_definitions
 
 
-@strawberry.type(description="What `publishFlowVersion` would say of a definition.")
+@strawberry.type(description="The result that `publishFlowVersion` would have for a definition.")
 class FlowDefinitionCheck:
-    """What publication would say of a definition."""
+    """The result that publication would have for a definition."""
 
     is_valid: bool = strawberry.field(description="True if the definition could be published.")
     problems: list[Problem] = strawberry.field(
-        description="What keeps the definition from being published, each with its path in the definition."
+        description="Problems that prevent the definition from being published, each with its path in the definition."
     )
     warnings: list[Problem] = strawberry.field(
-        description="What is allowed and probably a mistake, such as a credential in clear; none while there are"
-        " problems."
+        description="Parts that are allowed and probably mistakes, such as a credential in clear text; empty if "
+        "there are problems."
     )
     steps: list[StepDefinition] = strawberry.field(
-        description="The steps, in their order; none while there are problems."
+        description="The steps, in their order; empty if there are problems."
     )
 
 

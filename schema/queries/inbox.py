@@ -4,20 +4,21 @@ from typing import Annotated
 
 import strawberry
 
+from resolvers import inbox
 from resolvers.context import Context
-from resolvers.inbox import InputRequestList
+from resolvers.lists import TextRowList
 from schema.enums import OrderDirection
 from schema.fields import Info, field
 from schema.inputs.input_requests import InputRequestFilter
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.input_request import InputRequest
 
 RequestsFilter = Annotated[
     InputRequestFilter | None,
-    strawberry.argument(description="Which requests. By default all that the key sees, in any status."),
+    strawberry.argument(description="The requests to return. Default: all that the key can see, in any status."),
 ]
 Direction = Annotated[
-    OrderDirection, strawberry.argument(description="The order, by creation. By default the newest first.")
+    OrderDirection, strawberry.argument(description="The order by creation. Default: the newest first.")
 ]
 
 
@@ -25,7 +26,7 @@ Direction = Annotated[
 class InboxQuery:
     """Queries of input requests, a part of the root type."""
 
-    @field("The inbox: input requests of all runs, by default the newest first.")
+    @field("The inbox: input requests of all runs. Default order: the newest first.")
     async def input_requests(
         self,
         info: Info,
@@ -44,11 +45,11 @@ def input_request_list(
     context: Context,
     filter: InputRequestFilter | None = None,  # noqa: A002 - the name of the argument
     direction: OrderDirection = OrderDirection.DESC,
-) -> InputRequestList:
-    """Returns the input requests that the arguments of `inputRequests` ask for.
+) -> TextRowList:
+    """Returns the input requests for the arguments of `inputRequests`.
 
     Raises:
         InvalidIdError, InvalidArgumentError: the filter is invalid.
     """
     where = (filter or InputRequestFilter()).to_domain()
-    return InputRequestList(context, where, descending=direction is OrderDirection.DESC)
+    return inbox.list_of(context, where, descending=direction is OrderDirection.DESC)

@@ -8,7 +8,7 @@ from resolvers.queue import queues, workers
 from resolvers.queue.queues import DEFAULT_QUEUES, MAX_QUEUES
 from schema.enums import QueueGroup, WorkerStatus
 from schema.fields import Info, field
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.queue.queue import Queue
 from schema.types.queue.worker import Worker
 

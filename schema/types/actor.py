@@ -10,16 +10,17 @@ from schema.enums import ActorKind
 from schema.fields import column
 
 
-@strawberry.type(description="Who did something, as it was called when it did.")
+@strawberry.type(description="The actor behind a change, under the name of that time.")
 class Actor:
-    """Who did something."""
+    """The actor behind a change."""
 
-    kind: ActorKind = strawberry.field(description="What the actor is.")
+    kind: ActorKind = strawberry.field(description="The kind of the actor.")
     id: strawberry.ID | None = strawberry.field(
         description="The ID of the API key, schedule, webhook or parent run; null for the command line and the service."
     )
     name: str | None = strawberry.field(
-        description="The name at that time; for the command line the user of its host. Null if there is none."
+        description="The actor's name at that time; for the command line the user of its host. Null if the actor "
+        "has no name."
     )
 
 

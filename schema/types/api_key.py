@@ -21,10 +21,10 @@ class ApiKey:
     row: strawberry.Private[ApiKeyRow]
 
     id: strawberry.ID = id_column(IdKind.API_KEY, "The key's ID.")
-    name: str = column("name", "What the key is for.")
-    role: Role = column("role", "What the key may do.", convert=Role)
+    name: str = column("name", "The purpose of the key.")
+    role: Role = column("role", "The rights of the key.", convert=Role)
     payloads: bool = column(
-        "payloads", "True if the key sees inputs, outputs, details of errors, logs and files of runs."
+        "payloads", "True if the key can read inputs, outputs, details of errors, logs and files of runs."
     )
     cost_per_minute: int | None = column(
         "cost_per_minute",
@@ -33,20 +33,23 @@ class ApiKey:
     )
     hint: str = column("hint", "The first characters of the secret, to distinguish keys.")
     project: Project | None = link(
-        "The project of the key; null for operator keys, which see all projects.",
+        "The project of the key; null for operator keys, which can see all projects.",
         "project_id",
         projects.by_ids,
         "project",
     )
-    created_by: Actor | None = actor_column("created_by", "Who created the key; null if that is unknown.")
-    created_at: datetime = column("created_at", "The creation of the key.")
-    expires_at: datetime | None = column("expires_at", "When the key expires or has expired; null: never.")
-    last_used_at: datetime | None = column(
-        "last_used_at", "The last request with the key, up to five minutes back; null if there was none."
+    created_by: Actor | None = actor_column("created_by", "Who created the key; null if unknown.")
+    created_at: datetime = column("created_at", "The instant of the key's creation.")
+    expires_at: datetime | None = column(
+        "expires_at", "The instant at which the key expires or has expired; null if it does not expire."
     )
-    revoked_at: datetime | None = column("revoked_at", "When the key was revoked; null if it was not.")
+    last_used_at: datetime | None = column(
+        "last_used_at",
+        "The time of the last request with the key, accurate to five minutes; null if there was none.",
+    )
+    revoked_at: datetime | None = column("revoked_at", "The instant at which the key was revoked; null if it was not.")
     replaces_id: strawberry.ID | None = column(
         "replaces_id",
-        "The ID of the key that this one replaces, by a rotation; null if it replaces none.",
+        "The ID of the key that this one replaced by a rotation; null if it replaced none.",
         convert=lambda key: ids.encode(IdKind.API_KEY, key),
     )

@@ -10,29 +10,31 @@ from strawberry.scalars import JSON
 from db import projects
 from db.bulk import reads as bulk_reads
 from db.bulk.reads import OutcomeFilter
+from db.row_types import BulkOperationRow, BulkOutcomeRow
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
 from resolvers import bulk
 from schema.enums import ActorKind, BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.scalars import BigInt
 from schema.types.actor import Actor
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
-from schema.types.node import Node
 from schema.types.project import Project
 
 Results = Annotated[
     list[BulkResult] | None,
-    strawberry.argument(description="Only outcomes with one of these results. By default, all results."),
+    strawberry.argument(description="Only outcomes with one of these results. Default: all results."),
 ]
 Reasons = Annotated[
     list[BulkReason] | None,
-    strawberry.argument(description="Only outcomes with one of these reasons. By default, with any reason or none."),
+    strawberry.argument(
+        description="Only outcomes with one of these reasons. Default: outcomes with any reason or none."
+    ),
 ]
 
 
@@ -40,15 +42,16 @@ Reasons = Annotated[
 class BulkOutcome:
     """The outcome of one run."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[BulkOutcomeRow]
 
-    result: BulkResult = column("result", "What the operation did to the run.", convert=BulkResult)
+    result: BulkResult = column("result", "The result for the run.", convert=BulkResult)
     reason: BulkReason | None = column(
-        "reason", "Why the run was skipped or failed. Null for other results.", convert=BulkReason
+        "reason", "The reason why the run was skipped or failed. Null for other results.", convert=BulkReason
     )
-    at: datetime | None = column("at", "When the run was processed. Null while it is PENDING.")
+    at: datetime | None = column("at", "The instant at which the run was processed. Null while it is PENDING.")
     due_at: datetime | None = column(
-        "due_at", "When the retry is due, by the pace of the operation. Null for everything but retries."
+        "due_at",
+        "The instant at which the retry is due, by the pace of the operation. Null for operations other than retries.",
     )
 
     @field("The run's ID.", "run_id")
@@ -56,7 +59,7 @@ class BulkOutcome:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
     @field(
-        "Why the dry run found the run ineligible. Null if it was eligible, or if there was no dry run.",
+        "The reason why the dry run found the run ineligible. Null if it was eligible, or if there was no dry run.",
         "planned_reason",
     )
     def planned_reason(self) -> BulkReason | None:
@@ -80,7 +83,7 @@ class BulkOutcome:
 class BulkReasonCount:
     """The number of runs with the same reason."""
 
-    reason: BulkReason = strawberry.field(description="Why the runs are not changed.")
+    reason: BulkReason = strawberry.field(description="The reason why the runs are not changed.")
     count: int = strawberry.field(description="Number of runs.")
 
 
@@ -89,17 +92,17 @@ class BulkReasonCount:
     " exactly the runs that were found."
 )
 class BulkPlan:
-    """What a dry run found."""
+    """The result of a dry run."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[BulkOperationRow]
 
     plan_id: strawberry.ID = column("id", "The `planId` that executes the plan.", convert=lambda key: _id(key))
-    expires_at: datetime = column("expires_at", "Until when the plan can be executed.")
+    expires_at: datetime = column("expires_at", "The instant until which the plan can be executed.")
     became_eligible: int = column(
-        "became_eligible", "Number of runs that were found ineligible, and were changed by the execution nevertheless."
+        "became_eligible", "Number of runs that the dry run found ineligible and the execution changed."
     )
     became_ineligible: int = column(
-        "became_ineligible", "Number of runs that were found eligible, and could not be changed by the execution."
+        "became_ineligible", "Number of runs that the dry run found eligible and the execution could not change."
     )
 
     @field("Number of runs that the execution would change.")
@@ -119,49 +122,51 @@ class BulkPlan:
 
 
 @strawberry.type(
-    description="One change of many runs. The set of runs is fixed when the operation starts; runs are processed in the"
-    " order of their creation, each exactly once, even if the service restarts."
+    description="One change of many runs. The set of runs is fixed when the operation starts; runs are processed in "
+    "the order of their creation, each exactly once, even if the service restarts."
 )
 class BulkOperation(Node):
     """One change of many runs."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[BulkOperationRow]
 
     id: strawberry.ID = id_column(IdKind.BULK_OPERATION, "The operation's ID.")
-    kind: BulkKind = column("kind", "What the operation does to runs.", convert=BulkKind)
+    kind: BulkKind = column("kind", "The kind of the operation.", convert=BulkKind)
     status: BulkStatus = column("status", "The status of the operation.", convert=BulkStatus)
     strategy: RetryStrategy | None = column(
         "strategy", "Where retries start. Null for operations that are not retries.", convert=RetryStrategy
     )
-    step_name: str | None = column("step_name", "The step from which retries FROM_STEP start. Null for others.")
+    step_name: str | None = column("step_name", "The step at which retries FROM_STEP start. Null for other operations.")
     filter: JSON | None = json_column(
         "filter",
-        "The filter, as the client sent it. A bulk erase keeps the values of `ids`, `projectIds` and `flowIds` alone;"
-        " the other fields are null. Null if the runs are those of an earlier operation.",
+        "The filter, as the client sent it. A bulk erase keeps only the values of `ids`, `projectIds` and `flowIds`; "
+        "the other fields are null. Null if an earlier operation selected the runs.",
     )
     excluded_ids: list[strawberry.ID] = column(
-        "excluded_ids", "The runs that are left out, as the client sent them.", convert=json_codec.decode
+        "excluded_ids", "The runs to leave out, as the client sent them.", convert=json_codec.decode
     )
     max_per_second: float | None = column(
-        "max_per_second", "Number of retries that start per second at most. Null if there is no limit."
+        "max_per_second",
+        "The largest number of retries that start per second. Null if there is no limit.",
     )
     spread_over_ms: BigInt | None = column(
-        "spread_over_ms", "Milliseconds over which the starts of the retries are spread. Null if they are not."
+        "spread_over_ms",
+        "Milliseconds over which the starts of the retries are spread. Null if they are not spread.",
     )
-    matched: int = column("matched", "Number of runs in the set.")
-    processed: int = column("processed", "Number of runs that were processed, whatever the result.")
+    matched: int = column("matched", "Number of runs that the operation selected.")
+    processed: int = column("processed", "Number of runs that were processed, with any result.")
     succeeded: int = column("succeeded", "Number of runs changed.")
     skipped: int = column("skipped", "Number of runs that were not eligible.")
     failed: int = column("failed", "Number of eligible runs that could not be changed.")
-    created_at: datetime = column("created_at", "When the operation was requested.")
+    created_at: datetime = column("created_at", "The instant at which the operation was requested.")
     started_at: datetime | None = column(
-        "started_at", "When the first run could be changed. Null for a plan that was not executed."
+        "started_at", "The instant from which runs could be changed. Null for a plan that was not executed."
     )
-    finished_at: datetime | None = column("finished_at", "When the operation ended. Null until then.")
+    finished_at: datetime | None = column("finished_at", "The instant at which the operation ended. Null until then.")
 
     @field(
-        "The project whose API keys can see the operation. Null if it is about several projects: then only operator"
-        " keys can.",
+        "The project whose API keys can see the operation. Null if it concerns several projects: only operator "
+        "keys can see it.",
         "project_id",
     )
     async def project(self, info: Info) -> Project | None:
@@ -175,7 +180,7 @@ class BulkOperation(Node):
         shown = ids.encode(IdKind.API_KEY, self.row.key_id)
         return Actor(kind=ActorKind.API_KEY, id=strawberry.ID(shown), name=self.row.key_name)
 
-    @field("The earlier operation whose runs this one takes over. Null if a filter selected them.", "source_id")
+    @field("The earlier operation whose runs this one selected. Null if a filter selected them.", "source_id")
     async def source(self, info: Info) -> "BulkOperation | None":
         key = self.row.source_id
         if key is None:
@@ -184,15 +189,15 @@ class BulkOperation(Node):
         return BulkOperation(row=row) if row else None
 
     @field(
-        "The fields of the filter that were ignored because it has `ids`: all others but `projectIds`. Empty without"
-        " `ids`. A dry run returns the same.",
+        "The fields of the filter that were ignored because it has `ids`: all others except `projectIds`. Empty "
+        "without `ids`. A dry run returns the same.",
         "filter",
     )
     def ignored_filter_fields(self) -> list[str]:
         return bulk.ignored_fields(json_codec.decode(self.row.filter) or {})
 
     @field(
-        "What the dry run found. Null if the operation did not begin with one.",
+        "The result of the dry run. Null if the operation did not begin with one.",
         "expires_at",
         "became_eligible",
         "became_ineligible",

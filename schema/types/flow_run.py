@@ -11,7 +11,9 @@ from db.events import log as event_log
 from db.row_json.computed import DURATION, PAUSED, QUEUED, RUNNING, STEP_DATA, WAIT_KIND
 from db.row_json.sources import Count, JsonMembers, Key, One, Paged, Rows, SameRow
 from db.row_types import EventRow, RunRow, StepRow
-from db.runs import files, input_requests, reads
+from db.runs import reads
+from db.runs.output import files
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import InputRequestStatus
 from domain.ids import IdKind
@@ -30,27 +32,28 @@ from schema.enums import (
     TriggerMethod,
 )
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.scalars import BigInt
 from schema.types.actor import Actor, actor_column
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion
 from schema.types.input_request import InputRequest
-from schema.types.log_line import LogLine
-from schema.types.node import Node
 from schema.types.project import Project
-from schema.types.run_file import RunFile
-from schema.types.start_check import Completability, Retryability, StartCheck
-from schema.types.step_attempt import StepAttempt, StepError, step_error
-from schema.types.waiting_for import WaitingFor
+from schema.types.runs.log_line import LogLine
+from schema.types.runs.run_file import RunFile
+from schema.types.runs.start_check import Completability, Retryability, StartCheck
+from schema.types.runs.step_attempt import StepAttempt, StepError, step_error
+from schema.types.runs.waiting_for import WaitingFor
 
 _RUNNING_COLUMNS = ("running_since", "ran_ms", "finished_at")
 _STEPS = Rows("step_result", {"run_id": "id"}, order="position")
 
 StepNameArgument = Annotated[
-    str | None, strawberry.argument(description="Only lines that the step with this name wrote. By default all.")
+    str | None, strawberry.argument(description="Only lines that the step with this name wrote. Default: all lines.")
 ]
 LevelArgument = Annotated[
-    LogLevel | None, strawberry.argument(description="Only lines of this level or a higher one. By default all.")
+    LogLevel | None,
+    strawberry.argument(description="Only lines of this level or a more severe one. Default: all lines."),
 ]
 SearchArgument = Annotated[
     str | None,
@@ -83,12 +86,13 @@ class RunError:
     code: str = column("error_code", "A stable code, such as HTTP_STATUS or TIMEOUT.")
     message: str = column("error_message", "Human-readable message. Do not parse it: use `code`.")
     step_name: str | None = column(
-        "failed_step_name", "The name of the step at which the run failed; null if it failed at none."
+        "failed_step_name",
+        "The name of the step at which the run failed; null if it failed outside of a step.",
     )
     fingerprint: str | None = column(
         "error_fingerprint",
-        "Equal for errors whose messages differ only in numbers, IDs and quoted values. The filter"
-        " `errorFingerprint` takes it.",
+        "Identifies similar errors: equal if messages differ only in numbers, IDs and quoted values. Use it in "
+        "the filter `errorFingerprint`.",
     )
 
 
@@ -112,7 +116,7 @@ class StepResult:
     output: JSON | None = json_column("output", "The output; null until the step succeeds.")
     error: StepError | None = column(
         "error",
-        "The error of the last attempt that failed; null if none did.",
+        "The error of the last failed attempt; null if no attempt failed.",
         convert=step_error,
         written=JsonMembers("error"),
     )
@@ -137,15 +141,15 @@ class StepResult:
         all_columns=True,
     )
     reused_from: "FlowRun | None" = link(
-        "The run that executed the step, if this run kept its result as a retry; otherwise null.",
+        "The earlier run that executed the step, if this run is a retry that kept its result; otherwise null.",
         "reused_from_id",
         reads.by_ids,
         "flow_run",
     )
     completed_by: Actor | None = actor_column(
         "completed_by",
-        "Who completed the step by hand, with `completeStep`: the step was not executed, and"
-        " its output is the one that was given; if it is SKIPPED, none was. Null for all other steps.",
+        "Who completed the step by hand, with `completeStep`. Such a step was not executed; its output was "
+        "given, or it is SKIPPED. Null for all other steps.",
     )
     completion_note: str | None = column(
         "completion_note", "The note that was given when the step was completed by hand; null if there is none."
@@ -162,9 +166,9 @@ class FlowRun(Node):
     id: strawberry.ID = id_column(IdKind.RUN, "The run's ID.")
     status: RunStatus = column("status", "The status.", convert=RunStatus)
     environment: Environment = column(
-        "environment", "Whether the run is a live execution or a test.", convert=Environment
+        "environment", "PRODUCTION for a real execution, TESTING for a trial.", convert=Environment
     )
-    trigger_method: TriggerMethod = column("trigger_method", "The trigger that started the run.", convert=TriggerMethod)
+    trigger_method: TriggerMethod = column("trigger_method", "How the run was started.", convert=TriggerMethod)
     scheduled_for: datetime | None = column(
         "scheduled_for",
         "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
@@ -175,24 +179,30 @@ class FlowRun(Node):
     input: JSON = json_column("input", "The input of the run.")
     output: JSON | None = json_column("output", "The output of the run; null until it succeeds.")
     failed_step_name: str | None = column(
-        "failed_step_name", "The name of the step at which the run failed; null if it failed at none."
+        "failed_step_name",
+        "The name of the step at which the run failed; null if it failed outside of a step.",
     )
-    created_at: datetime = column("created_at", "The creation of the run.")
-    started_at: datetime | None = column("started_at", "The start of the run by a worker; null until then.")
-    finished_at: datetime | None = column("finished_at", "The end of the run; null until its status is final.")
+    created_at: datetime = column("created_at", "The instant of the run's creation.")
+    started_at: datetime | None = column(
+        "started_at", "The instant at which a worker started the run; null until then."
+    )
+    finished_at: datetime | None = column(
+        "finished_at", "The instant at which the run ended; null until its status is final."
+    )
     updated_at: datetime = column(
-        "updated_at", "The last change of the status, or the recovery of the run. Archiving does not change it."
+        "updated_at",
+        "The time of the last change of the status, or of the recovery of the run. Archiving does not change it.",
     )
     archived_at: datetime | None = column(
         "archived_at", "The instant at which the run was archived; null if it is not archived."
     )
     started_by: Actor | None = actor_column(
         "started_by",
-        "Who started the run: an API key, a schedule, a webhook or the parent run. A retry keeps it. Null for runs that"
-        " were started before this was recorded.",
+        "Who started the run: an API key, a schedule, a webhook or the parent run. A retry keeps it. Null for "
+        "runs that were started before this was recorded.",
     )
     retried_by: Actor | None = actor_column(
-        "retried_by", "Who made this run as the retry of `retryOf`; null if the run is no retry."
+        "retried_by", "Who retried `retryOf`, which created this run; null if the run is not a retry."
     )
     cancelled_by: Actor | None = actor_column(
         "cancelled_by",
@@ -202,11 +212,14 @@ class FlowRun(Node):
     fail_parent_on_failure: bool = column(
         "fail_parent_on_failure", "True if the parent run fails when this run ends without success."
     )
-    attempt: int = column("attempt", "Position in the chain of retries: 1 for a run that retries none.")
-    external_id: str | None = column("external_id", "Your ID of the run, given when it was started; null by default.")
+    attempt: int = column("attempt", "Position in the chain of retries: 1 for a run that is not a retry.")
+    external_id: str | None = column(
+        "external_id", "The client's ID of the run, given when it was started; null by default."
+    )
     source: str | None = column(
         "source",
-        "The origin of the run: the ID of its schedule or webhook, or the text given at its start; may be null.",
+        "The origin of the run: the ID of its schedule or webhook, or the text given at its start; null if none "
+        "was given.",
     )
 
     @field(
@@ -263,7 +276,7 @@ class FlowRun(Node):
         return BigInt(clock.milliseconds_since(self.row.created_at, end))
 
     @field(
-        "Milliseconds for which the run was RUNNING, waits for a retry or a worker included; 0 before the start.",
+        "Milliseconds for which the run was RUNNING, including waits for a retry or a worker; 0 before the start.",
         *_RUNNING_COLUMNS,
         written=RUNNING,
     )
@@ -291,7 +304,7 @@ class FlowRun(Node):
     )
 
     @field(
-        "The path of the log as text, relative to the address of the service. It needs the same API key.",
+        "The path of the log as text, relative to the address of the service. The request needs the same API key.",
         "id",
         written=Key(IdKind.RUN.value, before="/runs/", after="/log"),
     )
@@ -304,13 +317,13 @@ class FlowRun(Node):
         "The version of the flow that the run executes.", "flow_version_id", flows.versions_by_ids, "flow_version"
     )
     steps: list[StepResult] = many(
-        "The results of steps, in the order of the definition. Steps that did not begin have none.",
+        "The results of steps, in the order of the definition. Steps that did not begin have no result.",
         _STEPS,
         reads.steps_by_runs,
     )
 
     @field(
-        "The result of the step with this name; null if it has none.",
+        "The result of the step with this name; null if the step has none.",
         written=One(Rows("step_result", {"run_id": "id"}), argument=("name", "name")),
     )
     async def step(
@@ -319,7 +332,7 @@ class FlowRun(Node):
         return await self._step(info, name)
 
     @field(
-        "The result of the step at which the run failed; null if it failed at none, or its data was purged.",
+        "The result of the step at which the run failed; null if it failed outside of a step, or its data was purged.",
         "failed_step_name",
         written=One(Rows("step_result", {"run_id": "id", "name": "failed_step_name"})),
     )
@@ -338,36 +351,38 @@ class FlowRun(Node):
         all_columns=True,
     )
 
-    @field("For each strategy, whether `retry` would succeed now, and what it would execute.", *retry.RUN_COLUMNS)
+    @field(
+        "For each strategy, whether `retry` would succeed now, and which steps it would execute.", *retry.RUN_COLUMNS
+    )
     async def retryability(
         self,
         info: Info,
         step_name: Annotated[
             str | None,
             strawberry.argument(
-                description="The step for which FROM_STEP is judged. By default, the one at which the run ended."
+                description="The step for which FROM_STEP is judged. Default: the step at which the run ended."
             ),
         ] = None,
     ) -> list[Retryability]:
         options = await retry.retryability(info.context, self.row, step_name)
         return [Retryability(check=option) for option in options]
 
-    @field("Whether `rerun` would succeed now, and what it would execute.", *retry.RUN_COLUMNS)
+    @field("Whether `rerun` would succeed now, and which steps it would execute.", *retry.RUN_COLUMNS)
     async def rerunnability(
         self,
         info: Info,
         step_name: Annotated[
             str | None,
             strawberry.argument(
-                description="The step at which the rerun starts. By default it executes all steps of the published"
-                " version."
+                description="The step at which the rerun starts. Default: all steps of the published version are "
+                "executed."
             ),
         ] = None,
     ) -> StartCheck:
         return StartCheck(check=await rerun.rerunnability(info.context, self.row, step_name))
 
     @field(
-        "Whether `completeStep` would succeed now, for which step, and what would be executed behind it.",
+        "Whether `completeStep` would succeed now, for which step, and which steps would be executed behind it.",
         *retry.RUN_COLUMNS,
     )
     async def completability(self, info: Info) -> Completability:
@@ -381,13 +396,13 @@ class FlowRun(Node):
         all_columns=True,
     )
     input_requests: list[InputRequest] = many(
-        "All input requests of the run, oldest first: also those that were answered, expired or were cancelled.",
+        "All input requests of the run, oldest first, also those that were answered, expired or were cancelled.",
         Rows("input_request", {"run_id": "id"}),
         input_requests.by_runs,
         all_columns=True,
     )
     retry_of: "FlowRun | None" = link(
-        "The run that this run retries; null if it retries none.", "retry_of_id", reads.by_ids, "flow_run"
+        "The run that this run retries; null if this run is not a retry.", "retry_of_id", reads.by_ids, "flow_run"
     )
     retry_strategy: RetryStrategy | None = column(
         "retry_strategy",
@@ -395,26 +410,30 @@ class FlowRun(Node):
         convert=RetryStrategy,
     )
     retry_step_name: str | None = column(
-        "retry_step_name", "The step at which the run began, with the strategy FROM_STEP; null for other runs."
+        "retry_step_name",
+        "The step at which the run began, with the strategy FROM_STEP; null for other runs.",
     )
     first_run: "FlowRun | None" = link(
-        "The first run of the operation that this run continues: its ID is in the idempotency keys of steps. Null if"
-        " the run began an operation of its own.",
+        "The first run of the operation that this run continues; the idempotency keys of steps contain its ID. "
+        "Null if the run began an operation of its own.",
         "first_run_id",
         reads.by_ids,
         "flow_run",
     )
     rerun_of: "FlowRun | None" = link(
-        "The run that this run executes once more; null if it repeats none.", "rerun_of_id", reads.by_ids, "flow_run"
+        "The run that this run executes again; null if this run is not a rerun.",
+        "rerun_of_id",
+        reads.by_ids,
+        "flow_run",
     )
     recovered_by: "FlowRun | None" = link(
-        "The retry, direct or later in the chain, that succeeded; null if none did.",
+        "The successful retry of the run, direct or later in the chain; null if there is none.",
         "recovered_by_id",
         reads.by_ids,
         "flow_run",
     )
     parent_run: "FlowRun | None" = link(
-        "The run that started this run; null if none did.", "parent_run_id", reads.by_ids, "flow_run"
+        "The run that started this run; null if no run did.", "parent_run_id", reads.by_ids, "flow_run"
     )
     root_run: "FlowRun" = link(
         "The topmost ancestor; the run itself if it has no parent.", "root_run_id", reads.by_ids, "flow_run"

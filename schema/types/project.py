@@ -24,9 +24,9 @@ from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role, RunStatus
 from schema.fields import Info, column, columns_of, field, id_column, link, many, type_named
 from schema.inputs.projects import RunRetentionInput, retention_of
-from schema.types.connection import MAX_PAGE
+from schema.relay.connection import MAX_PAGE
+from schema.relay.node import Node
 from schema.types.holds.hold import Hold
-from schema.types.node import Node
 from schema.types.secret import Secret
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ExpiredRuns:
     to_archive: int = strawberry.field(description="Runs to be archived.")
 
 
-@strawberry.type(description="A tenant. Keys of one project see no flows and runs of another.")
+@strawberry.type(description="A tenant. Keys of one project cannot see flows and runs of another.")
 class Project(Node):
     """A tenant."""
 
@@ -60,12 +60,14 @@ class Project(Node):
 
     id: strawberry.ID = id_column(IdKind.PROJECT, "The project's ID.")
     name: str = column("name", "The project's name.")
-    retry_limit: int = column("retry_limit", "Retries that may follow a run in one chain.")
+    retry_limit: int = column("retry_limit", "The largest number of retries that can follow a run in one chain.")
     max_concurrent_runs: int | None = column(
-        "max_concurrent_runs", "Runs that may be RUNNING at once; null for no limit. Further runs wait for a slot."
+        "max_concurrent_runs",
+        "The number of runs that can be RUNNING at the same time; null for no limit. Further runs wait for a slot.",
     )
     quota_runs: int | None = column(
-        "quota_runs", "Runs that may be started in one period; null for no quota. Further runs end as QUOTA_EXCEEDED."
+        "quota_runs",
+        "The number of runs that can be started in one period; null for no quota. Further runs end as QUOTA_EXCEEDED.",
     )
     quota_period: QuotaPeriod | None = column(
         "quota_period", "The period of the quota; null without a quota.", convert=QuotaPeriod
@@ -84,10 +86,11 @@ class Project(Node):
         "archive_after_days",
         "Days after their end at which SUCCEEDED runs are archived; null if none is archived by itself.",
     )
-    created_at: datetime = column("created_at", "The creation of the project.")
+    created_at: datetime = column("created_at", "The instant of the project's creation.")
     deleting_since: datetime | None = column(
         "deleting_since",
-        "Since when the project is being deleted: its runs go first, in the background. Null if it is not.",
+        "The instant since which the project is being deleted: its runs are deleted first, in the background. "
+        "Null if it is not being deleted.",
     )
 
     secrets: list[Secret] = many(
@@ -125,7 +128,10 @@ class Project(Node):
         counts = [of(status=status, count=count) for status, count in found.to_delete.items()]
         return ExpiredRuns(to_delete=counts, to_archive=found.to_archive)
 
-    @field("Runs started in the current period, with retries and child runs; null without a quota.", "quota_runs")
+    @field(
+        "The number of runs started in the current period, including retries and child runs; null without a quota.",
+        "quota_runs",
+    )
     async def quota_used(self, info: Info) -> int | None:
         if self.row.quota_runs is None:
             return None
@@ -150,17 +156,17 @@ class Limits:
     )
     max_input_bytes: int = strawberry.field(
         default=json_codec.MAX_INPUT_BYTES,
-        description="Bytes of JSON in the input of a run, and in the output of a step.",
+        description="Largest size in bytes of the JSON input of a run, and of the output of a step.",
     )
     max_metadata_bytes: int = strawberry.field(
-        default=json_codec.MAX_METADATA_BYTES, description="Bytes of JSON in the metadata of a run."
+        default=json_codec.MAX_METADATA_BYTES, description="Largest size in bytes of the JSON metadata of a run."
     )
     max_definition_bytes: int = strawberry.field(
-        default=json_codec.MAX_DEFINITION_BYTES, description="Bytes of JSON in a flow definition."
+        default=json_codec.MAX_DEFINITION_BYTES, description="Largest size in bytes of a flow definition as JSON."
     )
-    max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
+    max_tags: int = strawberry.field(default=MAX_TAGS, description="Largest number of tags of a run.")
     max_bulk_operations: int = strawberry.field(
-        default=bulk.MAX_ACTIVE, description="Bulk operations of a project that may run at once."
+        default=bulk.MAX_ACTIVE, description="Largest number of active bulk operations of a project."
     )
     cost_per_minute: int | None = strawberry.field(
         description="What the operations of the key may cost in a minute; null: there is no limit."
@@ -178,11 +184,11 @@ class Viewer:
     def key_name(self) -> str:
         return self.key.name
 
-    @field("The role of the key: what it may do.")
+    @field("The role of the key.")
     def role(self) -> Role:
         return self.key.role
 
-    @field("The project of the key; null for operator keys, which see all projects.")
+    @field("The project of the key; null for operator keys, which can see all projects.")
     async def project(self, info: Info) -> Project | None:
         if self.key.project_id is None:
             return None

@@ -8,15 +8,15 @@ from db.row_types import SecretRow
 from domain.ids import IdKind
 from schema.enums import Environment
 from schema.fields import Info, column, field, id_column
+from schema.relay.node import Node
 from schema.types.actor import Actor, actor_column
-from schema.types.node import Node
 
 
 @strawberry.type(
-    description="A value that steps use as `{{ secrets.NAME }}`. Nobody can read it: it is stored encrypted."
+    description="A value that steps use as `{{ secrets.NAME }}`. It is stored encrypted, and no API returns it."
 )
 class Secret(Node):
-    """A value that steps use and nobody reads."""
+    """A value that steps can use and no API returns."""
 
     row: strawberry.Private[SecretRow]
 
@@ -24,12 +24,12 @@ class Secret(Node):
     name: str = column("name", "The name by which templates refer to the secret.")
     environment: Environment | None = column(
         "environment",
-        "The environment whose runs get the value; null for all environments that have no value of their own.",
+        "The environment whose runs get the value; null for all environments without a value of their own.",
         convert=Environment,
     )
     created_at: datetime = column("created_at", "The creation.")
-    changed_at: datetime = column("changed_at", "The last time that the value was set.")
-    changed_by: Actor = actor_column("changed_by", "Who set the value.")
+    changed_at: datetime = column("changed_at", "The time at which the value was last set.")
+    changed_by: Actor = actor_column("changed_by", "Who last set the value.")
 
     @field(
         "False if the service lacks the key that encrypted the value, so that steps cannot use it. Add the key to"

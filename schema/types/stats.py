@@ -9,11 +9,12 @@ from uuid import UUID
 import strawberry
 
 from db import flows
-from db.runs import groups, reads, stats
-from db.runs.groups import FailureGroup as FailureGroupRow
-from db.runs.groups import GroupCounts
-from db.runs.stats import EXACT_DURATIONS, PERCENTILES, Durations, Failure, StepErrorCount
-from db.runs.stats import FailingStep as FailingStepRow
+from db.runs import reads
+from db.runs.statistics import groups, stats
+from db.runs.statistics.groups import FailureGroup as FailureGroupRow
+from db.runs.statistics.groups import GroupCounts
+from db.runs.statistics.stats import EXACT_DURATIONS, PERCENTILES, Durations, Failure, StepErrorCount
+from db.runs.statistics.stats import FailingStep as FailingStepRow
 from domain import ids
 from domain.ids import IdKind
 from domain.time.time_buckets import MAX_BUCKETS
@@ -34,31 +35,31 @@ from schema.scalars import BigInt
 from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun
 
-Size = Annotated[BucketSize, strawberry.argument(description="The length of a bucket. By default an hour.")]
+Size = Annotated[BucketSize, strawberry.argument(description="The length of a bucket. Default: an hour.")]
 TimeZone = Annotated[
     str,
     strawberry.argument(
-        description="The IANA time zone in which days and hours begin, such as `Europe/Berlin`. By default UTC."
+        description="The IANA time zone in which days and hours begin, such as `Europe/Berlin`. Default: UTC."
     ),
 ]
 Since = Annotated[
     datetime | None,
     strawberry.argument(
         name="from",
-        description="An instant in the first bucket. By default the filter's `createdAfter`; without one there are 60"
-        " buckets of a minute, 24 of an hour or 30 of a day.",
+        description="An instant in the first bucket. Default: the filter's `createdAfter`; without one there are 60 "
+        "buckets of a minute, 24 of an hour or 30 of a day.",
     ),
 ]
 Until = Annotated[
     datetime | None,
     strawberry.argument(
         name="to",
-        description="An instant in the last bucket, or its end. By default the filter's `createdBefore`, or now.",
+        description="An instant in the last bucket, or its end. Default: the filter's `createdBefore`, or now.",
     ),
 ]
 FirstFailingSteps = Annotated[int, strawberry.argument(description=f"The number of steps, 1 to {MAX_FAILING_STEPS}.")]
 FirstGroups = Annotated[int, strawberry.argument(description=f"The number of groups, 1 to {MAX_GROUPS}.")]
-By = Annotated[RunGroup, strawberry.argument(description="What the runs of one group have in common.")]
+By = Annotated[RunGroup, strawberry.argument(description="The value by which runs are grouped.")]
 FirstErrors = Annotated[int, strawberry.argument(description=f"The number of errors, 1 to {MAX_ERRORS}.")]
 
 
@@ -71,10 +72,10 @@ class StatusCount:
 
 
 @strawberry.type(
-    description="Durations, from start to finish, of the runs that have ended. A percentile is the shortest duration of"
-    " a run that so many percent of the runs did not exceed. Exact below"
-    f" {EXACT_DURATIONS:,} runs. From there on, where kept counts answer the filter, shortest and longest duration and"
-    " percentiles differ by at most 1 %; number and mean stay exact."
+    description="Durations, from start to finish, of the runs that have ended. The p-th percentile is the shortest "
+    f"duration that at least p percent of the runs did not exceed. Exact below {EXACT_DURATIONS:,} runs. "
+    "From there on, where kept counts answer the filter, shortest and longest duration and percentiles "
+    "differ by at most 1 %; number and mean stay exact."
 )
 class DurationStats:
     """Durations of runs."""
@@ -142,12 +143,12 @@ class StepErrorStats:
 
     fingerprint: str = column(
         "fingerprint",
-        "Equal for errors whose messages differ only in numbers, IDs and quoted values. The filter"
-        " `errorFingerprint` takes it.",
+        "Identifies similar errors: equal if messages differ only in numbers, IDs and quoted values. Use it in "
+        "the filter `errorFingerprint`.",
     )
-    count: int = column("runs", "Number of runs that failed with it.")
+    count: int = column("runs", "Number of runs that failed with the error.")
     message: str = column("message", "The error message of the newest of these runs.")
-    last_seen_at: datetime = column("last_at", "The last finish time of these runs.")
+    last_seen_at: datetime = column("last_at", "The latest finish time of these runs.")
 
     @field("The newest of these runs.")
     async def sample_run(self, info: Info) -> FlowRun:
@@ -162,17 +163,17 @@ class FailingStep:
     row: strawberry.Private[FailingStepRow]
     statistics: strawberry.Private[Statistics]
     siblings: strawberry.Private[tuple[Failure, ...]]
-    """All failing steps of the list: their errors are read by one statement."""
+    """All failing steps of the list. Their errors are read by one statement."""
 
     step_name: str = column("step_name", "The step's name.")
-    count: int = column("runs", "Number of runs that failed at it.")
+    count: int = column("runs", "Number of runs that failed at the step.")
 
     @field("The flow of the step.")
     async def flow(self, info: Info) -> Flow:
         columns = columns_of(info, Flow)
         return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
 
-    @field("The errors with which most runs failed at the step, the most frequent first.")
+    @field("The errors of the step with the most runs, the most frequent first.")
     async def errors(self, first: FirstErrors = DEFAULT_ERRORS) -> list[StepErrorStats]:
         limit = checked_size("first", first, MAX_ERRORS)
         errors = await self.statistics.part(stats.errors_by_failures, self.siblings, limit)
@@ -186,7 +187,7 @@ class FlowRunGroupStats:
     by: strawberry.Private[RunGroup]
     row: strawberry.Private[GroupCounts]
 
-    @field("What the runs have in common: the ID of a flow or a version, a trigger method, a tag or a fingerprint.")
+    @field("The value that the runs share: the ID of a flow or a version, a trigger method, a tag or a fingerprint.")
     def key(self) -> str:
         prefix = {RunGroup.FLOW: IdKind.FLOW, RunGroup.VERSION: IdKind.FLOW_VERSION}.get(self.by)
         return str(self.row.key) if prefix is None else ids.encode(prefix, self.row.key)
@@ -242,23 +243,25 @@ class FailureGroup:
     row: strawberry.Private[FailureGroupRow]
     statistics: strawberry.Private[Statistics]
     siblings: strawberry.Private[tuple[str, ...]]
-    """The fingerprints of the list: their flows, and their series, are read by one statement."""
+    """The fingerprints of the list. Their flows and their series are read by one statement each."""
 
     fingerprint: str = column(
         "fingerprint",
-        "Equal for errors whose messages differ only in numbers, IDs and quoted values. The filter"
-        " `errorFingerprint` takes it.",
+        "Identifies similar errors: equal if messages differ only in numbers, IDs and quoted values. Use it in "
+        "the filter `errorFingerprint`.",
     )
-    count: int = column("runs", "Number of runs that failed with it.")
-    unrecovered: int = column("unrecovered", "Number of these runs of which no retry has succeeded.")
+    count: int = column("runs", "Number of runs that failed with the error.")
+    unrecovered: int = column("unrecovered", "Number of these runs without a successful retry.")
     code: str = column("code", "The code of the error.")
     message: str = column("message", "The error message of the newest of these runs.")
-    step_name: str | None = column("step_name", "The step at which the newest run failed; null if it was no step.")
-    last_seen_at: datetime = column("last_at", "The last finish time of these runs.")
+    step_name: str | None = column(
+        "step_name", "The step at which the newest run failed; null if it failed outside of a step."
+    )
+    last_seen_at: datetime = column("last_at", "The latest finish time of these runs.")
     first_seen_at: datetime = column(
         "first_at",
-        "The finish time of the project's oldest run with this error, whether that run matches the filter or not: it"
-        " says whether the error is new.",
+        "The finish time of the project's oldest run with this error, whether that run matches the filter or "
+        "not: it shows whether the error is new.",
     )
 
     @field("The newest of these runs.")
@@ -266,7 +269,7 @@ class FailureGroup:
         columns = columns_of(info, FlowRun)
         return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
 
-    @field("The flows whose runs failed with it, the most affected first.")
+    @field("The flows whose runs failed with the error, the most affected first.")
     async def flows(self) -> list[FlowCount]:
         found = await self.statistics.part(groups.flows_by_failures, self.siblings)
         return [FlowCount(flow_id=key, count=count) for key, count in found.get(self.row.fingerprint, ())]
@@ -294,7 +297,7 @@ class FlowRunStats:
 
     statistics: strawberry.Private[Statistics]
 
-    @field("The instant of the statistics: runs that have not ended are counted as of then.")
+    @field("The instant of the statistics: live runs are counted as of then.")
     def at(self) -> datetime:
         return self.statistics.now
 
@@ -325,15 +328,15 @@ class FlowRunStats:
         buckets = zip(bounds, bounds[1:], counts, strict=False)
         return [TimeBucket(start=start, end=end, counts=by_status) for start, end, by_status in buckets]
 
-    @field("The steps at which most runs failed, the most first.")
+    @field("The steps at which most runs failed, in descending order of the number.")
     async def top_failing_steps(self, first: FirstFailingSteps = DEFAULT_FAILING_STEPS) -> list[FailingStep]:
         rows = await self.statistics.part(stats.failures, checked_size("first", first, MAX_FAILING_STEPS))
         siblings = tuple((row.flow_id, row.step_name) for row in rows)
         return [FailingStep(row=row, statistics=self.statistics, siblings=siblings) for row in rows]
 
     @field(
-        "The runs in groups, the largest group first. With TAG a run counts once for each of its tags; runs without a"
-        " tag, or without an error, are in no group."
+        "The runs in groups, the largest group first. With TAG a run counts once for each of its tags. Runs "
+        "without a tag, or without an error, are in no group."
     )
     async def group_by(self, by: By, first: FirstGroups = DEFAULT_GROUPS) -> list[FlowRunGroupStats]:
         rows = await self.statistics.part(groups.counts, by, checked_size("first", first, MAX_GROUPS))

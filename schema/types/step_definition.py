@@ -1,4 +1,4 @@
-"""Steps as a flow version defines them."""
+"""Steps in the definition of a flow version."""
 
 from typing import Any, cast
 
@@ -6,23 +6,23 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain import json_codec
-from domain.definition import RetryPolicy
+from domain.flows.definition import RetryPolicy
 from schema.fields import field
 
 
-@strawberry.type(description="A step as a flow version defines it, whether a run has reached it or not.")
+@strawberry.type(description="A step in the definition of a flow version, whether a run has reached it or not.")
 class StepDefinition:
     """A step of a flow version."""
 
     document: strawberry.Private[dict[str, Any]]
 
-    position: int = strawberry.field(description="The step's place in the definition, from 0.")
+    position: int = strawberry.field(description="The step's position in the definition, from 0.")
 
-    @field("The name, unique in the flow. `FlowRun.step(name:)` has what happened to it in a run.")
+    @field("The name, unique in the flow. `FlowRun.step(name:)` returns its result in a run.")
     def name(self) -> str:
         return cast("str", self.document["name"])
 
-    @field("The name for people; null if it has none.")
+    @field("The display name; null if it has none.")
     def display_name(self) -> str | None:
         return self.document.get("displayName")
 
@@ -30,7 +30,7 @@ class StepDefinition:
     def kind(self) -> str:
         return cast("str", self.document["kind"])
 
-    @field("The condition without which the step is skipped; null if it is always executed.")
+    @field("The condition of the step: if it is false, the step is skipped. Null if the step is always executed.")
     def when(self) -> JSON | None:
         return cast("JSON | None", self.document.get("when"))
 
@@ -38,7 +38,7 @@ class StepDefinition:
     def input(self) -> JSON:
         return cast("JSON", self.document.get("input"))
 
-    @field("Attempts in total, the first one included.")
+    @field("Largest number of attempts, including the first one.")
     def max_attempts(self) -> int:
         retry = self.document.get("retry")
         return 1 if retry is None else RetryPolicy.model_validate(retry).attempts

@@ -24,7 +24,7 @@ SESSION_NAME = "browser session"
 SESSION_LIFETIME = timedelta(days=30)
 
 ANONYMOUS = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
-"""The viewer of a socket before it has shown a key. It sees nothing, and its connection is rejected."""
+"""The viewer of a socket before it has shown a key. It can see nothing, and its connection is rejected."""
 
 
 async def authenticate(connection: HTTPConnection, viewers: Viewers) -> Viewer:
@@ -111,7 +111,7 @@ class BrowserSessions:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
         if not isinstance(secret, str) or await self._viewers.find(secret) is None:
-            return error_response(UnauthenticatedError("This is not a valid API key."))
+            return error_response(UnauthenticatedError("The API key is not valid."))
         response = Response(status_code=204)
         _set_cookie(request, response, secret)
         return response

@@ -11,25 +11,25 @@ from strawberry.http.websocket_origin import is_same_origin
 from service.http.request_ids import HEADER as REQUEST_ID_HEADER
 
 _EXPOSED = (REQUEST_ID_HEADER, "etag", "retry-after", "content-disposition")
-"""Response headers that scripts of other origins may read, beside those that every script may."""
+"""Response headers that scripts of other origins may read, in addition to those that every script may read."""
 _MAX_AGE_SECONDS = 7_200
-"""Seconds for which browsers remember a preflight. Chromium takes no more."""
+"""Seconds for which browsers remember a preflight: the longest time that Chromium accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherOrigins:
-    """The origins whose pages may call the service, beside its own."""
+    """The origins whose pages may call the service, in addition to its own."""
 
     allowed: Sequence[str] = ()
-    """`*` stands for every origin."""
+    """The origins; `*` stands for every origin."""
     credentials: bool = False
-    """True if the cookie of a signed-in browser counts there. It is `SameSite=Strict`, so it comes only from origins
-    of the same site, such as other ports and subdomains."""
+    """True if these pages may use the cookie of a signed-in browser. It is `SameSite=Strict`, so browsers send it only
+    from origins of the same site, such as other ports and subdomains."""
 
     def middleware(self) -> Sequence[Middleware]:
         """Returns the middleware for HTTP; none if no origin is allowed.
 
-        All request headers are allowed: it is the origin that is trusted, and tools add headers of their own.
+        All request headers are allowed: the origin is trusted, and tools add headers of their own.
         """
         if not self.allowed:
             return ()
@@ -46,7 +46,8 @@ class OtherOrigins:
         )
 
     def may_show_cookie(self, handshake: HTTPConnection) -> bool:
-        """Returns True if the cookie of a socket's handshake counts. The browser sends it, whatever page asks."""
+        """Returns True if the service may use the cookie of a socket's handshake. The browser sends it for every
+        page."""
         origin = handshake.headers.get("origin")
         return (
             self.credentials

@@ -1,7 +1,8 @@
-"""Documents that clients name in place of sending their text.
+"""Documents that clients name instead of sending their text.
 
 Automatic persisted queries are Apollo's protocol: a client sends the SHA-256 of a document, and its text only if the
-service does not know it. Trusted documents are a list that the operator gives: then nothing else is executed.
+service does not know it. Trusted documents are a list from the operator; with such a list, the service executes nothing
+else.
 """
 
 import hashlib
@@ -21,32 +22,32 @@ from domain.errors import (
 )
 
 MAX_DOCUMENT_BYTES = 64 * 1024
-"""Bytes of a document that is kept. Documents of applications have some kilobytes; longer ones are executed, and have
-to be sent each time."""
+"""Largest size in bytes of a document that is kept. Documents of applications have some kilobytes; longer ones are
+executed, and must be sent each time."""
 _PREFIX = "sha256:"
-"""How GraphQL over HTTP marks a `documentId` that is the hash of its document."""
+"""Prefix by which GraphQL over HTTP marks a `documentId` that is the hash of its document."""
 
 
 class Documents(Protocol):
     """Finds the text of the document that a request sends or names."""
 
     def text_of(self, request: Mapping[str, Any]) -> Any:
-        """Returns the text; what a malformed request has in its place, which is refused later.
+        """Returns the text, or the malformed value in its place, which is refused later.
 
         Raises:
-            RequestError: the document is unknown here, or may not be executed.
+            RequestError: the document is unknown, or may not be executed.
         """
         ...
 
 
 class PersistedDocuments:
-    """Documents that clients have sent, by their hash. The least recently used ones go first.
+    """Documents that clients have sent, by their hash. The least recently used ones are dropped first.
 
-    Each process has its own: a client whose request meets another process sends the text once more.
+    Each process has its own: a client whose request meets another process sends the text again.
     """
 
     def __init__(self, capacity: int) -> None:
-        """Keeps so many documents; 0 switches persisted queries off."""
+        """`capacity` is the largest number of documents; 0 turns persisted queries off."""
         self._capacity = capacity
         self._texts: OrderedDict[str, str] = OrderedDict()
 
@@ -54,9 +55,9 @@ class PersistedDocuments:
         """Returns the text of the document that the request sends or names.
 
         Raises:
-            PersistedQueryNotFoundError: the document has to be sent.
-            PersistedQueryNotSupportedError: persisted queries are switched off, and the request has no text.
-            BadRequestError: the hash is none, or not that of the text.
+            PersistedQueryNotFoundError: the client must send the document.
+            PersistedQueryNotSupportedError: persisted queries are turned off, and the request has no text.
+            BadRequestError: the hash is malformed, or is not the hash of the text.
         """
         query, named = request.get("query"), _named(request)
         if named is None or (query and not self._capacity):
@@ -89,7 +90,7 @@ class TrustedDocumentsFileError(click.ClickException):
 
 
 class TrustedDocuments:
-    """The documents of files, and no others. Their names in the files are IDs of them, and so are their hashes."""
+    """The documents of files, and no others. Requests identify them by their names in the files, or by their hashes."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = {name.removeprefix(_PREFIX): text for name, text in texts.items()}
@@ -97,7 +98,7 @@ class TrustedDocuments:
         self._known = frozenset(self._texts.values())
 
     def text_of(self, request: Mapping[str, Any]) -> Any:
-        """Returns the text of a trusted document: of the one that the request names, or else sends.
+        """Returns the text of the trusted document that the request names, or else sends.
 
         Raises:
             DocumentNotTrustedError: the request names or sends another one.
@@ -129,7 +130,7 @@ def read_trusted(files: Iterable[Path]) -> Mapping[str, str]:
             raise TrustedDocumentsFileError(f"The trusted documents {file} are not JSON: {error}.") from None
         if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
             raise TrustedDocumentsFileError(
-                f"The trusted documents {file} must be a JSON object that maps IDs to documents in text."
+                f"The trusted documents {file} must be a JSON object that maps IDs to the texts of documents."
             )
         texts |= content
     return texts
@@ -139,7 +140,7 @@ def _named(request: Mapping[str, Any]) -> str | None:
     """Returns the ID or the hash of the document that the request names; None if it names none.
 
     Raises:
-        BadRequestError: the request names one in a malformed way.
+        BadRequestError: the name is malformed.
     """
     document_id = request.get("documentId")
     if document_id is not None:

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from db.core.database import Database
 from db.row_types import LogLineRow, RunRow
-from db.runs import logs
+from db.runs.output import logs
 from db.sql.keyset import Page, Position
 from domain.errors import (
     FileStoreUnavailableError,
@@ -30,7 +30,7 @@ from service.http.auth import authenticate, error_response
 from service.http.viewers import Viewers
 
 LINES_AT_ONCE = 1_000
-"""Log lines that one statement reads. A download holds so many in memory."""
+"""Log lines that one statement reads. A download holds that many lines in memory."""
 
 _FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
 _HEADERS = {
@@ -131,7 +131,7 @@ def _text_of(line: LogLineRow) -> str:
 
 
 def _range_of(request: Request, size: int) -> tuple[int, int]:
-    """Returns the offsets of the requested bytes: that of the first one, and the one after the last.
+    """Returns the offsets of the requested bytes: the offset of the first byte, and the one after the last.
 
     Raises:
         RangeNotSatisfiableError: the file has none of the requested bytes.

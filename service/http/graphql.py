@@ -66,11 +66,11 @@ from service.streams.subscription_rendering import Operation, Streams
 _STREAM_TYPES = ("event-stream", "multipart")
 """Parts of the media types of protocols by which a response may come in several parts."""
 _INIT_TIMEOUT = timedelta(seconds=10)
-"""Time that a socket has from its handshake to its `connection_init`."""
+"""Time that a socket has between its handshake and its `connection_init`."""
 
 
 class _RequestAdapter(StarletteRequestAdapter):
-    """Reads media types as they are meant: they have no case."""
+    """Reads media types without regard to case, as HTTP defines them."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -109,7 +109,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         super().__init__(
             schema,
             graphql_ide=None,
-            # The older protocol is not offered: some clients would choose it by mistake.
+            # The older protocol is not offered, because some clients would choose it by mistake.
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
             allowed_origins=origins.allowed,
@@ -131,9 +131,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._report_costs = report_costs
         self._pages = pages
         self.max_body_bytes = max_body_bytes
-        """Bytes that a request may have, over HTTP and as a message of a socket."""
+        """Largest size in bytes of a request over HTTP, and of a message of a socket."""
         self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
-        """The way of queries of declared fields; None if the service is set to execute all in the general way."""
+        """Answers queries of declared fields; None if the setting `compiled_reads` is off."""
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
@@ -239,7 +239,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns the result of a query or mutation; refuses subscriptions, which need a stream."""
         operation, context = _operation(kwargs["request_data"]), kwargs["context"]
         context.reports_cost |= operation.asks_for_cost
-        # The text test avoids parsing most documents here.
+        # Searching the text avoids parsing most documents here.
         if "subscription" in (operation.query or "") and operation_type(operation) is OperationType.SUBSCRIPTION:
             return await self._refused(operation, context)
         result = await super().execute_single(*args, **kwargs)
@@ -292,7 +292,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
         params = context.connection_params
         if isinstance(params, Mapping) and shows_secret(params):
-            # A wrong key is wrong, whatever cookie the handshake had.
+            # A wrong key is an error even if the handshake has a valid cookie.
             context.viewer = await self._viewers.find(secret_of_params(params)) or ANONYMOUS
         if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError
@@ -306,7 +306,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return response
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
-        """The body; a request that was not executed has no `data`, and a status of its own."""
+        """Returns the body. A request that was not executed has no `data`, and a status of its own."""
         body = await super().process_result(request, result)
         request.state.has_errors = bool(result.errors)
         if result.data is None and all(error.path is None for error in result.errors or ()):
@@ -317,13 +317,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return body
 
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
-        """The response."""
+        """Returns the response."""
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        """The request; of another content type than JSON it is refused as the specification says.
+        """Returns the request. If its content type is not JSON, it is refused as the specification requires.
 
-        A request is parsed once, though both ways of execution ask for it.
+        A request is parsed once, though both ways of execution call this.
         """
         assert isinstance(request, _RequestAdapter)
         known: GraphQLRequestData | list[GraphQLRequestData] | None = getattr(request.state, "parsed_body", None)
@@ -342,7 +342,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _parsed_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         if request.method == "POST" and not _names_stream(request.headers.get("accept") or ""):
-            # Most requests are like this; parsing the content type once more costs more than their JSON.
+            # Most requests have this content type. Parsing it again would cost more than parsing their JSON.
             data = self.parse_json(await request.get_body())
             if isinstance(data, dict) and isinstance(query := data.get("query"), str):
                 variables, extensions = data.get("variables"), data.get("extensions")
@@ -351,12 +351,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return await super().parse_http_body(request)
 
     def parse_query_params(self, params: Mapping[str, str | None]) -> dict[str, Any]:
-        """The request of a GET. Parameters without a value are absent, as forms and proxies send them."""
+        """Returns the request of a GET. Parameters without a value count as absent: forms and proxies send them."""
         data = super().parse_query_params({name: value for name, value in params.items() if value})
         return {**data, "query": self.documents.text_of(data)}
 
     def parse_json(self, data: str | bytes) -> Any:
-        """Parses a request body or a URL parameter. A body gets the document that it names."""
+        """Parses a request body or a URL parameter, and adds the text of the document that a body names."""
         value = super().parse_json(data)
         if isinstance(data, bytes) and isinstance(value, dict):
             value["query"] = self.documents.text_of(value)
@@ -369,7 +369,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         try:
             value = json_codec.parse(text)
         except NumberOutOfRangeError:
-            # Kept exactly, so that the argument that has the number is refused as it would be in the document.
+            # The number is kept exactly, so that its argument is refused as in a document.
             value = json.loads(text)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
@@ -381,12 +381,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
 
 def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation:
-    assert not isinstance(data, list)  # batches are refused before
+    assert not isinstance(data, list)  # Batches are refused before.
     return Operation(data.query, data.variables, data.operation_name, asks_for_cost(data.extensions))
 
 
 def _error_response(request: Request, error: FlowRunsError, status: int | None = None) -> Response:
-    """Returns `error` in the media type that the client accepts: of another type some clients do not read the body."""
+    """Returns `error` in the media type that the client accepts: some clients do not read the body of another type."""
     response = error_response(error, status)
     response.headers["content-type"] = response_type(request)
     return response
@@ -410,6 +410,6 @@ def _are_objects(*values: object) -> bool:
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
-    # The seed's names for a nested run's arguments.
+    # The headers have the names that nested runs send.
     fail = headers.get("ap-fail-parent-on-failure")
     return ParentHeaders(headers.get("ap-parent-run-id"), fail.lower() == "true" if fail else None)

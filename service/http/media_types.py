@@ -1,4 +1,4 @@
-"""What a client accepts, by the `Accept` headers of its request (RFC 9110)."""
+"""Reads the media types that a client accepts from its `Accept` headers (RFC 9110)."""
 
 import re
 from collections.abc import Sequence

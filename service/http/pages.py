@@ -10,7 +10,8 @@ from starlette.staticfiles import StaticFiles
 from service.http.compression import compression
 from service.http.public_path import HEADER, public_path
 
-# As strict as the page allows: Monaco, its editor, writes <style> elements and draws error marks with data: images.
+# The policy is as strict as the page allows: its editor Monaco writes <style> elements and draws error marks with data:
+# images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -25,9 +26,9 @@ _CONSOLE_PATHS = (
     "/bulk",
     "/bulk/{operation_id}",
 )
-"""The addresses of the console's pages: all of them are one document."""
+"""The addresses of the console's pages. All of them are one document."""
 _BASE_PATH = 'name="base-path" content=""'
-"""The part of a page from which its scripts read the path below which the service is."""
+"""The tag of a page from which its scripts read the base path of the service."""
 _VARY = {"vary": f"accept, {HEADER}"}
 _MISSING = (
     "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
@@ -36,7 +37,7 @@ _MISSING = (
 
 
 class _Assets(StaticFiles):
-    """Files whose names hold a hash of their content, so browsers may cache them forever."""
+    """Files whose names contain a hash of their content, so that browsers may cache them forever."""
 
     async def check_config(self) -> None:
         """Checks nothing: the folder is missing until the page is built, and requests then get 404."""
@@ -50,7 +51,7 @@ class _Assets(StaticFiles):
 
 
 class Pages:
-    """Serves the pages that were built into `folder`, or a message that says how to build them."""
+    """Serves the pages in `folder`, or a message that says how to build them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -83,7 +84,7 @@ class Pages:
             return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | _VARY)
         path = public_path(request)
         text = (self._folder / name).read_text()
-        # Addresses are absolute, since the console's pages lie at different depths.
+        # Addresses are absolute, because the console's pages have paths of different depths.
         text = text.replace('"./assets/', f'"{path}/assets/').replace(_BASE_PATH, _BASE_PATH.replace('""', f'"{path}"'))
         headers = {"cache-control": "no-cache", "content-security-policy": POLICY, **_HEADERS, **_VARY}
         return HTMLResponse(text, headers=headers)

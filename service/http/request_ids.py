@@ -16,12 +16,13 @@ HEADER = "x-request-id"
 _RAW_HEADER = HEADER.encode()
 
 _SAFE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-"""The IDs that are taken from a client or a proxy: printable ASCII that needs no quotes, of bounded length."""
+"""Matches the IDs that are accepted from a client or a proxy: printable ASCII that needs no quotes, of bounded
+length."""
 _HEAD_TYPES = ("http.response.start", "websocket.accept")
 
 
 class RequestIds:
-    """Middleware that takes the request's ID from `X-Request-ID`, or makes one, and returns it in the same header."""
+    """Middleware that takes the request's ID from `X-Request-ID`, or creates one, and returns it in the same header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,7 +46,7 @@ class RequestIds:
 
 
 async def abandoned(_: Request, __: Exception) -> Response:
-    """Returns the response to a request whose client went away before its end. It is never read, and it is no fault."""
+    """Returns the response to a request whose client has disconnected. It is never read, and it is not a failure."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 

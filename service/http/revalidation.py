@@ -1,4 +1,4 @@
-"""Lets clients keep responses to GET, and ask whether they are still the same."""
+"""Lets clients keep responses to GET, and check whether they have changed."""
 
 import hashlib
 
@@ -9,10 +9,10 @@ _DIGEST_BYTES = 16
 
 
 def revalidated(request: Request, response: Response) -> Response:
-    """Returns the response with its entity tag, or 304 without a body if the client has the same one already.
+    """Returns the response with its entity tag, or 304 without a body if the client has the same response already.
 
-    The tag is weak, since a body may be compressed in several ways. A response belongs to its key, so no one but the
-    client may keep it, and it must ask each time: what it shows can change at any moment.
+    The tag is weak, because a body may be compressed in several ways. A response belongs to its key, so only the client
+    may keep it. The client must check each time, because the content can change at any moment.
     """
     if request.method != "GET" or response.status_code != 200:
         return response

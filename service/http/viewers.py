@@ -1,4 +1,4 @@
-"""Who a secret belongs to, remembered for moments, so that a request need not ask the database."""
+"""Finds the viewer of a secret, and remembers it for a moment, so that requests need not ask the database."""
 
 import asyncio
 import logging
@@ -22,21 +22,21 @@ from schema.inputs.filters import scope_from_text
 _logger = logging.getLogger(__name__)
 
 TRUSTED = timedelta(seconds=0.5)
-"""Time for which a key that was read counts as in force. So long at most may a revoked key go on, whoever revoked it: a
-signal between processes can be lost, and SQL by hand sends none."""
+"""Time for which a key that was read counts as active. It is also the longest time for which a revoked key may still be
+used, because the notification of another process can be lost, and a change by hand sends none."""
 WRITE_SECONDS = 60.0
-"""Seconds between two writes of the uses of keys, one statement for each key that was used."""
+"""Seconds between two writes of the uses of keys. Each write is one statement for each used key."""
 MAX_KEYS = 10_000
-"""Keys that are remembered, about 500 bytes each; the one that was read first goes first."""
+"""Largest number of remembered keys, of about 500 bytes each. The key that was read first is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     viewer: Viewer
     read_at: datetime
-    """The beginning of the read: what was committed after it is not in it."""
+    """The beginning of the read. The entry may lack changes that were committed later."""
     until: datetime
-    """When it must be read again, or when the key expires, whichever comes first."""
+    """The time at which the entry must be read again, or at which the key expires, whichever comes first."""
 
 
 def _viewer(key: ActiveKey) -> Viewer:
@@ -72,7 +72,7 @@ def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:
 
 
 class Viewers:
-    """Finds the viewer of a secret. Keys that are not in force are never remembered, so guessing fills no memory.
+    """Finds the viewer of a secret. Only active keys are remembered, so guessing does not fill the memory.
 
     Belongs to one event loop.
     """
@@ -85,24 +85,24 @@ class Viewers:
         self._revoked = asyncio.Event()
         self._revocations = 0
         self._noted: dict[UUID, datetime] = {}
-        """When this process last noted the use of a key."""
+        """The time at which this process last recorded the use of each key."""
         self._unwritten: dict[UUID, datetime] = {}
         """Uses that `write_uses` has to write."""
 
     @contextmanager
-    def forgetting_revoked(self) -> Iterator[None]:
-        """Forgets keys as soon as this process hears of a revocation, while the block lasts."""
-        with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
+    def forget_revoked(self) -> Iterator[None]:
+        """Forgets keys as soon as this process is notified of a revocation, while the block lasts."""
+        with self._database.pubsub.subscribe(pubsub.KEY_REVOKED) as self._revoked:
             yield
 
     async def record_uses(self) -> None:
-        """Writes which keys are in use, once in `WRITE_SECONDS`, until cancelled."""
+        """Writes the uses of keys every `WRITE_SECONDS`, until cancelled."""
         while True:
             await clock.sleep(WRITE_SECONDS)
             await self.write_uses()
 
     async def write_uses(self) -> None:
-        """Writes which keys were used since the last call. No request waits for it."""
+        """Writes the keys that were used since the last call. Requests do not wait for this."""
         if not self._unwritten:
             return
         unwritten, self._unwritten = self._unwritten, {}
@@ -113,10 +113,10 @@ class Viewers:
             _logger.warning("uses of keys not written", extra={"reason": error.message})
 
     async def find(self, secret: str | None) -> Viewer | None:
-        """Returns the viewer of the key with this secret; None if there is no such key in force.
+        """Returns the viewer of the active key with this secret; None if there is none.
 
         Raises:
-            DatabaseUnavailableError: the key has to be read, and the database cannot be reached.
+            DatabaseUnavailableError: the key must be read, and the database cannot be reached.
         """
         if not secret:
             return None
@@ -124,7 +124,7 @@ class Viewers:
             self._forget()
         digest = secret_tokens.hash_token(secret)
         known = self._known.get(digest)
-        # A clock that was set back must not make a key last longer.
+        # A clock that was set back must not prolong the life of a key.
         if known is not None and known.read_at <= clock.now() < known.until:
             return known.viewer
         reading = self._reads.get(digest)
@@ -157,9 +157,9 @@ class Viewers:
         return viewer
 
     def _note_use(self, key: ActiveKey, now: datetime) -> None:
-        """Notes that the key is in use, unless that was written a while ago at most. `write_uses` writes it."""
+        """Records the use of the key, unless a recent use was recorded. `write_uses` writes it."""
         last = max((at for at in (key.last_used_at, self._noted.get(key.id)) if at is not None), default=None)
-        # A clock that was set back must not stop it.
+        # A clock that was set back must not stop the recording.
         if last is not None and last <= now < last + USE_PRECISION:
             return
         if len(self._noted) >= MAX_KEYS:
@@ -170,10 +170,10 @@ class Viewers:
         self._revoked.clear()
         self._revocations += 1
         self._known.clear()
-        self._reads.clear()  # what they return was committed before
+        self._reads.clear()  # Pending reads may return what was committed before the revocation.
 
     def _forget_read(self, digest: str, done: "asyncio.Task[Viewer | None]") -> None:
         if self._reads.get(digest) is done:
             del self._reads[digest]
         if not done.cancelled():
-            done.exception()  # marks it as retrieved: the tasks that waited may have been cancelled
+            done.exception()  # This marks the error as retrieved: the tasks that waited may have been cancelled.

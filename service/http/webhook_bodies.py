@@ -1,4 +1,4 @@
-"""The bodies of webhook calls, as senders make them."""
+"""Parses the bodies of webhook calls in the forms that senders use."""
 
 import base64
 from collections.abc import AsyncGenerator, Iterable
@@ -17,9 +17,9 @@ from domain.errors import NumberOutOfRangeError, PayloadTooLargeError
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _MAX_PARTS = 1_000
-"""Fields and files of one form."""
+"""Largest number of fields and files of one form."""
 _FALLBACK_CHARSETS = ("cp1252", "latin-1")
-"""What forms that are not UTF-8 are in. The second one takes every byte."""
+"""Charsets of forms that are not UTF-8. The second one decodes every byte."""
 _CHARSET_FIELDS = ("_charset_", "charset")
 """Fields in which senders such as PayPal name the charset of their form."""
 _PAYLOAD = "payload"
@@ -27,13 +27,13 @@ _PAYLOAD = "payload"
 
 
 async def parse(body: bytes, content_type: str, coding: str, limit: int) -> dict[str, Any]:
-    """Returns a body as the run sees it: `body`, or `bodyBase64` if it cannot be decoded.
+    """Returns a body in the form that the run sees: `body`, or `bodyBase64` if it cannot be decoded.
 
-    `coding` is its Content-Encoding; `limit` the bytes that it may have when it is decompressed.
+    `coding` is its Content-Encoding; `limit` is the largest size of the decompressed body, in bytes.
 
     Raises:
         NumberOutOfRangeError: it is JSON with a number that cannot be kept.
-        PayloadTooLargeError: it is too large when it is decompressed.
+        PayloadTooLargeError: the decompressed body is too large.
     """
     try:
         plain = _decompressed(body, coding, limit)
@@ -51,7 +51,7 @@ async def parse(body: bytes, content_type: str, coding: str, limit: int) -> dict
             return _binary(plain)
     if body_text.is_json_type(media):
         return _json(plain, content_type)
-    # Some senders have types of their own for JSON, such as application/csp-report.
+    # Some senders have media types of their own for JSON, such as application/csp-report.
     may_be_json = media == "text/plain" or not body_text.is_text_type(media)
     if may_be_json and (value := _as_json(plain, content_type)) is not None:
         return {"body": value}
@@ -81,7 +81,7 @@ def _decompressed(body: bytes, coding: str, limit: int) -> bytes:
     for name in reversed(coding.split(",")):
         body = body_text.decoder(name).decode(body, limit + 1)
         if len(body) > limit:
-            raise PayloadTooLargeError(f"The body may have at most {limit:,} bytes, also when it is decompressed.")
+            raise PayloadTooLargeError(f"The body must have at most {limit:,} bytes, also after decompression.")
     return body
 
 
@@ -100,11 +100,11 @@ def _text(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 def _json(body: bytes, content_type: str) -> dict[str, Any]:
-    """Returns JSON parsed; what is not JSON, in spite of its type, as text."""
+    """Returns a JSON body parsed. A body that is not JSON, in spite of its type, is returned as text."""
     try:
         text = body_text.decoded_text(body, content_type)
         value = json_codec.parse(text.encode())
-        # Deeper values than can be written again are kept as text.
+        # JSON that is too deep to be encoded again is kept as text.
         orjson.dumps([[[value]]])
     except (JSONDecodeError, UnicodeError, TypeError):
         return _text(body, content_type)
@@ -112,7 +112,7 @@ def _json(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 def _as_json(body: bytes, content_type: str) -> Any:
-    """Returns a JSON object or list that is sent as something else; None if it is none."""
+    """Returns the JSON object or list in a body with another media type; None if the body is none."""
     if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
         return None
     try:
@@ -144,7 +144,8 @@ def _unquoted(raw: bytes) -> bytes:
 
 
 def _decoded(pairs: list[tuple[bytes, bytes]], charset: str | None) -> list[tuple[str, str]]:
-    """Returns names and values as text: in the declared charset, in UTF-8, or in that which a field names."""
+    """Returns names and values as text, decoded in the declared charset, in UTF-8, or in the charset that a field
+    names."""
     named = [value.decode("latin-1") for name, value in pairs if name.decode("latin-1").lower() in _CHARSET_FIELDS]
     for candidate in (charset, "utf-8", *named, *_FALLBACK_CHARSETS):
         codec = body_text.known_charset(candidate or "")

@@ -29,22 +29,22 @@ from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import KeyRing
-from resolvers import projects, webhook_calls, webhooks
+from resolvers import projects
 from resolvers.context import Context
 from resolvers.flow_runs import waiting
-from resolvers.webhook_calls import Answer, Call, Delivery
+from resolvers.triggers import webhook_calls, webhooks
+from resolvers.triggers.webhook_calls import Answer, Call, Delivery
 from service.http import webhook_bodies
 from service.http.request_limits import bounded
 
 WAIT = "wait"
-"""URL parameter: milliseconds to wait for the run's end."""
+"""URL parameter with the milliseconds to wait for the run's end."""
 _CREDENTIALS = re.compile(
     r"token|secret|signature|apikey|passw|auth(?!ors?\b)|cookie|credential|session|hmac|jwt|\b(key|sig|pass|pwd)\b"
 )
-"""Parts of the names of headers that may hold credentials, or words of them: runs do not get such headers unless the
-webhook says so."""
+"""Matches names of headers that may hold credentials. Runs do not get such headers unless the webhook keeps them."""
 _HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority", "idempotency-key", "x-event-key"})
-"""Headers that only look so. `X-Event-Key` is Bitbucket's kind of the event."""
+"""Headers that match and hold no credentials. `X-Event-Key` is Bitbucket's kind of the event."""
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "set-cookie"})
@@ -96,16 +96,16 @@ class Webhooks:
 
     async def _started(self, request: Request) -> Response:
         webhook = await webhooks.find(self._database, request.path_params["token"])
-        if (greeting := _greeting(request)) is not None:
-            return greeting
-        # HEAD comes with the route of GET; it is a request without a body, and of no sender of events.
+        if (handshake := _handshake(request)) is not None:
+            return handshake
+        # HEAD shares the route of GET. It is a request without a body, and senders of events do not use it.
         if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
             if request.method == "GET" and (answer := await self._handshake_by_get(webhook, request)) is not None:
                 return _answered(answer)
             raise MethodNotAllowedError
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
-        # Before anything else of the call is looked at: a call without a signature learns nothing.
+        # The signature is checked first, so that a call without one learns nothing.
         webhook_calls.check_signature(webhook, headers, body, self._keys)
         milliseconds = _wait_of(request)
         call = Call(body, headers, await self._shown(webhook, request, body))
@@ -125,7 +125,7 @@ class Webhooks:
         return webhook_calls.handshake(webhook, await self._shown(webhook, request, b""))
 
     async def _shown(self, webhook: WebhookRow, request: Request, body: bytes) -> dict[str, Any]:
-        """Returns the request as templates and runs see it."""
+        """Returns the request in the form that templates and runs see."""
         exposed = json_codec.decode(webhook.exposed_headers)
         coding = request.headers.get("content-encoding", "")
         content = await webhook_bodies.parse(
@@ -138,7 +138,7 @@ class Webhooks:
         return {"method": request.method, "query": query, "headers": headers, **content}
 
     async def _beyond_quota(self, webhook: WebhookRow, error: QuotaExceededError) -> Response:
-        """Returns the error with the time of the next quota period. The run was written; a repeated call retries it."""
+        """Returns the error with the time of the next quota period. The run was created; a repeated call retries it."""
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
         # None if the quota was removed.
         seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
@@ -153,10 +153,10 @@ def _is_withheld(name: str, webhook: WebhookRow, exposed: list[str]) -> bool:
     return (is_signature or may_be_credential) and name not in exposed
 
 
-def _greeting(request: Request) -> Response | None:
-    """Returns the response to a handshake that has neither a body nor a signature; None: the call is none.
+def _handshake(request: Request) -> Response | None:
+    """Returns the response to a handshake that has neither a body nor a signature; None if the call is not a handshake.
 
-    These are the requests by which senders find out whether a URL accepts their events.
+    By such requests senders find out whether a URL accepts their events.
     """
     query = request.query_params
     if request.method == "OPTIONS":
@@ -180,7 +180,7 @@ def _slack_challenge(call: Call) -> Response | None:
 
 
 def _plain(text: str) -> Response:
-    # As plain text whatever it looks like: it comes from the caller.
+    # The challenge comes from the caller, so it is always sent as plain text.
     return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
@@ -204,7 +204,7 @@ async def _response(
     if milliseconds:
         await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
         run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
-        assert run is not None  # it has just been started
+        assert run is not None  # The run has just been started.
     answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
     if answer is not None:
         return _answered(answer)
@@ -234,7 +234,7 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
 
 
 def _answered(answer: Answer) -> Response:
-    """Returns the response of a webhook's template: text as it is, other values as JSON, null as nothing."""
+    """Returns the response of a webhook's template: text unchanged, other values as JSON, null as an empty body."""
     headers = {
         name.lower(): value
         for name, value in answer.headers.items()
@@ -242,7 +242,7 @@ def _answered(answer: Answer) -> Response:
     }
     for name in _FRAMING_HEADERS:
         headers.pop(name, None)
-    # Whatever the template makes of it, it is no page of this service for a browser that is signed in here.
+    # A signed-in browser must not treat the response as a page of this service, whatever the template renders.
     headers |= {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
     if answer.body is None:
         return Response(status_code=answer.status, headers=headers)

@@ -1,4 +1,4 @@
-"""Key files beside an SQLite database. Only their owner can read them; they belong into backups, apart from it."""
+"""Key files beside an SQLite database. Only their owner can read them. Back them up, apart from the database."""
 
 import os
 from collections.abc import Callable
@@ -38,7 +38,8 @@ def load(path: Path, new_key: Callable[[], str], parse: Callable[[str], T]) -> T
 
 def _read_or_create(path: Path, new_key: Callable[[], str]) -> str:
     if not path.exists():
-        # Written apart and linked, so that no process reads half of it, and the first one of several wins.
+        # The key is written to a file of its own and then linked, so that no process reads half of it, and the first of
+        # several processes wins.
         own = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

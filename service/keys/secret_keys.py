@@ -1,4 +1,4 @@
-"""The keys that encrypt secrets: those of the settings, or else a key file beside an SQLite database."""
+"""The keys that encrypt secrets: from the settings, or else from a key file beside an SQLite database."""
 
 from engine.secrets.key_ring import KeyRing, new_key, parse_keys
 from service.keys import key_files

@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: those of the settings, or else a key file beside an SQLite database."""
+"""The keys that sign access tokens: from the settings, or else from a key file beside an SQLite database."""
 
 import secrets
 
@@ -13,7 +13,7 @@ _KEY_BYTES = 48
 
 
 def load_token_keys(settings: Settings) -> TokenKeys:
-    """Returns the keys. On PostgreSQL, without `token_keys`, there are none, and nothing is signed.
+    """Returns the keys. On PostgreSQL, without `token_keys`, there are no keys, and no token can be signed.
 
     Raises:
         KeyFileError: the key file has no valid key, or cannot be read.

@@ -1,4 +1,4 @@
-"""The connections of this process that carry streams, of any transport: counted per key, and watched.
+"""The connections of this process that carry streams, for all transports: counted for each key, and watched.
 
 One periodic check serves all connections. It closes those of revoked keys, by one query for all keys, and aborts those
 whose client has stopped reading.
@@ -24,7 +24,7 @@ from domain.errors import (
 from domain.time import clock
 
 CHECK_SECONDS = 0.75
-"""Seconds between two checks: how long the streams of a revoked key last at most."""
+"""Seconds between two checks. The streams of a revoked key last at most as long."""
 MAX_STALLED_CHECKS = 28
 """Consecutive checks that find the same write unfinished, after which the client counts as gone."""
 MAX_CONNECTIONS = 1_000
@@ -35,18 +35,18 @@ MAX_SUBSCRIPTIONS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one key may have open at a time in this process."""
+    """The limits for the connections and subscriptions of one key in this process."""
 
     connections: int = MAX_CONNECTIONS
     subscriptions: int = MAX_SUBSCRIPTIONS
 
 
 class Credential(Protocol):
-    """What a connection shows: a key, or an access token."""
+    """The credential of a connection: a key, or an access token."""
 
     @property
     def key_id(self) -> UUID:
-        """The key; that which created the token."""
+        """The key, or the key that created the token."""
 
     @property
     def token_id(self) -> UUID | None: ...
@@ -56,7 +56,7 @@ class Credential(Protocol):
 
     @property
     def holder(self) -> UUID:
-        """The ID of the token, or else of the key."""
+        """The ID of the token or the key."""
 
 
 class Connection:
@@ -94,10 +94,10 @@ class Connection:
 
     @contextmanager
     def subscription(self) -> Iterator[None]:
-        """Count one more subscription of the key while the block lasts.
+        """Counts one more subscription of the key while the block lasts.
 
         Raises:
-            TooManySubscriptionsError: the key has as many as it may have.
+            TooManySubscriptionsError: the key has reached its limit.
         """
         self._registry.add_subscription(self.credential.holder)
         try:
@@ -106,11 +106,12 @@ class Connection:
             self._registry.remove_subscription(self.credential.holder)
 
     def release(self) -> None:
-        """Stop watching and counting the connection: it has ended."""
+        """Stops watching and counting the connection, which has ended."""
         self._registry.remove(self)
 
     def is_stalled(self) -> bool:
-        """Whether the client has stopped reading: one write was found unfinished by too many checks, this one too."""
+        """True if the client has stopped reading: too many checks, including this one, found the same write
+        unfinished."""
         if not self.is_writing or self.written != self._written_before:
             self._written_before, self._stalled_checks = self.written, 0
         else:
@@ -125,7 +126,7 @@ class ConnectionRegistry:
         self._database = database
         self._limits = limits
         self._connections: defaultdict[UUID, set[Connection]] = defaultdict(set)
-        """By the key or the access token that they show."""
+        """The connections, by key or access token."""
         self._subscriptions: defaultdict[UUID, int] = defaultdict(int)
         """Number of subscriptions by key or access token."""
         self._has_connections = asyncio.Event()
@@ -133,12 +134,12 @@ class ConnectionRegistry:
     def open(
         self, credential: "Credential", *, close: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
     ) -> Connection:
-        """Register a connection of a key or an access token. The caller releases it.
+        """Registers a connection of a key or an access token. The caller releases it.
 
         For `close` and `abort` see `Connection`.
 
         Raises:
-            TooManyConnectionsError: the key has as many as it may have.
+            TooManyConnectionsError: the key has reached its limit.
         """
         connections = self._connections[credential.holder]
         if len(connections) >= self._limits.connections:
@@ -154,7 +155,7 @@ class ConnectionRegistry:
         return sum(len(connections) for connections in self._connections.values())
 
     async def watch(self) -> None:
-        """Check the connections every few seconds, until cancelled."""
+        """Checks the connections periodically, until cancelled."""
         while True:
             await self._has_connections.wait()
             await clock.sleep(CHECK_SECONDS)
@@ -176,7 +177,7 @@ class ConnectionRegistry:
         try:
             active = await self._database.read(access_tokens.active, keys, tokens)
         except DatabaseUnavailableError:
-            return  # the next check finds out which keys are active
+            return  # The next check finds out which keys are active.
         for each in shown:
             has_expired = each.expires_at is not None and each.expires_at <= clock.now()
             if has_expired or not {each.key_id, each.holder} <= active:
@@ -186,7 +187,7 @@ class ConnectionRegistry:
     # Called by connections
 
     def remove(self, connection: Connection) -> None:
-        """Stop watching and counting `connection`."""
+        """Stops watching and counting `connection`."""
         holder = connection.credential.holder
         connections = self._connections[holder]
         connections.discard(connection)
@@ -196,17 +197,17 @@ class ConnectionRegistry:
             self._has_connections.clear()
 
     def add_subscription(self, holder: UUID) -> None:
-        """Count one more subscription of a key or an access token.
+        """Counts one more subscription of a key or an access token.
 
         Raises:
-            TooManySubscriptionsError: the key has as many as it may have.
+            TooManySubscriptionsError: the key has reached its limit.
         """
         if self._subscriptions[holder] >= self._limits.subscriptions:
             raise TooManySubscriptionsError
         self._subscriptions[holder] += 1
 
     def remove_subscription(self, holder: UUID) -> None:
-        """Count one subscription less."""
+        """Counts one subscription less."""
         self._subscriptions[holder] -= 1
         if not self._subscriptions[holder]:
             del self._subscriptions[holder]

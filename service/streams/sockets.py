@@ -1,7 +1,7 @@
 """Operations over WebSockets, by the protocol `graphql-transport-ws`.
 
-Strawberry's handler speaks the protocol. Results are executed and rendered by `subscription_rendering`, once for all
-subscribers that get equal payloads; this module puts the operation's ID in front of each, and writes it.
+Strawberry's handler implements the protocol. `subscription_rendering` executes and renders results, once for all
+subscribers that get equal payloads. This module puts the operation's ID in front of each payload, and writes it.
 
 With the setting `compiled_reads`, messages are written as frames right to the transport (`SocketProtocol.write_now`).
 Without it, they go through ASGI, as everything else does.
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 _ABORT = "flow_runs.abort"
 """ASGI extension: drops the connection without waiting for its client."""
 _WRITE_NOW = "flow_runs.write_now"
-"""ASGI extension: writes messages as far as the connection takes them without waiting."""
+"""ASGI extension: writes messages without waiting, as far as the connection accepts them."""
 _MAX_WRITE_BYTES = 65_536
-"""Bytes per write to the transport, after which further messages go into the next one."""
+"""Bytes of one write to the transport, after which further messages go into the next write."""
 _CLOSE_SECONDS = 10.0
-"""Seconds after which a closed connection is dropped, even if its client has not taken everything written to it."""
+"""Seconds after which a closed connection is dropped, even if its client has not read everything that was written."""
 _TRY_AGAIN_LATER = 1013
 """Close code: the service cannot serve the socket for now."""
 _TOO_LARGE = 1009
@@ -63,7 +63,8 @@ _WRONG_SUBPROTOCOL = 4406
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket protocol, with a way to write at once, and an end to connections that are never read."""
+    """Uvicorn's WebSocket protocol, with a way to write without waiting, and an end for connections that are never
+    read."""
 
     _is_writable = True
     """False while the transport's buffer is full."""
@@ -74,12 +75,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._is_writable = False
 
     def resume_writing(self) -> None:
-        """Called by the transport when its buffer has room again."""
+        """Called by the transport when its buffer has space again."""
         super().resume_writing()
         self._is_writable = True
 
     async def run_asgi(self) -> None:
-        """Run the application, with our ASGI extensions."""
+        """Runs the application, with our ASGI extensions."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
         extensions[_ABORT] = self.transport.abort
         extensions[_WRITE_NOW] = self.write_now
@@ -89,16 +90,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self._abort_later()
 
     async def send(self, message: Any) -> None:
-        """Send an ASGI message of the application."""
+        """Sends an ASGI message of the application."""
         await super().send(message)
         if message["type"] == "websocket.accept":
-            # After the handshake its headers are of no use, and take more memory than a whole subscription.
+            # The headers of the handshake are not needed any more, and take more memory than a whole subscription.
             del self.request, self.response
 
     def write_now(self, texts: Sequence[bytes]) -> int:
-        """Write text messages without waiting. Returns how many were written, from the first one.
+        """Writes text messages without waiting. Returns how many were written, from the first one.
 
-        Takes a third of the time that ASGI takes, and one system call for messages that come together.
+        Takes a third of the time that ASGI takes, and one system call for messages that arrive together.
         """
         written = 0
         while written < len(texts) and self._is_writable and not self.close_sent and not self.transport.is_closing():
@@ -113,22 +114,22 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         return written
 
     def keepalive_timeout(self) -> None:
-        """Called when no pong came in time: close."""
+        """Called when no pong arrived in time: closes the connection."""
         super().keepalive_timeout()
         self._abort_later()
 
     def _abort_later(self) -> None:
-        # A closed transport waits until its buffer is written, which a client that reads nothing prevents for ever.
+        # A closed transport waits until its buffer is written. A client that reads nothing would prevent that for ever.
         self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
 
 def _write_nothing(_: Sequence[bytes]) -> int:
-    """Stand in for `write_now`: every message goes through ASGI."""
+    """Replaces `write_now`: every message goes through ASGI."""
     return 0
 
 
 def _frame_head(length: int) -> bytes:
-    """Return the head of an unmasked text frame that holds a whole message."""
+    """Returns the head of an unmasked text frame that holds a whole message."""
     if length < 126:
         return bytes((0x81, length))
     return b"\x81\x7e" + length.to_bytes(2, "big") if length < 65_536 else b"\x81\x7f" + length.to_bytes(8, "big")
@@ -142,20 +143,20 @@ class TextSocket(ASGIWebSocketAdapter):
         endpoint: GraphQLEndpoint = view
         extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
-        """Set when the socket was admitted."""
+        """The watched connection; set when the socket was admitted."""
         self.abort: Callable[[], None] | None = extensions.get(_ABORT)
         """Drops the connection; None if the server cannot."""
         self.write_now: Callable[[Sequence[bytes]], int] = _write_nothing
-        """Writes messages without waiting. Returns how many, from the first one."""
+        """Writes messages without waiting. Returns how many were written, from the first one."""
         if endpoint.streams.is_compiled:
             self.write_now = extensions.get(_WRITE_NOW, _write_nothing)
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:
-        """Send messages in order."""
+        """Sends messages in order."""
         while texts:
             texts = texts[self.write_now(texts) :]
             if texts:
-                await self._send(texts[0])  # waits until the connection takes more
+                await self._send(texts[0])  # This waits until the connection accepts more.
                 texts = texts[1:]
 
     async def _send(self, text: bytes) -> None:
@@ -189,7 +190,7 @@ class TextSocket(ASGIWebSocketAdapter):
             yield message
 
     async def close(self, code: int, reason: str) -> None:
-        """Closes the socket. A client of another subprotocol is told which one to use."""
+        """Closes the socket. The reason for a client of another subprotocol names the right one."""
         if code == _WRONG_SUBPROTOCOL:
             reason = f"Use the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}"
         await super().close(code, reason)
@@ -229,7 +230,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         """IDs of operations that are about to start, whose first result is to report what they cost."""
 
     async def handle(self) -> None:
-        """Serve the socket until it is closed."""
+        """Serves the socket until it is closed."""
         try:
             await super().handle()
         finally:
@@ -237,14 +238,14 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 self.websocket.connection.release()
 
     async def handle_message(self, message: Message) -> None:
-        """Handle a message. Closes the socket if it is not a message of the protocol."""
+        """Handles a message. Closes the socket if it is not a message of the protocol."""
         if _is_message(message):
             await super().handle_message(message)
         else:
             await self.handle_invalid_message("Not a message of graphql-transport-ws")
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        """Admit the socket, if its key is active and may have another connection."""
+        """Admits the socket, if its key is active and has not reached its limit of connections."""
         if self.connection_timed_out:
             return
         if self.connection_init_received:
@@ -285,16 +286,16 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await super().handle_subscribe(message)
 
     async def run_operation(self, operation: ProtocolOperation[Context, None]) -> None:
-        """Execute an operation, and send its results."""
+        """Executes an operation, and sends its results."""
         connection = self.websocket.connection
-        assert connection is not None  # the socket was admitted
+        assert connection is not None  # The socket was admitted.
         try:
             with connection.subscription():
                 await self._send_results(operation)
         except TooManySubscriptionsError as error:
             await self._fail(operation, Failure([to_client_error(GraphQLError(error.message, original_error=error))]))
         except WebSocketDisconnected:
-            pass  # `handle`, which reads from the socket, meets the same and ends
+            pass  # `handle`, which reads from the socket, meets the same error and ends.
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
         asks_for_cost = operation.id in self._ask_for_cost
@@ -318,13 +319,14 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         self._closing = asyncio.ensure_future(self._send_close(error))
 
     async def _send_close(self, error: UnauthenticatedError) -> None:
-        assert self.websocket.connection is not None  # only the registry of connections calls this
+        assert self.websocket.connection is not None  # Only the registry of connections calls this.
         self.websocket.connection.is_writing = True
-        with suppress(WebSocketDisconnect, RuntimeError):  # the client has closed it
+        with suppress(WebSocketDisconnect, RuntimeError):  # The client has closed the socket.
             await self.websocket.close(code=4403, reason=error.message)
 
     def _abort(self) -> Callable[[], None]:
-        """Return what drops the connection. A server that cannot do so ends it when the application ends."""
+        """Returns the function that drops the connection. A server without it ends the connection when the application
+        ends."""
         task = asyncio.current_task()
         assert task is not None
 
@@ -335,7 +337,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
 
 def _is_message(message: object) -> bool:
-    """Whether a client may send `message` by the protocol."""
+    """True if the protocol allows a client to send `message`."""
     match message:
         case {"type": "connection_init"}:
             return isinstance(cast("dict[str, Any]", message).get("payload"), dict | None)

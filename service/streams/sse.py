@@ -1,10 +1,10 @@
 """Operations over server-sent events, by the protocol `graphql-sse` in its distinct connections mode.
 
 A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before it
-executes come as `next` too, because browsers do not show the body of a response that is not a stream. Results are
-executed and rendered by `subscription_rendering`, once for all subscribers that get equal payloads, and framed here.
-The `id` of an event is its cursor. A browser's EventSource sends the last one as `Last-Event-ID` when it reconnects,
-and so resumes there.
+executes are sent as `next` too, because browsers do not show the body of a response that is not a stream.
+`subscription_rendering` executes and renders results, once for all subscribers that get equal payloads, and this module
+frames them. The `id` of an event is its cursor. A browser's EventSource sends the last one as `Last-Event-ID` when it
+reconnects, and so resumes there.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ KEEP_ALIVE_SECONDS = 15.0
 """Seconds between two comments on a silent connection: proxies drop a connection that is silent for a minute."""
 
 _MAX_WRITE_BYTES = 65_536
-"""Bytes per write, after which further events go into the next one."""
+"""Bytes of one write, after which further events go into the next write."""
 _HEADERS = {
     "content-type": f"{MEDIA_TYPE}; charset=utf-8",
     "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",  # nginx would buffer events until there are some kilobytes
+    "x-accel-buffering": "no",  # nginx would buffer some kilobytes of events.
 }
 _COMMENT = b":\n\n"
-_COMPLETE = b"event: complete\ndata:\n\n"  # browsers ignore an event without data
+_COMPLETE = b"event: complete\ndata:\n\n"  # Browsers ignore an event without data.
 _ABORT = "flow_runs.abort"
 """ASGI extension: drops the connection without waiting for its client."""
 _STOPPING = "flow_runs.stopping"
@@ -49,7 +49,8 @@ _STOPPING = "flow_runs.stopping"
 class HttpProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP protocol, with our ASGI extensions.
 
-    A stream can drop its connection, and learns when the server stops, which waits for every response.
+    A stream can drop its connection, and is notified when the server stops, because the server waits for every
+    response.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,23 +63,23 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {_ABORT: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
 
     def shutdown(self) -> None:
-        """Called when the server stops: finish the requests that have begun, and accept no more."""
+        """Called when the server stops: finishes the requests that have begun, and accepts no more."""
         self._stopping.set()
         super().shutdown()
 
 
 def accepts_stream(request: Request) -> bool:
-    """Whether the client accepts server-sent events."""
+    """True if the client accepts server-sent events."""
     return MEDIA_TYPE in accepted(request)
 
 
 def prefers_json(request: Request) -> bool:
-    """Whether the client accepts JSON as well."""
+    """True if the client accepts JSON as well."""
     return any("json" in media_type or media_type == "*/*" for media_type in accepted(request))
 
 
 def operation_type(operation: Operation) -> OperationType | None:
-    """Return the type of an operation; None if its document is malformed or does not have it."""
+    """Returns the type of an operation; None if its document is malformed or does not have it."""
     try:
         document: DocumentNode = parse(operation.query or "")
     except GraphQLError:
@@ -93,19 +94,19 @@ class EventStream:
     def __init__(
         self, streams: Streams, connections: ConnectionRegistry, operation: Operation, context: Context
     ) -> None:
-        """The results of `operation` for the viewer of `context`."""
+        """Prepares the results of `operation` for the viewer of `context`."""
         self._streams = streams
         self._connections = connections
         self._operation = operation
         self._context = context
         self._closed: asyncio.Future[FlowRunsError] = asyncio.get_running_loop().create_future()
-        """Done when the service ends the stream; says why."""
+        """Done when the service ends the stream; its result is the reason."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response.
+        """Sends the response.
 
         Raises:
-            TooManyConnectionsError: the key has as many as it may have. Nothing was sent.
+            TooManyConnectionsError: the key has reached its limit. Nothing was sent.
         """
         connection = self._connections.open(self._context.viewer, close=self._close, abort=_abort(scope))
         tasks: list[asyncio.Task[None]] = []
@@ -170,7 +171,7 @@ class _Body:
     async def start(self) -> None:
         headers = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        # Sent at once, so that the client knows that the stream is open.
+        # The comment is sent at once, so that the client knows that the stream is open.
         await self.send(_COMMENT)
 
     async def send(self, chunk: bytes) -> None:
@@ -195,7 +196,7 @@ class _Body:
 
 
 def _chunks(events: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield `events` in chunks, each of which is one write."""
+    """Yields `events` in chunks, each of which is one write."""
     chunk, size = [], 0
     for event in events:
         chunk.append(event)
@@ -233,7 +234,8 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 def _abort(scope: Scope) -> Callable[[], None]:
-    """Return what drops the connection. A server that cannot do so ends it when the application ends."""
+    """Returns the function that drops the connection. A server without it ends the connection when the application
+    ends."""
     task = asyncio.current_task()
     assert task is not None
     extension: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_ABORT, {})

@@ -44,7 +44,8 @@ from schema.errors import to_client_error
 from service.metrics.operations import describe
 
 Write = Callable[[Sequence["Payload"]], int]
-"""Writes payloads as far as the connection takes them without waiting. Returns how many, from the first one."""
+"""Writes payloads without waiting, as far as the connection accepts them. Returns how many were written, from the first
+one."""
 
 _LEFT, _COMPLETE, _FAILED = "client", "complete", "failure"
 """Why a stream ended without a code: its client left, it was at its end, or by an error of the service."""
@@ -69,20 +70,20 @@ class Payload:
     """A GraphQL result. Subscribers that share a rendering get the same object."""
 
     body: bytes
-    """JSON."""
+    """The result as JSON."""
     position: LogPosition | None = None
-    """The position of its event in the event log; None for results that are outside the log."""
+    """The log position of its event; None for results that are outside the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The end of an operation by errors, before its first result or after some. No result follows."""
+    """The end of an operation by errors, before or after its first result. No result follows."""
 
     errors: Sequence[GraphQLError]
 
     @property
     def body(self) -> bytes:
-        """The errors, as a JSON array."""
+        """Returns the errors, as a JSON array."""
         return orjson.dumps([error.formatted for error in self.errors])
 
 
@@ -102,17 +103,17 @@ class Streams:
         self._observer = observer
         self._tracer = tracer
         self.is_compiled = is_compiled
-        """Whether the fast path is on. If not, graphql-core executes every event for every subscriber, whose task sends
+        """True if the fast path is on. If not, graphql-core executes every event for every subscriber, whose task sends
         the result through ASGI: the same messages, more slowly."""
         self._renderers: weakref.WeakValueDictionary[Hashable, _Renderer] = weakref.WeakValueDictionary()
 
     async def results(
         self, operation: Operation, context: Context, write: Write | None = None
     ) -> AsyncGenerator[Sequence[Payload] | Failure, None]:
-        """Yield the results of an operation: one payload of a query or mutation, any number of a subscription.
+        """Yields the results of an operation: one payload of a query or mutation, any number of a subscription.
 
         Payloads are yielded in batches, which can be sent at once. While this generator waits for live events, their
-        payloads go to `write` instead, as long as it takes all of them.
+        payloads go to `write` instead, as long as it accepts all of them.
         """
         if operation.asks_for_cost:
             context = copy(context)  # operations of a socket share theirs
@@ -127,12 +128,12 @@ class Streams:
             reported = subscribed.extensions
             self._observer.stream_began()
             reason = _LEFT
-            del subscribed  # holds the document, which is not needed while the stream lasts, maybe for days
+            del subscribed  # It holds the document, which is not needed while the stream lasts, maybe for days.
             try:
                 try_send = partial(renderer.try_send, write) if write is not None and self.is_compiled else None
                 while items := await source.batch(None if reported else try_send):
                     payloads = await renderer.render(items)
-                    del items  # the next ones may come much later
+                    del items  # The next ones may arrive much later
                     if reported:
                         # Others share the payload, so this subscriber gets a copy.
                         payloads, reported = [_with_report(payloads[0], reported), *payloads[1:]], {}
@@ -183,7 +184,7 @@ class Streams:
             operation.query,
             operation.name,
             orjson.dumps({name: variables[name] for name in sorted(used) if name in variables}),
-            context.viewer.sight,
+            context.viewer.visibility_key,
         )
         renderer = self._renderers.get(key)
         if renderer is None:
@@ -202,7 +203,7 @@ class _Renderer:
         to_object: Callable[[Any], object],
         compiled: CompiledSelection | None,
     ) -> None:
-        """Render by `compiled` if there is one, and else by graphql-core."""
+        """Renders by `compiled` if it is not None, and else by graphql-core."""
         self._executor = executor
         self._context = context
         self._to_object = to_object
@@ -212,15 +213,15 @@ class _Renderer:
         self._last_payloads: Sequence[Payload] = ()
 
     async def render(self, items: Sequence[Item]) -> Sequence[Payload]:
-        """Return the payloads of `items`."""
+        """Returns the payloads of `items`."""
         rendered = self._lookup(items)
         return [entry if isinstance(entry, Payload) else await entry.payload() for entry in rendered]
 
     def try_send(self, write: Write, items: Sequence[MatchedEvent]) -> SendResult:
-        """Write the payloads of `items` without waiting. See `live.events.TrySend`."""
-        # The tailer delivers one list object to all subscribers of a topic, one right after the other. Its identity
-        # tells at no cost that these items were rendered for the subscriber before. It cannot be mistaken: the list is
-        # kept, so no other can get its identity. With other lists the payloads come from the items' memos.
+        """Writes the payloads of `items` without waiting. See `live.events.TrySend`."""
+        # The tailer delivers one list object to all subscribers of a topic, one right after the other. If the list is
+        # the same object as before, its items were rendered for the subscriber before. The list is kept, so no other
+        # list can have its identity. For other lists the payloads come from the items' memos.
         if items is not self._last_items:
             rendered = self._lookup(items)
             payloads = [entry for entry in rendered if isinstance(entry, Payload)]
@@ -233,11 +234,12 @@ class _Renderer:
         return SENT if written == len(self._last_payloads) else SendResult(SendStatus.BLOCKED, written)
 
     def _lookup(self, items: Sequence[Item]) -> Sequence["Payload | _PendingPayload"]:
-        """Return what was rendered, and start rendering the rest."""
+        """Returns the payloads that were rendered, and starts rendering the rest."""
         new: list[_PendingPayload] = []
         entries = [self._entry(item, new) for item in items]
         if new:
-            # In a task of its own: other subscribers wait for it too, and the first one may leave at any time.
+            # The rendering has a task of its own: other subscribers wait for it too, and the first one may leave at any
+            # time.
             task = asyncio.get_running_loop().create_task(self._render_all(new), context=contextvars.Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -258,7 +260,7 @@ class _Renderer:
         try:
             return _payload(self._compiled.data(value), (), position)
         except Exception:
-            return None  # graphql-core executes it again and reports the error as the specification says
+            return None  # graphql-core executes it again and reports the error as the specification requires.
 
     async def _render_all(self, pending: Sequence["_PendingPayload"]) -> None:
         memo = pending[0].item.batch.memo
@@ -272,7 +274,7 @@ class _Renderer:
                 entry.is_done.set_result(None)
 
     async def _load(self, pending: Sequence["_PendingPayload"], memo: Memo) -> bool:
-        """Render by the compiled selection. Returns False if there is none, or if it fails for one of them."""
+        """Renders by the compiled selection. Returns False if there is none, or if it fails for one of the items."""
         if self._compiled is None or self._compiled.is_immediate:
             return False
         try:
@@ -291,7 +293,7 @@ class _Renderer:
             entry.error = error
 
     async def _payload_by_core(self, value: object, position: LogPosition | None, memo: Memo) -> Payload:
-        """Return the payload of an event, by graphql-core.
+        """Returns the payload of an event, by graphql-core.
 
         Waits while the database is unavailable: no event is delivered without the fields that were selected.
         """
@@ -306,7 +308,7 @@ class _Renderer:
                 return _payload(result.data, [to_client_error(error) for error in result.errors or ()], position)
             await clock.sleep(RETRY_SECONDS)
             if memo.get(Loaders) is context.loaders:
-                del memo[Loaders]  # they remember what failed
+                del memo[Loaders]  # They remember the failed load.
 
     def _with_shared_loaders(self, memo: Memo) -> Context:
         context = copy(self._context)
@@ -323,7 +325,7 @@ class _PendingPayload:
     __slots__ = ("_key", "_payload", "error", "is_done", "item", "value")
 
     def __init__(self, item: Item, value: object, key: Hashable) -> None:
-        """`key` is where the payload is kept in the item's memo."""
+        """`key` names the payload in the item's memo."""
         self.item = item
         self.value = value
         self._key = key
@@ -332,12 +334,12 @@ class _PendingPayload:
         self.error: Exception | None = None
 
     def resolve(self, payload: Payload) -> None:
-        """Keep the payload for all subscribers."""
+        """Keeps the payload for all subscribers."""
         self._payload = self.item.memo[self._key] = payload
 
     async def payload(self) -> Payload:
-        """Return the payload as soon as it is rendered."""
-        await asyncio.shield(self.is_done)  # others wait for it too
+        """Returns the payload as soon as it is rendered."""
+        await asyncio.shield(self.is_done)  # Other subscribers wait for it too.
         if self._payload is None:
             raise RuntimeError("An event could not be executed") from self.error
         return self._payload
@@ -347,7 +349,7 @@ def _payload(data: object, errors: Sequence[GraphQLError], position: LogPosition
     result: dict[str, object] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
-    # A copy: orjson returns bytes that have kilobytes allocated behind them.
+    # A copy: orjson returns bytes that have kilobytes allocated after them.
     return Payload(bytes(memoryview(orjson.dumps(result))), position)
 
 
@@ -367,7 +369,7 @@ def _cause(error: GraphQLError) -> Exception | None:
 
 
 def _variables_used(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
-    """Return the variables that payloads depend on: not those that only the root field's arguments use."""
+    """Returns the variables that payloads depend on: all except those that only the root field's arguments use."""
     roots = operation.selection_set.selections
     if not all(isinstance(node, FieldNode) for node in roots):
         return {definition.variable.name.value for definition in operation.variable_definitions or ()}

@@ -36,7 +36,7 @@ Change = tuple[str, str | None, str]
 
 
 class Watcher:
-    """A client in a process of its own, and what it was told."""
+    """A client in a process of its own, and the changes that it has received."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -61,7 +61,7 @@ class Watcher:
 
 @asynccontextmanager
 async def watching(client: str, url: str, key: str, cursor: str) -> AsyncIterator[Watcher]:
-    """A client under way: `gql` of Python, or one of npm's."""
+    """Runs a client: `gql` of Python, or one of npm's."""
     arguments = (f"{url}/graphql", key, cursor)
     if client == "gql":
         beside = piped(sys.executable, "watch.py", *arguments, cwd=HERE)
@@ -85,7 +85,7 @@ async def now(served: AppServer) -> str:
 
 
 async def keep_busy(app: App, flow_id: str, disconnects: asyncio.Semaphore) -> list[str]:
-    """Start runs, a few at each disconnect, so that there is always more to tell; returns them when all have ended."""
+    """Starts runs, a few at each disconnect, so that there are always more events; returns them when all have ended."""
     started: list[str] = []
     for _ in range(DISCONNECTS):
         await disconnects.acquire()

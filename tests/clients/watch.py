@@ -1,6 +1,6 @@
-"""Follows `flowRunStatusChanged` by the client `gql`, and goes on from its last cursor whenever it is cut off.
+"""Follows `flowRunStatusChanged` with the client `gql`, and resumes from its last cursor after each disconnect.
 
-Prints each change in a line of JSON. Arguments: URL, key, cursor to begin behind.
+Prints each change as a line of JSON. Arguments: URL, key, cursor to begin after.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ QUERY = """subscription ($after: String) { flowRunStatusChanged(after: $after) {
 
 
 async def follow(url: str, key: str, cursor: str) -> None:
-    """Print what is told, until the process is killed."""
+    """Prints received events until the process is killed."""
     while True:
         transport = WebsocketsTransport(url=url.replace("http", "ws"), init_payload={"authorization": f"Bearer {key}"})
         try:

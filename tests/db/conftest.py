@@ -19,7 +19,7 @@ from tests.support.factory import PublishedFlow
 
 @pytest.fixture(autouse=True)
 def fresh_ids() -> None:
-    """IDs begin at the present instant; else they would go on from where a test with another clock left off."""
+    """Makes IDs begin at the present instant; otherwise they would continue from a test with another clock."""
     ids.follow_clock()
 
 

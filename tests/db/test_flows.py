@@ -85,7 +85,7 @@ async def test_renaming_to_a_used_name_is_a_conflict(database: Database, publish
 
 
 def fill(uow: UnitOfWork) -> None:
-    """Flows of two projects, named for what they are."""
+    """Creates flows of two projects, named after their properties."""
     first, second = projects.create(uow, "first"), projects.create(uow, "second")
     factory.make_flow(uow, first, "first published")
     flows.create(uow, first, "first draft 100%")
@@ -94,8 +94,8 @@ def fill(uow: UnitOfWork) -> None:
 
 
 def matching(conn: Connection, where: FlowFilter) -> list[str]:
-    found = [row.name for row in flows.page(conn, {"name"}, where, Page(10))]
-    assert flows.count(conn, where, None) == len(found)
+    found = [row.name for row in flows.LISTING.page(conn, {"name"}, where, Page(10))]
+    assert flows.LISTING.count(conn, where, None) == len(found)
     return found
 
 
@@ -140,7 +140,7 @@ async def test_filter_by_project_and_id(filled: Database) -> None:
 
 async def test_counting_stops_at_the_limit(filled: Database) -> None:
     limits = [0, 2, 3, 4, None]
-    assert [await filled.read(flows.count, FlowFilter(), limit) for limit in limits] == [0, 2, 3, 3, 3]
+    assert [await filled.read(flows.LISTING.count, FlowFilter(), limit) for limit in limits] == [0, 2, 3, 3, 3]
 
 
 async def test_unknown_keys_return_no_rows(database: Database) -> None:

@@ -52,7 +52,7 @@ SQLITE_CATALOG = {"schema": "SELECT type, tbl_name, name, sql FROM sqlite_schema
 
 
 def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """What the database itself says of its schema, but for what libraries keep there."""
+    """Returns the schema from the catalog of the database, without the tables of libraries."""
     queries = SQLITE_CATALOG if conn.dialect.name == "sqlite" else POSTGRESQL_CATALOG
     return {
         part: [normal(row) for row in conn.execute(text(query)) if not any(_is_foreign(name) for name in row[:3])]
@@ -107,7 +107,7 @@ async def catalog_at(url: str) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-async def test_the_migrations_make_what_the_models_say(
+async def test_migrations_create_the_schema_of_the_models(
     empty_url: str, database: Database, dialect: Dialect, tmp_path: Path
 ) -> None:
     made_at = empty_url.replace("not/yet/", "") if dialect == "sqlite" else empty_url
@@ -185,7 +185,9 @@ class TestBeingCurrent:
             "DROP TABLE alembic_version",
         ],
     )
-    async def test_one_of_another_revision_is_not(self, database_url: str, database: Database, statement: str) -> None:
+    async def test_database_of_another_revision_is_not_current(
+        self, database_url: str, database: Database, statement: str
+    ) -> None:
         await query(database_url, statement)
         assert not await database.read(migrate.is_current)
 
@@ -268,7 +270,7 @@ KEYS = {
 }
 
 
-async def test_what_waited_before_the_one_queue_goes_on_waiting(
+async def test_waiting_runs_of_before_the_one_queue_keep_waiting(
     empty_url: str, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
@@ -335,7 +337,7 @@ class TestSearch:
         "СБОЙ Straße": ("сбой strasse", "сбой strasse"),
         "Plain 4711": ("plain 4711", None),
     }
-    """Error messages; what finds them; and what is stored beside them."""
+    """Error messages, the texts that find them, and the stored folded forms."""
 
     @pytest.fixture
     async def old(self, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -414,9 +416,9 @@ class TestSearch:
             await asyncio.to_thread(migrate.upgrade, old)
         database = open_database(old)
         where = RunFilter(error_contains="closed")
-        assert not await database.read(text_indexes.is_there)
+        assert not await database.read(text_indexes.exists)
         assert await database.read(run_reads.count, where, None) == 1
         await asyncio.to_thread(migrate.upgrade, old)
-        assert await database.read(text_indexes.is_there)
+        assert await database.read(text_indexes.exists)
         assert await database.read(run_reads.count, where, None) == 1
         await database.close()

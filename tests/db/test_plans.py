@@ -1,4 +1,4 @@
-"""The lists that people look at are read from an index, in its order: however many runs there are."""
+"""The lists of the console are read from an index, in its order, for any number of runs."""
 
 import random
 import re
@@ -236,7 +236,7 @@ async def test_family_is_read_from_the_index_of_its_root(filled: Database) -> No
 
 
 async def test_alternatives_are_read_from_their_indexes(filled: Database) -> None:
-    """On PostgreSQL only if few runs match each: else the newest runs are looked at one after the other."""
+    """On PostgreSQL only if few runs match each alternative; otherwise the newest runs are read one after the other."""
     parts = [RunFilter.part(failed_step_name="nowhere"), RunFilter.part(external_ids=["order 4"])]
     found = await filled.read(plan, listed(or_=parts))
     assert any("ix_run_failed_step" in node for node in found), found
@@ -266,9 +266,9 @@ BY_KEYS: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("name", list(BY_KEYS))
-async def test_what_is_fetched_by_keys_is_not_searched_for(filled: Database, name: str) -> None:
+async def test_reads_by_keys_search_the_primary_key(filled: Database, name: str) -> None:
     found = await filled.read(plan, BY_KEYS[name])
-    # A table that is empty PostgreSQL would read whole at no cost; the key's index is what SQLite shows.
+    # PostgreSQL would read an empty table as a whole at no cost; SQLite shows the index of the key.
     searched = [node for node in found if node.startswith(("SCAN flow_run", "SCAN step", "SCAN run_event"))]
     assert not searched, found
     assert not any(node == "Seq Scan" for node in found), found

@@ -1,4 +1,4 @@
-"""Purging step data: of runs that ended long ago, in batches, by many at once, and of nothing else."""
+"""Purging step data: only of runs that ended long ago, in batches, and by several workers at once."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,8 +16,9 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import input_requests, logs
-from db.runs.logs import Line
+from db.runs.output import logs
+from db.runs.output.logs import Line
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import RunStatus
 from domain.runs.run_log import LogLevel
@@ -37,7 +38,7 @@ _RUNS = table(FlowRun)
 async def ended(
     database: Database, published: PublishedFlow, age: timedelta, count: int = 1, **values: Any
 ) -> list[UUID]:
-    """Runs that ended so long ago, with two steps each."""
+    """Creates runs that ended at this age, with two steps each."""
     row = {
         "status": RunStatus.SUCCEEDED,
         "finished_at": clock.now() - age,
@@ -121,7 +122,7 @@ async def test_purge_resumes_after_crash_between_batches(database: Database) -> 
     published = await database.write(factory.make_project_with_flow)
     runs = await ended(database, published, 9 * DAY, 25)
     assert await database.write(retention.purge_expired, 7, 10) == 10
-    assert await rows(database) == (30, 30)  # what one transaction purged, and nothing by halves
+    assert await rows(database) == (30, 30)  # One transaction purged these, each as a whole.
     assert await purge_step_data(database, 7) == 15
     assert await purged(database) == set(runs)
 
@@ -158,7 +159,7 @@ async def test_concurrent_purges_share_the_runs(database: Database, database_url
 
 async def test_purge_skips_run_that_is_being_retried(database: Database, database_url: str) -> None:
     if database.dialect == "sqlite":
-        return  # nobody writes meanwhile
+        return  # No other transaction writes at the same time.
     published = await database.write(factory.make_project_with_flow)
     (run,) = await ended(database, published, 9 * DAY)
     second = open_database(database_url)

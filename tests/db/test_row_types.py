@@ -25,6 +25,8 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.StartHoldRow: models.StartHold,
     row_types.ApiKeyRow: models.ApiKey,
     row_types.AuditEventRow: models.AuditEvent,
+    row_types.BulkOperationRow: models.BulkOperation,
+    row_types.BulkOutcomeRow: models.BulkOutcome,
     row_types.WorkerRow: models.Worker,
 }
 

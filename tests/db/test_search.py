@@ -18,7 +18,7 @@ from db.models.types import table
 from db.removal import deletion, erasure
 from db.runs import narrow, reads
 from db.runs.filter import matches
-from db.runs.logs import Line, append
+from db.runs.output.logs import Line, append
 from db.search import switch
 from db.sql.keyset import Page
 from domain.errors import SearchOffError

@@ -34,7 +34,7 @@ def test_text_is_read_in_its_charset(body: bytes, content_type: str) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/plain; charset=utf-8", "text/plain; charset=idna"])
-def test_what_is_not_text_is_refused_or_replaced(content_type: str) -> None:
+def test_invalid_text_is_refused_or_replaced(content_type: str) -> None:
     with pytest.raises(UnicodeDecodeError):
         body_text.decoded_text(b"a\xff", content_type)
     assert body_text.decoded_text(b"a\xff", content_type, "replace") == "a\N{REPLACEMENT CHARACTER}"

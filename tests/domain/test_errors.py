@@ -37,7 +37,7 @@ STABLE_CODES = {
 }
 BASES = {FlowRunsError, errors.RequestError, errors.UserError, errors.RunNamedError, ProblemsError}
 DECLARED = list(errors.declared(FlowRunsError))
-WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.InternalError
+WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.SigningSecretUnreadableError | errors.InternalError
 PLAIN = [error for error in DECLARED if not issubclass(error, WITH_ARGUMENTS) and not errors.fields_of(error)]
 
 
@@ -75,6 +75,7 @@ def test_details_are_the_values_of_the_fields() -> None:
     assert errors.SlowConsumerError(cursor="c").details == {"cursor": "c"}
     assert errors.InternalError("f00").details == {"correlation_id": "f00"}
     assert "f00" in errors.InternalError("f00").message
+    assert "key k7 is missing" in errors.SigningSecretUnreadableError("k7").message
     assert errors.RunNotFoundError().details == {}
 
 

@@ -22,7 +22,7 @@ SAME = {
 
 
 @pytest.mark.parametrize(("one", "other"), list(SAME.values()), ids=list(SAME))
-def test_errors_that_differ_in_what_varies_are_the_same(one: str, other: str) -> None:
+def test_errors_that_differ_in_numbers_and_ids_have_one_fingerprint(one: str, other: str) -> None:
     assert of(one) == of(other)
 
 
@@ -43,5 +43,5 @@ def test_a_fingerprint_is_16_hex_digits_and_stable() -> None:
     assert fingerprint("call", "TIMEOUT", "took 5 s for 'x'") == "1c5cafd7d298cb61"
 
 
-def test_what_cannot_be_encoded_has_a_fingerprint_too() -> None:
+def test_message_that_cannot_be_encoded_has_a_fingerprint() -> None:
     assert len(of("half a character: \ud83d")) == 16

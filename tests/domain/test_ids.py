@@ -104,6 +104,7 @@ def test_prefixes_match_contract() -> None:
         "bulk",
         "file",
         "flow",
+        "hold",
         "hook",
         "key",
         "proj",
@@ -113,6 +114,7 @@ def test_prefixes_match_contract() -> None:
         "secret",
         "token",
         "ver",
+        "worker",
     ]
 
 

@@ -48,7 +48,7 @@ def test_the_limit_is_exact_to_the_byte(value: Any) -> None:
         encode(value, size - 1)
 
 
-def test_what_is_too_large_says_how_large_it_is() -> None:
+def test_message_about_a_large_value_has_its_size() -> None:
     with pytest.raises(InputTooLargeError, match=r"^The input has 1,002 bytes of JSON; at most 1,001 are allowed\.$"):
         encode("x" * 1_000, 1_001)
 
@@ -90,7 +90,7 @@ NOT_JSON: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("value", list(NOT_JSON.values()), ids=list(NOT_JSON))
-def test_what_is_not_json_is_refused(value: Any) -> None:
+def test_value_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^The input is not JSON: "):
         encode({"deep": [value]})
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.errors import InputInvalidError
-from domain.json_defaults import CheckedSchema, Defaults, default_problems
+from domain.flows.json_defaults import CheckedSchema, Defaults, default_problems
 
 NESTED = {
     "properties": {

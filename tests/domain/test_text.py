@@ -14,7 +14,7 @@ def test_texts_that_differ_in_case_alone_are_folded_alike(text: str, other: str)
 
 
 @given(st.text())
-def test_what_is_stored_beside_a_text_completes_the_lower_of_ascii_letters(text: str) -> None:
+def test_folded_column_completes_ascii_lower(text: str) -> None:
     lowered = "".join(character.lower() if character.isascii() else character for character in text)
     assert (fold_column(text) or lowered) == fold(text)
 

@@ -94,7 +94,7 @@ def test_time_stamp_is_checked(name: str, seconds: int, valid: bool) -> None:
 
 
 @pytest.mark.parametrize("at", ["", "x", "-1", "1e9", "9" * 50, "٣"])
-def test_time_stamp_that_is_none_is_refused(at: str) -> None:
+def test_malformed_time_stamp_is_refused(at: str) -> None:
     headers = {"x-slack-signature": slack(at), "x-slack-request-timestamp": at}
     assert not webhook_signatures.is_valid("x-slack-signature", "s", headers, BODY, NOW)
 

@@ -66,7 +66,7 @@ def test_result_that_is_neither_boolean_nor_null_fails(name: str) -> None:
         [],
     ],
 )
-def test_what_is_not_one_expression_is_refused(condition: Any) -> None:
+def test_condition_that_is_not_one_expression_is_refused(condition: Any) -> None:
     with pytest.raises(DefinitionInvalidError) as caught:
         check({"steps": [transform("s", 1) | {"when": condition}]})
     assert [problem.path for problem in caught.value.problems] == ["steps[0].when"]

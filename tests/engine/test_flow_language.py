@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain import json_schema
-from domain.definition import DAY, FlowDefinition, RetryPolicy, to_json_value
 from domain.errors import DefinitionInvalidError
+from domain.flows import json_schema
+from domain.flows.definition import DAY, FlowDefinition, RetryPolicy, to_json_value
 from engine.steps import KINDS
 from engine.steps.http import HTTP_METHODS, HttpInput
 

@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 
 from db.row_types import FileRow
-from db.runs import files, logs, step_journal
-from db.runs.logs import LogFilter
+from db.runs import step_journal
+from db.runs.output import files, logs
+from db.runs.output.logs import LogFilter
 from db.sql.keyset import Page
 from engine.executor import Executor
 from engine.file_store import FileGoneError, FileStore

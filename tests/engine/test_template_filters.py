@@ -86,7 +86,7 @@ def test_times(source: str, expected: Any) -> None:
         ("true | date_add(days=1)", "this is a boolean"),
         ("'2026-01-01' | date_parse('%d.%m.%Y')", "not a time in the format"),
         ("'2026-01-01' | date_format('%999999d')", "not supported"),
-        ("'2026-01-01' | date_zone('Mars/Base')", "no time zone"),
+        ("'2026-01-01' | date_zone('Mars/Base')", "No time zone"),
         ("'2026-01-01' | date_add(years=9999)", "calendar"),
         ("'2026-01-01' | date_add(days=10 ** 15)", "calendar"),
         ("'2026-01-01' | date_add(months=0.5)", "whole numbers"),
@@ -94,7 +94,7 @@ def test_times(source: str, expected: Any) -> None:
         ("1e300 | date_parse", "is not a time"),
     ],
 )
-def test_what_does_not_fit_fails_in_words_for_people(source: str, message: str) -> None:
+def test_wrong_values_fail_with_a_readable_message(source: str, message: str) -> None:
     with pytest.raises(StepError) as caught:
         render(f"{{{{ {source} }}}}")
     assert caught.value.code == "TEMPLATE_ERROR"
@@ -135,7 +135,7 @@ def url(source: str, value: Any) -> Any:
         ("https://h/s?x={{ 'a' ~ (run.input.v | urlencode) }}", "&", "https://h/s?x=a%2526"),
     ],
 )
-def test_values_stay_in_their_place_of_a_url(source: str, value: Any, expected: str) -> None:
+def test_values_stay_in_their_part_of_a_url(source: str, value: Any, expected: str) -> None:
     assert url(source, value) == expected
 
 

@@ -79,7 +79,7 @@ def live(uow: UnitOfWork, published: PublishedFlow, **values: Any) -> tuple[AnyR
 
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
-    # + the run is meant after the event, - it may have been meant before and is not, . it is not told
+    # + the run matches after the event, - it may have matched before and does not match after, . no event is delivered
     "all": ({"archived": Archived.INCLUDE}, "+++++++++"),
     "those that are not archived": ({}, "+++++-++-"),
     "archived ones": ({"archived": Archived.ONLY}, ".....+-.+"),
@@ -87,7 +87,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "running ones": ({"statuses": [RunStatus.RUNNING]}, ".+-+-...."),
     "failed ones": ({"statuses": [RunStatus.FAILED]}, "....+-++-"),
     "live ones": ({"statuses": [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED]}, "++++-...."),
-    # When it was recovered is not known: an event that comes late is told as if it was by then, and was not before.
+    # The time of the recovery is unknown: an event that is read late is delivered as if the run was recovered by then,
+    # and was not before.
     "unrecovered ones": ({"unrecovered": True, "archived": Archived.INCLUDE}, "....+----"),
     "with an error": ({"error_contains": "ANSWERED"}, "....+-++-"),
     "with another error": ({"error_contains": "timed out"}, "........."),
@@ -104,7 +105,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "with another tag": ({"tags": ["blue"]}, "........."),
     "by its metadata": ({"metadata": '{"order":{"id":7}}'}, "+++++-++-"),
     "changed after it ended": ({"updated_after": START + 7 * SECOND}, ".....-++-"),
-    # An archiving changes nothing; when the run changed before it, a row that was recovered since does not tell.
+    # Archiving is not a change. When the run changed before it, a row that was recovered since does not show.
     "not changed after 3 s": ({"updated_before": START + 3 * SECOND + SECOND / 2}, "++++--+-."),
     "created a second ago": ({"created_within": "PT1S"}, "++----" + ".--"),
     "finished two seconds ago": ({"finished_within": "PT2S"}, "....+-+--"),
@@ -138,7 +139,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_events_match_while_the_run_matches_and_when_it_ceases_to(
+async def test_events_match_while_the_run_matches_and_when_it_stops_matching(
     name: str, published: PublishedFlow, database: Database
 ) -> None:
     fields, expected = CASES[name]
@@ -156,7 +157,7 @@ async def test_events_match_while_the_run_matches_and_when_it_ceases_to(
 
 
 async def test_replay_matches_the_same_events_as_live(published: PublishedFlow, database: Database) -> None:
-    """The row of a run that went on tells of each event what the row told when the event had just happened."""
+    """The row of a run that has changed since matches each event as the row right after the event did."""
     row, log = await database.write(lambda uow: live(uow, published))
     for name, (fields, _) in CASES.items():
         match = RunsTopic(RunFilter(**fields)).matcher().match
@@ -201,7 +202,7 @@ async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, d
             assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
 
 
-def test_a_filter_asks_for_no_more_columns_than_it_looks_at() -> None:
+def test_filter_requests_only_the_columns_that_it_reads() -> None:
     assert CompiledFilter(RunFilter(archived=Archived.INCLUDE)).columns == frozenset()
     assert CompiledFilter(RunFilter()).columns == {"archived_at"}
     assert CompiledFilter(RunFilter(project_ids=[UUID(int=1)], tags=["a"])).columns >= {"tags", "archived_at"}

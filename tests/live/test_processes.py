@@ -1,4 +1,4 @@
-"""Several processes on one database: each has its reader of the log, and all tell the same."""
+"""Several processes on one database: each has its own tailer, and all deliver the same events."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from db.core.database import Database
 from db.events import log as event_log
 from live.events import CaughtUp, MatchedEvent
 from live.hub import Hub
-from tests.live.hub.harness import ALL, END, heard_to_the_end
+from tests.live.hub.harness import ALL, END, receive_to_the_end
 from tests.support.clock import FakeClock
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 @asynccontextmanager
 async def process(url: str) -> AsyncIterator[tuple[Database, Hub]]:
-    """A database with a hub, which hears of others, as a process has them."""
+    """A database with a hub that receives the wake-ups of other processes, as in a process of the service."""
     database = open_database(url)
     hub = Hub(database)
     try:
@@ -36,7 +36,7 @@ async def start_many(worker: WorkerHarness, flow: Flow, times: int) -> None:
 
 
 async def test_subscribers_of_two_processes_receive_the_same_order(database_url: str) -> None:
-    """Both write, by several at once; each tells two subscribers: one from now on, one from where the first began."""
+    """Both processes write in several tasks; each has two subscribers: one from now on, one from the first position."""
     async with process(database_url) as (one, hub), process(database_url) as (other, other_hub):
         workers = await WorkerHarness.on(one), await WorkerHarness.on(other)
         flows = [await worker.publish(transform("only", 1)) for worker in workers]
@@ -48,7 +48,7 @@ async def test_subscribers_of_two_processes_receive_the_same_order(database_url:
             starts.append(first.position)
         missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
         async with asyncio.timeout(PATIENCE):
-            receiving = [asyncio.create_task(heard_to_the_end(feed)) for feed in (*live, *missed)]
+            receiving = [asyncio.create_task(receive_to_the_end(feed)) for feed in (*live, *missed)]
             work = [start_many(worker, flow, 20) for worker, flow in zip(workers, flows, strict=True) for _ in range(3)]
             await asyncio.gather(*work)
             await other.write(event_log.append, [await last(workers[1], flows[1])])
@@ -72,9 +72,11 @@ async def last(worker: WorkerHarness, flow: Flow) -> dict[str, object]:
 async def test_event_of_another_process_arrives_without_waiting_for_the_next_read(
     database_url: str, dialect: str, fake_clock: FakeClock
 ) -> None:
-    """Time stands still: the reader, who looks every second by itself, does so no more after its first look."""
+    """Time stands still, so the tailer, which polls every second, does not poll after its first read."""
     if dialect == "postgresql":
-        return  # tests/db/core/test_pg_notify.py; other transactions of the server hold events up until a later look
+        # Tested in tests/db/core/test_pg_notify.py; other transactions of the server may delay events until a later
+        # poll.
+        return
     async with process(database_url) as (_, hub), process(database_url) as (writer, _):
         worker = await WorkerHarness.on(writer)
         flow = await worker.publish(transform("only", 1))

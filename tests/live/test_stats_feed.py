@@ -1,4 +1,4 @@
-"""Statistics that follow the log: at the start, at most once a second, and computed once for all who follow."""
+"""Statistics that follow the log: at the start, at most once a second, and computed once for all subscribers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db.core.database import Database
-from db.runs import stats
+from db.runs.statistics import stats
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
 from domain.runs.run_filter import RunFilter
@@ -205,7 +205,7 @@ async def test_run_that_ceases_to_match_delivers_statistics(
         assert follower.totals == [1, 0]
 
 
-async def test_who_follows_the_same_shares_what_is_computed(
+async def test_subscribers_of_the_same_statistics_share_the_computation(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, feeds: StatsFeeds
 ) -> None:
     mine = {"project_ids": [worker.project_id], "statuses": [RunStatus.QUEUED]}
@@ -231,7 +231,7 @@ async def test_later_subscriber_receives_current_statistics(
             assert (first.totals, second.totals) == ([0, 1], [0, 1])
 
 
-async def test_who_is_slow_gets_the_latest(
+async def test_slow_subscriber_gets_the_latest_statistics(
     worker: WorkerHarness, flow: Flow, still: FakeClock, feeds: StatsFeeds
 ) -> None:
     subscription = feeds.subscribe(RunFilter())
@@ -249,7 +249,7 @@ async def test_who_is_slow_gets_the_latest(
     await subscription.aclose()
 
 
-async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
+async def test_part_is_computed_once_even_if_a_subscriber_stops_waiting(
     worker: WorkerHarness, flow: Flow, still: FakeClock, database: Database
 ) -> None:
     await worker.start(flow)

@@ -31,7 +31,7 @@ async def paused(app: App, definition: Any = ASK, name: str = "flow") -> tuple[s
     """Returns the ID of a PAUSED run, and its first input request."""
     flow = await app.create_flow(definition, name)
     run_id = (await app.start(flow))["run"]["id"]
-    with app.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
+    with app.database.pubsub.subscribe(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
         while (run := (await app.query(PENDING, {"id": run_id}))["flowRun"])["status"] != "PAUSED":
             await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()

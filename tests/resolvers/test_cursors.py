@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from db.sql.keyset import Position
 from domain.errors import InvalidArgumentError, InvalidCursorError
 from resolvers.cursors import decode_position, encode_position
-from schema.types.connection import DEFAULT_PAGE, MAX_PAGE, PageArguments
+from schema.relay.connection import DEFAULT_PAGE, MAX_PAGE, PageArguments
 
 positions = st.builds(Position, st.integers(-(2**63), 2**63 - 1), st.uuids())
 orderings = st.integers(0, 255)

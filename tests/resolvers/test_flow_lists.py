@@ -1,4 +1,4 @@
-"""Lists of flows with what belongs to them, without a statement for each; statistics in groups; failures."""
+"""Lists of flows with their details, without a statement for each flow; statistics in groups; failures."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,9 +1,9 @@
-"""Tests of the inbox, of what runs wait for, and of how long."""
+"""Tests of the inbox, and of the kinds and durations of waits."""
 
 from datetime import timedelta
 from typing import Any
 
-from db.runs import input_requests
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import RunStatus, WaitKind
 from domain.ids import IdKind
@@ -112,7 +112,7 @@ async def test_changes_of_requests_are_streamed(database_url: str) -> None:
         assert [(await change()).get("requestStatus") for _ in range(3)] == ["PENDING", "ANSWERED", None]
 
 
-async def test_waiting_for_says_what_blocks_a_run(fake_clock: FakeClock, idle_app: App) -> None:
+async def test_waiting_for_names_the_blocking_object(fake_clock: FakeClock, idle_app: App) -> None:
     app = idle_app
     published = await make_flow(app)
     flow = ids.encode(IdKind.FLOW, published.flow_id)

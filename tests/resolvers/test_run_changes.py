@@ -80,7 +80,7 @@ async def test_streams_report_whether_the_run_matched_before_and_after(idle_app:
     for where, expected in (
         (RunFilter(tags=["red"]), "-.."),
         (RunFilter(tags=["blue"]), "+++"),
-        # The row was read after the last change: before the second one, it tells of the metadata what came later.
+        # The row was read after the last change: before the second change, its metadata are those of a later time.
         (RunFilter(metadata='{"order":7}'), ".-."),
         (RunFilter(metadata='{"order":8}'), "+++"),
         (RunFilter(), "+++"),

@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import files, logs
-from db.runs.logs import Line
+from db.runs.output import files, logs
+from db.runs.output.logs import Line
 from domain import ids
 from domain.ids import IdKind
 from domain.runs.run_log import LogLevel

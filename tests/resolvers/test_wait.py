@@ -1,4 +1,5 @@
-"""`waitMs`: the answer comes with the end of the run, or when the time is over. Time stands still unless moved."""
+"""`waitMs`: the response is sent at the end of the run, or when the time is over. Time stands still unless a test moves
+it."""
 
 import asyncio
 
@@ -14,7 +15,7 @@ BROKEN = {"steps": [{"name": "break", "kind": "transform", "input": "{{ 1 // 0 }
 
 
 @pytest.mark.parametrize(("definition", "status"), [(ECHO, "SUCCEEDED"), (BROKEN, "FAILED")])
-async def test_answer_comes_as_soon_as_the_run_has_ended(
+async def test_response_is_sent_when_the_run_has_ended(
     fake_clock: FakeClock, app: App, definition: dict[str, object], status: str
 ) -> None:
     flow = await app.create_flow(definition)
@@ -22,7 +23,7 @@ async def test_answer_comes_as_soon_as_the_run_has_ended(
     assert answer["run"] == {"status": status, "finishedAt": "2026-01-01T00:00:00.000000Z"}
 
 
-async def test_answer_comes_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
+async def test_response_is_sent_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
     fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(ECHO)
     at_rest = fake_clock.timers
@@ -54,7 +55,7 @@ async def test_an_end_written_by_another_process_is_seen_within_a_second(
     at_rest = fake_clock.timers
     started = asyncio.create_task(idle_app.start(flow, waitMs=60_000, select="status"))
     await fake_clock.waiting(at_rest + 1)
-    # No signal comes of a write that is not made through this process's Database.
+    # A write that bypasses this process's Database publishes nothing.
     await query(database_url, "UPDATE flow_run SET status = 'STOPPED'")
     answer = await fake_clock.drive(started)
     assert answer["run"]["status"] == "STOPPED"

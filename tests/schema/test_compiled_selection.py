@@ -1,4 +1,4 @@
-"""What a plan makes of an event is what graphql-core makes of it."""
+"""A compiled selection renders an event as graphql-core does."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def test_plan_returns_what_graphql_core_returns(selection: str) -> None:
 
 
 @pytest.mark.parametrize("selection", UNPLANNED)
-def test_what_is_not_of_plain_fields_has_no_plan(selection: str) -> None:
+def test_selection_of_other_fields_is_not_compiled(selection: str) -> None:
     assert compile_selection(executor(selection)) is None
 
 
@@ -115,7 +115,7 @@ class Unknown:
     cursor: str = "?"
 
 
-def test_what_a_plan_does_not_know_is_left_to_graphql_core() -> None:
+def test_unexpected_values_are_left_to_graphql_core() -> None:
     plan = compile_selection(executor("... on CaughtUp { cursor }"))
     assert plan is not None
     with pytest.raises(UnexpectedValueError):
@@ -138,7 +138,7 @@ DEPTH = 4
 
 @st.composite
 def selections(draw: Any, named: str, depth: int = DEPTH) -> str:
-    """Fields of a type that have no arguments, and what is below them."""
+    """Fields of a type without arguments, and the fields below them."""
     output = SCHEMA.type_map[named]
     assert isinstance(output, GraphQLObjectType)
     names = ["__typename"]
@@ -182,7 +182,7 @@ async def matched_events(worker: WorkerHarness) -> Sequence[Any]:
     await worker.database.write(
         lambda uow: event_log.append(uow, [{**updated, "kind": kind} for kind in ("RUN_ARCHIVED", "RUN_RECOVERED")])
     )
-    # Straight from the table: what is read of the log waits for transactions elsewhere on the server.
+    # Read straight from the table: the tailer waits for other transactions on the server.
     log = table(RunEvent)
     rows = await worker.database.read(lambda conn: conn.execute(select(log).order_by(log.c.seq)).all())
     batch = ReadBatch()
@@ -201,7 +201,7 @@ def object_of(item: MatchedEvent, root: str) -> object:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(subscriptions())
-async def test_what_a_plan_loads_is_what_graphql_core_loads(
+async def test_plan_loads_the_same_values_as_graphql_core(
     worker: WorkerHarness, matched_events: Sequence[MatchedEvent], text: str
 ) -> None:
     document = parse(text)

@@ -21,7 +21,7 @@ def chain(levels: int) -> str:
 
 
 def fragments(number: int, spread: Callable[[int], str], leaf: str = "{ id }") -> str:
-    """That many fragments on FlowRun, each of which holds the one before."""
+    """Returns this many fragments on FlowRun, each of which spreads the one before."""
     names = [f"fragment f0 on FlowRun {leaf}"]
     return " ".join(names + [f"fragment f{n} on FlowRun {{ {spread(n - 1)} }}" for n in range(1, number)])
 

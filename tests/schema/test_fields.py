@@ -20,7 +20,7 @@ SCHEMA = build_schema()._schema
 _ARGUMENTS = {"name": '(name: "b")', "by": "(by: FLOW)"}
 """What is given for required arguments, by name."""
 
-# Ways to a type, with %s for what is selected of it.
+# Paths to a type, with %s for its selection.
 WAYS = {
     "Schedule": ["node(id: $schedule) { ... on Schedule { %s } }", "flow(id: $flow) { schedules { %s } }"],
     "BulkOperation": [
@@ -145,7 +145,7 @@ def fields_of(name: str) -> dict[str, GraphQLField]:
 
 
 def selection(name: str, field: GraphQLField) -> str:
-    """A field with the leaves of what it holds."""
+    """A field with the leaves below it."""
     kind = get_named_type(field.type)
     return name + arguments(field) + ("" if is_leaf_type(kind) else f" {{ {leaves(kind.name)} }}")
 
@@ -242,7 +242,7 @@ def test_every_object_type_is_covered() -> None:
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
-    elsewhere |= {"WorkerEdge"}
+    elsewhere |= {"WorkerEdge", "RunRetention", "ExpiredRuns"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -345,7 +345,7 @@ SPELLINGS = [
 ]
 
 
-async def test_times_are_taken_as_rfc_3339_writes_them(idle_app: App) -> None:
+async def test_times_in_rfc_3339_are_accepted(idle_app: App) -> None:
     published = await make_flow(idle_app)
     await make_runs(idle_app, published, *({"source": word, **row} for word, row in ROWS.items()))
     for text, expected in SPELLINGS:
@@ -354,7 +354,7 @@ async def test_times_are_taken_as_rfc_3339_writes_them(idle_app: App) -> None:
         assert await idle_app.error_code(LIST, {"filter": {"startedAfter": text}}) == "BAD_REQUEST"
 
 
-async def test_windows_that_meet_miss_no_run_and_share_none(idle_app: App) -> None:
+async def test_adjacent_ranges_miss_no_run_and_share_none(idle_app: App) -> None:
     (run,) = await make_runs(idle_app, await make_flow(idle_app), {"source": "one", "status": RunStatus.FAILED})
     times = (await idle_app.query(f'{{ flowRun(id: "{run}") {{ createdAt startedAt finishedAt }} }}'))["flowRun"]
     for name in ("created", "started", "finished"):

@@ -9,8 +9,9 @@ from uuid import UUID
 import orjson
 import pytest
 
-from db.runs import cancellation, claims, input_requests, transitions
-from db.runs.logs import LINES_IN_EVENT
+from db.runs import cancellation, claims, transitions
+from db.runs.output.logs import LINES_IN_EVENT
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
@@ -66,10 +67,10 @@ class Watcher:
             yield item_of(result)
 
     async def all(self, run_id: UUID, after: str | None = None) -> list[Item]:
-        """What is item_of until the stream completes.
+        """Returns the items until the stream completes.
 
-        A reader that others follow may not have come to the newest events yet: these come behind `CaughtUp`, unless
-        they were item_of once.
+        A tailer that others follow may not have read the newest events yet: these come after `CaughtUp`, unless they
+        were returned before.
         """
         async with asyncio.timeout(PATIENCE):
             return [item async for item in self.events(encode_run_id(run_id), after)]
@@ -132,7 +133,7 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
-    """Wait until what happened can be item_of, which transactions that write events hold up."""
+    """Waits until the events can be delivered, which writing transactions may delay."""
     last = encode_position((await watcher.engine.events(run_id))[-1].seq)
     async with aclosing(watcher.events(encode_run_id(run_id), encode_position(0))) as stream:
         async for item in stream:
@@ -142,7 +143,7 @@ async def complete(watcher: Watcher, run_id: UUID) -> None:
 
 @asynccontextmanager
 async def live(watcher: Watcher, run_id: UUID) -> AsyncIterator[Callable[[], Any]]:
-    """Gives what is item_of from now on, one after the other."""
+    """Yields the items from now on, one after the other."""
     async with asyncio.timeout(PATIENCE):
         await complete(watcher, run_id)
     async with asyncio.timeout(PATIENCE), aclosing(watcher.events(encode_run_id(run_id))) as stream:
@@ -184,7 +185,7 @@ async def test_all_that_was_missed_of_a_run_that_ended(watcher: Watcher, failed:
     assert items[2]["step"] == {"name": "a", "attempts": [{"number": 1}, {"number": 2}]}
 
 
-async def test_every_cursor_goes_on_from_its_place(watcher: Watcher, failed: tuple[UUID, str]) -> None:
+async def test_stream_resumes_from_every_cursor(watcher: Watcher, failed: tuple[UUID, str]) -> None:
     run_id, cursor = failed
     items = await watcher.all(run_id, cursor)
     for number, item in enumerate(items):
@@ -236,7 +237,7 @@ async def test_without_a_cursor_a_run_that_ended_is_only_caught_up_with(
     assert [short(item) for item in await watcher.all(failed[0])] == ["CaughtUp"]
 
 
-async def test_many_lines_come_in_portions_each_with_its_own(worker: WorkerHarness, watcher: Watcher) -> None:
+async def test_many_lines_are_delivered_in_several_events(worker: WorkerHarness, watcher: Watcher) -> None:
     async def talk(ctx: Any) -> None:
         for number in range(LINES_IN_EVENT + 50):
             ctx.log(f"line {number + 1}")

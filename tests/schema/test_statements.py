@@ -41,7 +41,7 @@ async def test_page_with_flow_steps_and_history_is_four_statements(general_app: 
     assert len(await cost(general_app, text)) == 4
 
 
-async def test_what_a_retry_would_execute_costs_one_read_of_the_definitions(general_app: App) -> None:
+async def test_retryability_of_a_page_reads_the_definitions_once(general_app: App) -> None:
     await make_run_families(general_app, 5)
     text = "{ flowRuns { nodes { retryability { rerunStepNames } rerunnability { rerunStepNames } } } }"
     executed = await cost(general_app, text)

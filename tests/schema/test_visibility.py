@@ -64,7 +64,7 @@ def test_lists_name_fields_of_the_schema() -> None:
 
 
 def test_no_field_leads_from_a_run_to_another_object() -> None:
-    """Of a flow it shows the ID and the name; files, input requests and all else belong to the run."""
+    """Of a flow it shows the ID and the name; files, input requests and all others belong to the run."""
     faces = SCHEMA.type_map["Node"]
     assert isinstance(faces, GraphQLInterfaceType)
     objects = {each.name for each in SCHEMA.get_possible_types(faces)} - {"Flow", "RunFile", "InputRequest"}
@@ -111,7 +111,7 @@ def test_every_mutation_and_root_field_is_refused_to_tokens_unless_it_is_listed(
 
 
 def allowed(type_name: str) -> str:
-    """All fields of a type that show no payloads, with the leaves of what they hold."""
+    """All fields of a type that show no payloads, with the leaves below them."""
     chosen = ["__typename"]
     for name, field in fields_of(type_name).items():
         if f"{type_name}.{name}" in PAYLOADS:

@@ -91,12 +91,12 @@ async def test_revoked_fixed_key_stays_revoked(database: Database, database_url:
 async def test_demo_flows_are_seeded_if_enabled_and_no_flow_exists(database: Database, database_url: str) -> None:
     found = await bootstrap(database, settings(database_url, seed_demo=False))
     mine = FlowFilter(project_ids=[found.project_id])
-    assert await database.read(flows.count, mine, None) == 0
+    assert await database.read(flows.LISTING.count, mine, None) == 0
     await bootstrap(database, settings(database_url))
-    seeded = await database.read(flows.count, mine, None)
+    seeded = await database.read(flows.LISTING.count, mine, None)
     assert seeded == 2
     flow = await database.read(flows.by_name, found.project_id, "hello")
     assert flow is not None
     await database.write(flows.change, flow, {"name": "renamed"})
     await bootstrap(database, settings(database_url))
-    assert await database.read(flows.count, mine, None) == seeded
+    assert await database.read(flows.LISTING.count, mine, None) == seeded

@@ -1,4 +1,4 @@
-"""The database goes away and comes back while the service runs."""
+"""The database becomes unavailable and available again while the service runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,9 +21,7 @@ async def own_app(own_postgres: PostgresServer) -> AsyncIterator[App]:
         yield app
 
 
-async def test_service_says_that_the_database_is_away_and_goes_on_when_it_is_back(
-    own_app: App, own_postgres: PostgresServer
-) -> None:
+async def test_service_reports_an_unavailable_database_and_recovers(own_app: App, own_postgres: PostgresServer) -> None:
     flow = await own_app.create_flow(ECHO)
     await asyncio.to_thread(own_postgres.stop)
     away = await own_app.post(LIST)

@@ -1,4 +1,4 @@
-"""The demo flows do what a first look needs."""
+"""The demo flows work."""
 
 from service.demo import FLOWS
 from tests.support.app import App

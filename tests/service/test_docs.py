@@ -195,7 +195,7 @@ async def _paused(app_server: AppServer, flow_id: str) -> str:
     app = app_server.app
     run_id: str = (await app.start(flow_id))["run"]["id"]
     key = ids.decode(IdKind.RUN, run_id)
-    with app.database.signals.listen(pubsub.run_changed(key)) as changed:
+    with app.database.pubsub.subscribe(pubsub.run_changed(key)) as changed:
         while (await app.database.read(run_reads.by_ids, [key], {"status"}))[key].status != "PAUSED":
             await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()

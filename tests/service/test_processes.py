@@ -1,4 +1,4 @@
-"""Several processes of the service on one database, each told of what all of them write."""
+"""Several processes of the service on one database, each of which delivers the writes of all."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ TLS = ssl.create_default_context()
 STARTERS = 3
 """Clients of each process that start runs at the same time, and how many runs each of them starts."""
 RUNS = 10
-WATCH = """subscription($after: String) { told: flowRunStatusChanged(after: $after) { __typename
+WATCH = """subscription($after: String) { event: flowRunStatusChanged(after: $after) { __typename
     ... on FlowRunStatusChanged { cursor runId change { from to } } ... on CaughtUp { cursor } } }"""
 FLOWS = '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'
 START = """mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 30000}) {
@@ -50,7 +50,7 @@ def environment(database_url: str) -> dict[str, str]:
 @pytest.fixture
 async def two(environment: dict[str, str]) -> AsyncIterator[tuple[Server, Server]]:
     """Two processes that serve one database."""
-    # The second finds what the first one set up.
+    # The second process finds the data of the first one.
     async with run_service(environment, "api") as (one, _), run_service(environment, "api") as (other, _):
         yield Server(one, KEY, ""), Server(other, KEY, "")
 
@@ -72,16 +72,16 @@ async def query(server: Server, text: str, **variables: Any) -> Any:
 
 
 async def next_event(socket: ClientConnection) -> Any:
-    return (await receive(socket))["payload"]["data"]["told"]
+    return (await receive(socket))["payload"]["data"]["event"]
 
 
 async def events_until(socket: ClientConnection, run_id: str) -> list[Any]:
     """All changes up to the end of a run."""
-    heard: list[Any] = []
-    while not heard or (heard[-1]["runId"], heard[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
+    received: list[Any] = []
+    while not received or (received[-1]["runId"], received[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
         event = await next_event(socket)
-        heard += [event] if event["__typename"] == "FlowRunStatusChanged" else []
-    return heard
+        received += [event] if event["__typename"] == "FlowRunStatusChanged" else []
+    return received
 
 
 async def start_some(server: Server, flow: str) -> list[str]:
@@ -108,13 +108,13 @@ async def test_subscribers_of_two_servers_receive_the_same_order(two: tuple[Serv
             await subscribe(socket, WATCH, after=begun[0])
         run_ids = [run_id for part in await asyncio.gather(*writing) for run_id in part]
         last = (await query(two[1], START, flow=flow))["startRun"]["run"]["id"]
-        heard = [[event, *(await events_until(socket, last))] for event, socket in zip(first, early, strict=True)]
-        heard += [await events_until(socket, last) for socket in late]
-    changes = [(event["runId"], event["change"]["to"]) for event in heard[0]]
+        received = [[event, *(await events_until(socket, last))] for event, socket in zip(first, early, strict=True)]
+        received += [await events_until(socket, last) for socket in late]
+    changes = [(event["runId"], event["change"]["to"]) for event in received[0]]
     expected = {(run_id, status) for run_id in (*run_ids, last) for status in ("QUEUED", "RUNNING", "SUCCEEDED")}
     assert len(changes) == len(expected) == 3 * (2 * STARTERS * RUNS + 1)
     assert set(changes) == expected
-    assert all(each == heard[0] for each in heard)
+    assert all(each == received[0] for each in received)
 
 
 async def is_in(server: Server, secret: str) -> bool:
@@ -133,7 +133,7 @@ async def ends_everywhere(two: tuple[Server, Server], secret: str) -> None:
 
 
 async def test_revoked_key_and_token_end_in_every_process(two: tuple[Server, Server], database_url: str) -> None:
-    """The process that revokes the key is neither of them, and sends no signals."""
+    """The process that revokes the key is neither of them, and publishes nothing."""
     operator = open_database(database_url)
     secret = await operator.write(
         lambda uow: api_keys.create(uow, project_id=None, role=Role.OPERATOR, name="to be revoked")

@@ -90,7 +90,7 @@ async def test_runs_are_retried_and_cancelled_as_planned(database_url: str) -> N
         assert "2 of 2 runs changed" in await shell.succeed("cancel", "--status", "QUEUED", "--flow", "shop", "--yes")
 
 
-async def test_what_cannot_be_done_is_said_in_one_line(database_url: str) -> None:
+async def test_failing_command_prints_one_line(database_url: str) -> None:
     async with run_server(database_url) as server:
         shell = Shell(server)
         unknown = await shell.run("start", "nothing")

@@ -223,7 +223,7 @@ async def test_key_is_changed_while_steps_use_secrets(app: App) -> None:
         rewrap(app.database, ring), app.query(ROTATE, {"id": secret, "value": "set in between"})
     )
     assert await asyncio.gather(*running) == ["SUCCEEDED"] * 10
-    # What the service encrypted meanwhile, with the key that is still its first one, comes next.
+    # Values that the service encrypted in the meantime, with the key that is still its first one, come next.
     again = await rewrap(app.database, ring)
     assert changed.values + again.values >= 121
     assert await app.database.read(secrets.key_counts) == {ring.primary_id: 121}
@@ -278,7 +278,7 @@ async def test_service_without_configuration_has_key_file_or_says_what_is_missin
         assert load_key_ring(Settings(database_url=database_url)).primary_id in await app.database.read(
             secrets.key_counts
         )
-    # A key of the settings comes before the file: `rewrap` needs both.
+    # A key in the settings precedes the file: `rewrap` needs both.
     keys = f"{NEW_KEY},{key_file.read_text().strip()}"
     environment = {"FLOWRUNS_DATABASE_URL": database_url, "FLOWRUNS_SECRET_KEYS": keys}
     for expected in ("1 values", "0 values"):
@@ -339,7 +339,7 @@ async def test_redacted_values_are_unreadable_and_later_steps_have_them(
     for value in (password, token[::-1]):
         assert found(value, rows) == []
 
-    # Without the key, the step that comes next says so.
+    # Without the key, the next step reports it.
     await query_database(database_url, "UPDATE step_result SET sealed = 'gone:' WHERE sealed IS NOT NULL")
     third = (await app.query(retry, {"id": again}))["retry"]["run"]["id"]
     lost = await app.wait_until_final(third, "error { code message }")

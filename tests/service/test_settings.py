@@ -71,7 +71,7 @@ def test_either_form_of_an_sqlite_url_names_its_file(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_every_form_of_a_postgresql_url_is_taken(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+def test_every_form_of_a_postgresql_url_is_accepted(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     monkeypatch.setenv("FLOWRUNS_DATABASE_URL", f"{scheme}://u:p@h1:1,h2:2/name?sslmode=require")
     assert Settings().database_file is None
 

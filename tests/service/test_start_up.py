@@ -121,7 +121,7 @@ async def test_worker_waits_for_the_migration_without_a_traceback(tmp_path: Path
         assert json.loads(line)["reason"] == MISSING
         await asyncio.to_thread(upgrade, url)
         line = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
-        assert "worker goes on" in json.loads(line)["message"]
+        assert "database migrated, worker starts" in json.loads(line)["message"]
     finally:
         await stop(process)
     assert process.returncode == 0

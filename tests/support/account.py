@@ -1,4 +1,4 @@
-"""Whom the PostgreSQL programs run as: they refuse root, so under root they run as somebody without privileges."""
+"""The account of the PostgreSQL programs: they refuse root, so under root they run as a user without privileges."""
 
 import os
 import pwd

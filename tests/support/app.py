@@ -113,7 +113,7 @@ class App:
     async def wait_until_final(self, run_id: str, select: str = "status") -> Any:
         """Waits until a run has ended and returns its fields `select`."""
         key = ids.decode(IdKind.RUN, run_id)
-        with self.database.signals.listen(pubsub.run_changed(key)) as changed:
+        with self.database.pubsub.subscribe(pubsub.run_changed(key)) as changed:
             while not await self._is_final(key):
                 await asyncio.wait_for(changed.wait(), PATIENCE)
                 changed.clear()
@@ -140,7 +140,7 @@ async def idle_app(database_url: str) -> AsyncIterator[App]:
 
 @pytest.fixture
 async def general_app(database_url: str) -> AsyncIterator[App]:
-    """Like `idle_app`, with all queries executed in the general way: none are compiled."""
+    """Like `idle_app`, with all queries executed by the general path."""
     async with run_app(database_url, with_worker=False, compiled_reads=False) as running:
         yield running
 

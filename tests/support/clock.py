@@ -1,8 +1,8 @@
 """A clock that stands still until a test moves it.
 
-Time passes for what waits by `domain.time.clock`; input and output are real and take none of it. So that a test is the
-same each time, time moves from one timer to the next, and at each the event loop settles first: tasks run as far as
-they come, what they gave other threads to do is done, and databases that are watched (`watch`) have read and written.
+Time passes for everything that waits by `domain.time.clock`; input and output are real and take no time. So that a test
+is the same each time, time moves from one timer to the next, and at each the event loop settles first: tasks run as far
+as they can, work in other threads is done, and databases that are watched (`watch`) have read and written.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _ROUNDS = 30
-"""Turns of the event loop without anything to wait for, after which every task has come as far as it comes."""
+"""Turns of the event loop without a wait, after which every task has run as far as it can."""
 _PATIENCE = 60.0
-"""Real seconds after which a test that waits for what never happens fails, instead of hanging."""
+"""Real seconds after which a test that waits for something that never happens fails, instead of hanging."""
 
 
 @dataclass(order=True)
@@ -89,7 +89,7 @@ class FakeClock:
             setattr(database, name, self._counted(getattr(database, name)))
 
     def watch_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let no time pass while a thread does what a task gave it to do (`asyncio.to_thread`)."""
+        """Lets no time pass while a thread executes the work of a task (`asyncio.to_thread`)."""
         loop = asyncio.get_running_loop()
         start = loop.run_in_executor
 
@@ -102,7 +102,7 @@ class FakeClock:
         monkeypatch.setattr(loop, "run_in_executor", run)
 
     async def advance(self, seconds: float) -> None:
-        """Move the time by `seconds`: what was due in between happens in its order, and each at its time."""
+        """Moves the time by `seconds`: everything that is due in between happens in its order, at its time."""
         end = self._now + timedelta(seconds=seconds)
         await self.settle()
         while self._timers and self._timers[0].due <= end:
@@ -111,15 +111,15 @@ class FakeClock:
         await self.settle()
 
     def jump(self, seconds: float) -> None:
-        """Set the clock forward, or back: what waits still waits as long as it was to."""
+        """Sets the clock forward, or back: waits keep their remaining time."""
         self._skew += timedelta(seconds=seconds)
 
     def block(self, seconds: float) -> None:
-        """Move the time as something does that blocks the event loop: nobody wakes up meanwhile."""
+        """Moves the time as code does that blocks the event loop: no task wakes up in between."""
         self._now += timedelta(seconds=seconds)
 
     async def drive(self, awaitable: Awaitable[T]) -> T:
-        """The awaitable's result; the time moves on whenever nothing else can happen before."""
+        """Returns the awaitable's result; the time moves on whenever nothing else can happen before."""
         task = asyncio.ensure_future(awaitable)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -142,7 +142,7 @@ class FakeClock:
             await event.wait()
 
     async def settle(self) -> None:
-        """Return when no task can go on without the time moving, or real input that is not watched."""
+        """Returns when no task can continue without time moving, or without real input that is not watched."""
         quiet = 0
         async with asyncio.timeout(_PATIENCE):
             while quiet < _ROUNDS:
@@ -217,7 +217,7 @@ def in_use(fake: FakeClock) -> Iterator[FakeClock]:
 @pytest.fixture(name="fake_clock")
 async def provide_fake_clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeClock]:
     """The time of this process, in the test's hands."""
-    # IDs, and with them creation times, would go on from where a test with another clock left off.
+    # IDs, and with them creation times, would continue from a test with another clock.
     ids.follow_clock()
     with in_use(FakeClock()) as fake:
         fake.watch_threads(monkeypatch)

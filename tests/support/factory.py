@@ -134,7 +134,7 @@ def run_values(published: PublishedFlow, **values: Any) -> dict[str, Any]:
 
 
 def create_run(uow: UnitOfWork, /, published: PublishedFlow, **values: Any) -> UUID:
-    """Creates a QUEUED run as the service does, with its event and its place in the queue."""
+    """Creates a QUEUED run as the service does, with its event and its position in the queue."""
     row = run_values(published, **values)
     transitions.create(uow, row, "Created by a test")
     run_id: UUID = row["id"]

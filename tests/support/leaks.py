@@ -35,7 +35,7 @@ class Echo:
         if request.url.path == "/stuck":
             self.is_stuck.set()
         if request.url.path in ("/hang", "/stuck"):
-            await asyncio.sleep(3_600)
+            await asyncio.Event().wait()
         return JSONResponse(everything, 500 if request.url.path == "/fail" else 200)
 
 

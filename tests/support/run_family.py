@@ -9,7 +9,7 @@ from db import api_keys, schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.queue import workers
 from db.queue.workers import WorkerIdentity
-from db.runs import input_requests
+from db.runs.waits import input_requests
 from domain import ids, json_codec
 from domain.actor import SYSTEM
 from domain.enums import Environment, MissedFires, Role, RunStatus, StepStatus

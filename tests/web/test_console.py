@@ -130,7 +130,7 @@ class Service:
         assert created["createFlow"]["__typename"] == "CreateFlowSuccess"
 
     def run(self, flow: str, wait: bool = True, **rest: Any) -> str:
-        """Starts a run, waits for its end unless told otherwise, and returns its ID."""
+        """Starts a run, waits for its end by default, and returns its ID."""
         values = {"flowId": self.flows[flow], "waitMs": 20_000 if wait else None, **rest}
         run_id: str = self.ask(START, input=values)["startRun"]["run"]["id"]
         return run_id
@@ -239,7 +239,7 @@ def test_failures_of_one_customer_are_found_and_the_address_holds_the_filter(pag
     expect(page).to_have_url(re.compile(found))
 
 
-def test_list_changes_as_runs_do_and_says_why_a_row_leaves(page: Page, service: Service) -> None:
+def test_list_follows_runs_and_shows_why_a_row_leaves(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/?statuses=PAUSED&tags=leaver")
     live(page)
     expect(page.get_by_text("No run matches these filters")).to_be_visible()
@@ -370,7 +370,7 @@ def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) 
             expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
-def test_restart_of_the_service_is_said_and_nothing_is_missed(page: Page, service: Service) -> None:
+def test_restart_of_the_service_is_shown_and_no_event_is_missed(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/?tags=survivor")
     live(page)
     service.run("hello", tags=["survivor"])

@@ -122,7 +122,7 @@ async def test_editor_checks_a_query_against_the_schema(page: Page, server: Serv
     assert watch.errors == []
 
 
-async def test_form_shows_why_a_key_is_refused_and_lets_the_right_one_in(page: Page, server: Server) -> None:
+async def test_form_shows_why_a_key_is_refused_and_accepts_a_valid_one(page: Page, server: Server) -> None:
     await page.goto(f"{server.url}/graphql")
     await key_field(page).fill("fr_wrong")
     await page.get_by_role("button", name="Sign in").click()

@@ -12,7 +12,7 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.sql.rows import AnyRow
+from db.row_types import RunRow
 from domain.bulk import ELIGIBLE, BulkKind, BulkReason, BulkResult
 from domain.enums import RetryStrategy
 
@@ -21,11 +21,11 @@ _outcome = OUTCOMES.c
 
 
 class BulkAction(ABC):
-    """What a bulk operation of one kind does to runs. Has no state, so one instance serves all operations."""
+    """The effect of bulk operations of one kind on a run. Has no state, so one instance serves all operations."""
 
     kind: ClassVar[BulkKind]
     takes_over: ClassVar[tuple[BulkKind, BulkResult] | None] = None
-    """Kind of an earlier operation, and the outcome there, whose runs this kind can take over instead of a filter.
+    """The kind of an earlier operation, and an outcome there, whose runs this kind can select instead of a filter.
     None: the kind needs a filter."""
     source: ClassVar[FromClause] = RUNS
     """The runs, joined with the tables that `refusal` reads."""
@@ -52,7 +52,7 @@ class BulkAction(ABC):
         return
 
     @abstractmethod
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Changes `runs`, which are one or more locked rows of the chunk, and records the outcome of each."""
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
@@ -64,26 +64,27 @@ class BulkAction(ABC):
         return True
 
     def is_alone(self, conn: Connection, chunk: Chunk) -> bool:
-        """Returns True if the answer of `can_pipeline` still holds, now that the runs of the chunk are locked."""
+        """Returns True if `can_pipeline` is still true, now that the runs of the chunk are locked."""
         return True
 
     def covered(self, conn: Connection, chunk: Chunk) -> Sequence[UUID]:
         """Returns the pending runs of the chunk that need no change, because the change of their parents includes them.
 
-        It is called after the refused runs have been recorded. The default is none.
+        It is called after the refused runs have been recorded. By default there are none.
         """
         return ()
 
     def plan_covered(self, conn: Connection, chunk: Chunk) -> None:
-        """Records in a dry run which runs of the chunk are covered by their parents. The default is none."""
+        """Records in a dry run which runs of the chunk are covered by their parents. By default there are none."""
         return
 
     @cached_property
     def lock_statement(self) -> Select[Any]:
-        """Locks the pending runs of a chunk, and returns the `columns` and the `refusal` of each.
+        """Returns the statement that locks the pending runs of a chunk and reads the `columns` and the `refusal` of
+        each.
 
-        Rows are locked in the order of `db.runs.families`. The refusal is computed from the row as it is locked, but
-        from other rows as they are when the statement begins: with `judges_by_other_runs`, lock the runs before.
+        Rows are locked in the order of `db.runs.families`. The refusal is computed from the locked row, but from other
+        rows as they are when the statement begins: with `judges_by_other_runs`, lock the runs before.
         """
         runs = select(*self.columns, self.refusal().label("refusal"))
         runs = runs.select_from(OUTCOMES.join(self.source, RUNS.c.id == _outcome.run_id)).where(IN_CHUNK, PENDING)
@@ -91,7 +92,7 @@ class BulkAction(ABC):
 
     @cached_property
     def planned_reason(self) -> ColumnElement[str]:
-        """Returns SQL for the finding of a dry run: ELIGIBLE, or the reason for which the run would be skipped."""
+        """Returns SQL for the finding of a dry run: ELIGIBLE, or the reason to skip the run."""
         # A correlated subquery: SQLite would evaluate a joined one again for each row.
         judged = select(func.coalesce(self.refusal(), ELIGIBLE)).select_from(self.source)
         judged = judged.where(RUNS.c.id == _outcome.run_id).correlate(OUTCOMES)

@@ -9,9 +9,9 @@ from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.removal import archiving
+from db.row_types import RunRow
 from db.runs import families
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.runs.state_machine import FINAL
 
@@ -38,12 +38,12 @@ class _ArchiveAction(BulkAction):
             families.lock_runs(uow, {*run_ids, *families.final_descendants(uow.conn, run_ids)})
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
-        """True if no run has relatives, which another chunk may change."""
+        """True if no run has relatives that another chunk may change."""
         return conn.execute(_HAS_RELATIVES, chunk.parameters).first() is None
 
 
 class ArchiveRuns(_ArchiveAction):
-    """Archives final runs, and with each its descendants that have ended."""
+    """Archives final runs, each with its descendants that have ended."""
 
     kind = BulkKind.ARCHIVE
 
@@ -55,7 +55,7 @@ class ArchiveRuns(_ArchiveAction):
             else_=None,
         )
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Archives `runs`."""
         run_ids = [run.id for run in runs]
         below = families.final_descendants(uow.conn, run_ids)
@@ -67,9 +67,9 @@ class ArchiveRuns(_ArchiveAction):
 
 
 class UnarchiveRuns(_ArchiveAction):
-    """Unarchives runs, and with each the descendants that were archived by the same operation.
+    """Unarchives runs, each with the descendants that the same operation archived.
 
-    An operation with a source undoes that operation: runs that another operation archived since then are skipped.
+    An operation with a source undoes that operation: runs that another operation archived since are skipped.
     """
 
     kind = BulkKind.UNARCHIVE
@@ -84,7 +84,7 @@ class UnarchiveRuns(_ArchiveAction):
             else_=None,
         )
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Unarchives `runs`."""
         run_ids = [run.id for run in runs]
         operations = select(_run.archive_operation_id).where(any_of(_run.id, run_ids))

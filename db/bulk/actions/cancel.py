@@ -1,4 +1,4 @@
-"""Cancels runs, each with all its live descendants, as a single cancel does."""
+"""Cancels runs, each with all its live descendants, as the mutation `cancel` does."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.queue import slots
+from db.row_types import RunRow
 from db.runs import cancellation, families, transitions
-from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.enums import RunStatus
 from domain.runs.state_machine import LIVE
@@ -47,7 +47,7 @@ class CancelRuns(BulkAction):
         families.lock_of_runs(uow, run_ids, exclusive=True)
         cancellation.lock_for_stop(uow, run_ids)
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Stops `runs` and every live run below them."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
         run_ids = [run.id for run in runs]

@@ -7,7 +7,7 @@ from db.bulk.actions.removal import RemovalAction
 from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.removal import deletion, eligibility
-from db.sql.rows import AnyRow
+from db.row_types import RunRow
 from domain.bulk import BulkKind, BulkResult
 
 
@@ -16,7 +16,7 @@ class DeleteRuns(RemovalAction):
 
     kind = BulkKind.DELETE
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Deletes `runs`."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
         deleted = eligibility.with_descendants(uow.conn, [run.id for run in runs])

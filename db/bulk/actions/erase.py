@@ -11,8 +11,8 @@ from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.removal import eligibility, erasure
+from db.row_types import RunRow
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 
 _run = RUNS.c
@@ -28,7 +28,7 @@ class EraseRuns(RemovalAction):
         is_erased = (_run.erased_at.is_not(None), BulkReason.RUN_ALREADY_ERASED.value)
         return case(is_erased, else_=super().refusal())
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Erases `runs`."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
         erased = eligibility.with_descendants(uow.conn, [run.id for run in runs])

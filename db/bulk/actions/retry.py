@@ -1,4 +1,4 @@
-"""Retries runs. One statement each writes a chunk's new runs, their events and their reused steps."""
+"""Retries runs. The new runs of a chunk, their events and their reused steps take one statement each."""
 
 import random
 from collections.abc import Sequence
@@ -35,9 +35,10 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, Flow, StepResult
 from db.models.types import table, to_microseconds
 from db.queue import quota
+from db.row_types import BulkOperationRow, RunRow
 from db.runs import kept_steps, retries, transitions
 from db.runs.transitions import Creation
-from db.sql.rows import AnyRow, group_by
+from db.sql.rows import group_by
 from domain import ids
 from domain.bulk import ELIGIBLE, BulkKind, BulkReason, BulkResult
 from domain.enums import RetryStrategy, TriggerMethod
@@ -62,7 +63,7 @@ _json_links = (
         )
     )
     .cte("links")
-    .prefix_with("MATERIALIZED")  # SQLite would parse the JSON again for each outcome otherwise
+    .prefix_with("MATERIALIZED")  # Otherwise SQLite would parse the JSON again for each outcome.
     .c
 )
 _LINK_BY_JSON = (
@@ -116,7 +117,7 @@ class RetryRuns(BulkAction):
         """Returns SQL for the reason why a run cannot be retried: the rule of the mutation `retry`."""
         return retries.refusal(self._strategy, _STEP_NAME if self._strategy is RetryStrategy.FROM_STEP else None)
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Writes a retry of each run within its project's quota, due when the operation's pace allows it."""
         run_ids = _charge_quotas(uow, chunk, runs)
         if not run_ids:
@@ -153,7 +154,7 @@ class RetryRuns(BulkAction):
 
     @cached_property
     def _covered(self) -> Select[Any]:
-        # In this chunk, a parent that is pending is about to be retried: those that are refused have been recorded.
+        # A pending parent in this chunk is about to be retried: refused parents have been recorded.
         in_this_chunk = and_(
             _parent_outcome.c.result == BulkResult.PENDING, _parent_outcome.c.run_id <= bindparam("through")
         )
@@ -175,7 +176,8 @@ class RetryRuns(BulkAction):
         )
 
     def _repeated_by_parent(self, is_retried: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Condition: the run's parent has an outcome for which `is_retried` holds, and its retry repeats the run."""
+        """Condition: the run's parent has an outcome that matches `is_retried`, and the parent's retry repeats the
+        run."""
         has_parent = exists().where(
             _parent_outcome.c.operation_id == bindparam("of_operation"),
             _parent_outcome.c.run_id == _run.parent_run_id,
@@ -217,7 +219,7 @@ class RetryRuns(BulkAction):
     def _creation(self) -> Creation:
         """Returns the statements that create the runs to which the outcomes of a chunk are linked."""
         values = {
-            **{name: _run[name] for name in retries.CARRIED_OVER},
+            **{name: _run[name] for name in retries.COPIED_COLUMNS},
             **retries.derived(self._strategy, _outcome.new_run_id, self._step_name),
             "id": _outcome.new_run_id,
             "flow_version_id": retries.version(self._strategy),
@@ -235,13 +237,13 @@ class RetryRuns(BulkAction):
         return transitions.creation(rows, retries.message_sql(self._strategy, IdKind.RUN, _run.retry_of_id))
 
 
-def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> list[UUID]:
+def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> list[UUID]:
     """Charges the retries to their projects' quotas, and returns the runs that are within them, in the order of IDs.
 
-    Retries beyond a quota fail, so that a later operation can take them over.
+    Retries beyond a quota fail, so that a later operation can select them.
     """
     within_quota: list[UUID] = []
-    # Projects are charged in one order: two operations over the same projects would deadlock otherwise.
+    # Projects are charged in one order. Otherwise two operations over the same projects would deadlock.
     for project_id, rows in sorted(group_by(runs, "project_id").items()):
         run_ids = [row.id for row in rows]
         granted = quota.take(uow, project_id, len(run_ids))
@@ -265,9 +267,9 @@ def _link(uow: UnitOfWork, chunk: Chunk, values: Sequence[Sequence[Any]]) -> Non
 
 
 def _due_times(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
-    """Returns when each of the next `count` retries is due: now, or at a random time within its own interval.
+    """Returns the due time of each of the next `count` retries: now, or a random time within its own interval.
 
-    Intervals continue from the last one given, so the pace holds over chunks, restarts and pauses of the workers.
+    Intervals continue from the last one, so the pace holds over chunks, restarts and pauses of the workers.
     """
     interval = _interval(chunk.operation)
     if not interval:
@@ -279,7 +281,7 @@ def _due_times(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
     return [first + (number + random.random()) * interval for number in range(count)]  # noqa: S311
 
 
-def _interval(operation: AnyRow) -> timedelta:
+def _interval(operation: BulkOperationRow) -> timedelta:
     """Returns the mean time between two retries; zero when the operation has no pace."""
     by_rate = timedelta(seconds=1 / operation.max_per_second if operation.max_per_second else 0)
     by_spread = timedelta(milliseconds=(operation.spread_over_ms or 0) / max(1, operation.matched))

@@ -13,9 +13,9 @@ from resolvers.flow_runs.stats import checked_size
 from resolvers.queue import workers as resolved_workers
 from schema.enums import WorkerStatus
 from schema.fields import Info, column, columns_of, field, id_column
-from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
+from schema.relay.connection import DEFAULT_PAGE, MAX_PAGE
+from schema.relay.node import Node
 from schema.types.flow_run import FlowRun
-from schema.types.node import Node
 
 FirstRuns = Annotated[int, strawberry.argument(description=f"The number of runs, 1 to {MAX_PAGE}.")]
 

@@ -72,11 +72,11 @@ async def test_cancelled_read_leaves_database_usable(database: Database) -> None
     assert await database.read(projects.names) == []
 
 
-async def test_signals_are_sent_after_commit(database: Database) -> None:
+async def test_topics_are_published_after_commit(database: Database) -> None:
     def announce(uow: UnitOfWork) -> None:
         uow.publish_after_commit("topic")
 
-    with database.signals.listen("topic") as woken:
+    with database.pubsub.subscribe("topic") as woken:
         writing = asyncio.create_task(database.write(announce))
         await asyncio.sleep(0)
         assert not woken.is_set()
@@ -221,7 +221,7 @@ async def test_exhausted_connections_of_fetch_are_unavailable(
 ) -> None:
     small = open_database(database_url, pool_size=1)
     monkeypatch.setattr(small._fetcher, "_pool_timeout", 0.0)
-    async with small._fetcher._room:
+    async with small._fetcher._free:
         with pytest.raises(DatabaseUnavailableError):
             await small.fetch("SELECT 1", ())
     ((one,),) = await small.fetch("SELECT 1", ())

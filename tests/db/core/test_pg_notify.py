@@ -1,4 +1,4 @@
-"""Tests of signals between processes; two `Database` objects stand for two processes."""
+"""Tests of wake-ups between processes; two `Database` objects stand for two processes."""
 
 import asyncio
 import os
@@ -32,9 +32,9 @@ class Process:
 
     def __init__(self, url: str) -> None:
         self.database = open_database(url)
-        self.signals = self.database.signals
+        self.pubsub = self.database.pubsub
         assert self.database.server is not None
-        self.notifier = Notifier(self.database.server, self.signals)
+        self.notifier = Notifier(self.database.server, self.pubsub)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Process":
@@ -65,11 +65,11 @@ TOPICS += [pubsub.run_changed(UUID(int=7)), pubsub.operation_changed(UUID(int=7)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=str)
-async def test_commit_signals_other_process(processes: tuple[Process, Process], topic: Hashable) -> None:
+async def test_commit_wakes_other_process(processes: tuple[Process, Process], topic: Hashable) -> None:
     one, other = processes
-    with other.signals.listen(topic) as heard, other.signals.listen(pubsub.run_changed(uuid4())) as unrelated:
+    with other.pubsub.subscribe(topic) as received, other.pubsub.subscribe(pubsub.run_changed(uuid4())) as unrelated:
         await one.database.write(UnitOfWork.publish_after_commit, topic)
-        await within(heard)
+        await within(received)
         assert not unrelated.is_set()
 
 
@@ -77,21 +77,21 @@ async def test_every_topic_of_large_batch_is_signalled(processes: tuple[Process,
     one, other = processes
     topics = [made(uuid4()) for _ in range(500) for made in (pubsub.run_changed, pubsub.operation_changed)]
     async with AsyncExitStack() as stack:
-        events = [stack.enter_context(other.signals.listen(topic)) for topic in topics]
-        one.signals.send(topics)
+        events = [stack.enter_context(other.pubsub.subscribe(topic)) for topic in topics]
+        one.pubsub.publish(topics)
         for event in events:
             await within(event)
 
 
 async def test_process_ignores_its_own_notifications(processes: tuple[Process, Process]) -> None:
     one, other = processes
-    with one.signals.listen(pubsub.EVENTS) as own, one.signals.listen(pubsub.RUNS_DUE) as answer:
-        with other.signals.listen(pubsub.EVENTS) as heard:
-            one.signals.send([pubsub.EVENTS])
+    with one.pubsub.subscribe(pubsub.EVENTS) as own, one.pubsub.subscribe(pubsub.RUNS_DUE) as answer:
+        with other.pubsub.subscribe(pubsub.EVENTS) as received:
+            one.pubsub.publish([pubsub.EVENTS])
             own.clear()
-            await within(heard)
+            await within(received)
         # A notification of its own would have arrived before this one.
-        other.signals.send([pubsub.RUNS_DUE])
+        other.pubsub.publish([pubsub.RUNS_DUE])
         await within(answer)
         assert not own.is_set()
 
@@ -103,41 +103,41 @@ async def test_rolled_back_change_sends_no_signal(processes: tuple[Process, Proc
 
     one, other = processes
     with (
-        other.signals.listen(pubsub.RUNS_STOPPED) as stopped_signal,
-        other.signals.listen(pubsub.RUNS_DUE) as due_signal,
+        other.pubsub.subscribe(pubsub.RUNS_STOPPED) as stopped,
+        other.pubsub.subscribe(pubsub.RUNS_DUE) as due,
     ):
         with pytest.raises(RuntimeError):
             await one.database.write(fail)
-        one.signals.send([pubsub.RUNS_DUE])
-        await within(due_signal)
-        assert not stopped_signal.is_set()
+        one.pubsub.publish([pubsub.RUNS_DUE])
+        await within(due)
+        assert not stopped.is_set()
 
 
 async def test_lost_connection_is_reopened_and_wakes_every_listener(
     processes: tuple[Process, Process], database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other = processes
-    with other.signals.listen(pubsub.RUNS_DUE) as looked:
+    with other.pubsub.subscribe(pubsub.RUNS_DUE) as looked:
         await query(
             database_url,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'flow-runs signals' AND datname = current_database()",
+            "WHERE application_name = 'flow-runs notifications' AND datname = current_database()",
         )
         await within(looked)
     await within(one.notifier.listening)
-    with other.signals.listen(pubsub.EVENTS) as heard:
-        one.signals.send([pubsub.EVENTS])
-        await within(heard)
+    with other.pubsub.subscribe(pubsub.EVENTS) as received:
+        one.pubsub.publish([pubsub.EVENTS])
+        await within(received)
 
 
 async def test_notifier_reconnects_after_server_restart(
     own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Process(own_postgres.url()) as process:
-        with process.signals.listen(pubsub.EVENTS) as heard:
+        with process.pubsub.subscribe(pubsub.EVENTS) as received:
             await asyncio.to_thread(own_postgres.stop)
             await asyncio.to_thread(own_postgres.start)
-            await within(heard)
+            await within(received)
     assert "notifications unavailable" in caplog.text
 
 
@@ -145,9 +145,9 @@ async def test_sqlite_needs_no_notifier_and_creates_no_file(tmp_path: Path) -> N
     url = f"sqlite+aiosqlite:///{tmp_path}/file.db"
     database = open_database(url)
     async with pg_notify.listen_for_other_processes(database, url):
-        with database.signals.listen(pubsub.EVENTS) as heard:
-            database.signals.send([pubsub.EVENTS])
-            assert heard.is_set()
+        with database.pubsub.subscribe(pubsub.EVENTS) as received:
+            database.pubsub.publish([pubsub.EVENTS])
+            assert received.is_set()
             await asyncio.sleep(0)
     assert not await asyncio.to_thread(os.listdir, tmp_path)
     await database.close()

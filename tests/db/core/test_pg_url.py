@@ -32,7 +32,7 @@ def test_usual_url_is_understood(url: str) -> None:
     assert parse(url).dsn == PARSED[url]
 
 
-def test_time_to_connect_is_taken() -> None:
+def test_connect_timeout_of_url_is_used() -> None:
     assert parse("postgres://h/db?connect_timeout=7").connect_timeout == 7.0
     assert parse("postgres://h/db?connect_timeout=0").connect_timeout is None
 

@@ -52,12 +52,12 @@ async def use_all_ways(database: Database) -> None:
 
 
 async def wake_each_other(url: str) -> None:
-    """What one process publishes is heard in the other."""
+    """What one process publishes is received in the other."""
     async with Process(url) as one_, Process(url) as other:
-        with other.signals.listen(pubsub.EVENTS) as heard:
-            heard.clear()
+        with other.pubsub.subscribe(pubsub.EVENTS) as received:
+            received.clear()
             await one_.database.write(lambda uow: uow.publish_after_commit(pubsub.EVENTS))
-            await within(heard)
+            await within(received)
 
 
 # PgBouncer
@@ -94,7 +94,7 @@ async def test_database_works_through_a_pooler(pooled: Mapping[str, str], mode: 
     try:
         for _ in range(3):
             await use_all_ways(database)
-        # Settings of sessions hold.
+        # The settings of sessions apply.
         assert await database.read(settings) == ["off", "5s", "UTC"]
         (row,) = await database.fetch("SELECT current_setting('statement_timeout') AS found", [])
         assert row["found"] == "5s"

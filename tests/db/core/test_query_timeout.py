@@ -43,7 +43,7 @@ async def test_connection_serves_next_read_after_timeout(limited: Database) -> N
 
 
 async def test_time_between_reads_does_not_count(limited: Database) -> None:
-    """The limit begins with each read: what other reads of the connection took before is not added."""
+    """The limit begins with each read: the time of earlier reads on the connection does not count."""
     for _ in range(50):
         assert await limited.read(projects.names) == []
 

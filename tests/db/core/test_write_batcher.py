@@ -132,16 +132,16 @@ def create(uow: UnitOfWork, names: Sequence[str]) -> Collection[str]:
 
 async def test_concurrent_writes_share_batch(database: Database) -> None:
     names = [f"{number:03}" for number in range(100)]
-    done = await asyncio.gather(*(database.write_together(create, each, each) for each in [*names, "nothing"]))
+    done = await asyncio.gather(*(database.write_batched(create, each, each) for each in [*names, "nothing"]))
     assert done == [True] * 100 + [False]
     assert sorted(await database.read(projects.names)) == names
 
 
 async def test_failed_write_rejects_whole_batch(database: Database) -> None:
-    done = await asyncio.gather(*(database.write_together(create, each, each) for each in ("one", "bad", "two")))
+    done = await asyncio.gather(*(database.write_batched(create, each, each) for each in ("one", "bad", "two")))
     assert done == [False] * 3
     assert await database.read(projects.names) == []
-    assert await database.write_together(create, "one", "one")
+    assert await database.write_batched(create, "one", "one")
 
 
 class Slow:
@@ -160,10 +160,10 @@ class Slow:
         return items
 
 
-def put(batcher: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
-    done = batcher.put(name, name)
-    if batcher.has_room:
-        tasks.append(asyncio.create_task(batcher.serve()))
+def submit(batcher: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
+    done = batcher.submit(name, name)
+    if batcher.needs_drain:
+        tasks.append(asyncio.create_task(batcher.drain()))
     return done
 
 
@@ -172,7 +172,7 @@ async def test_write_during_batch_waits_for_next_batch() -> None:
     batcher = WriteBatcher(slow.write)
     waiting = []
     for some in ("ab", "cd", "ef", "g"):
-        waiting += [put(batcher, name, tasks) for name in some]
+        waiting += [submit(batcher, name, tasks) for name in some]
         await asyncio.sleep(0)
     assert slow.served == [["a", "b"], ["c", "d"]]
     waiting[4].cancel()
@@ -187,7 +187,7 @@ async def test_unavailable_database_fails_every_write_of_batch() -> None:
     slow.error = DatabaseUnavailableError()
     slow.go.set()
     batcher = WriteBatcher(slow.write)
-    waiting = [put(batcher, name, tasks) for name in "ab"]
+    waiting = [submit(batcher, name, tasks) for name in "ab"]
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert results == [slow.error] * 2
     await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""A claim before a backlog costs what it costs without one: it walks the index of due runs, and sorts nothing."""
+"""A claim with a backlog costs as much as one without: it walks the index of due runs, and sorts nothing."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

@@ -81,7 +81,7 @@ async def test_each_run_is_claimed_once(worker: WorkerHarness, flow: Flow) -> No
     assert sorted(run_id for claimed in [*taken, *rest] for run_id in claimed) == run_ids
 
 
-async def test_retry_by_hand_goes_before_started_runs_and_these_before_new(worker: WorkerHarness, flow: Flow) -> None:
+async def test_manual_retry_precedes_started_runs_which_precede_new_ones(worker: WorkerHarness, flow: Flow) -> None:
     begun = await worker.start(flow)
     (claimed,) = await claim_runs(worker.database)
     new = await worker.start_many(flow, 3)

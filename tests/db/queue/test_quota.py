@@ -45,7 +45,7 @@ async def test_one_transaction_creates_as_many_as_the_quota_has_left(database: D
     assert await used(harness) == 5
 
 
-async def test_what_is_rolled_back_was_not_counted(database: Database) -> None:
+async def test_rolled_back_run_is_not_counted(database: Database) -> None:
     harness = await with_quota(database, 5)
 
     def fail(uow: UnitOfWork) -> None:
@@ -93,7 +93,7 @@ async def test_projects_are_counted_apart(database: Database) -> None:
     assert await database.read(quota.used_by_projects, [key]) == {}
 
 
-async def test_set_of_runs_takes_what_the_quota_leaves(fake_clock: FakeClock, database: Database) -> None:
+async def test_take_returns_the_remaining_quota(fake_clock: FakeClock, database: Database) -> None:
     free = await database.write(projects.create, "without a quota")
     assert await database.write(quota.take, free, 1_000) == 1_000
     limited = await with_quota(database, 5, QuotaPeriod.HOUR)

@@ -1,4 +1,4 @@
-"""Limits of concurrency: exact under many claimers, first come first served, and in nobody else's way."""
+"""Concurrency limits: exact under many claimers, first come first served, and without cost for other runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ async def test_runs_beyond_the_limit_of_their_flow_stay_queued(database: Databas
     assert await harness.claimed() == runs[:2]
     assert await harness.statuses() == {"RUNNING": 2, "QUEUED": 3}
     assert await harness.due() == set()
-    assert await database.read(due.next_due) == (await harness.run(runs[0])).due_at  # nobody looks in vain
+    assert await database.read(due.next_due) == (await harness.run(runs[0])).due_at  # No poll is needless.
 
 
 async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> None:
@@ -54,7 +54,7 @@ async def test_finished_run_promotes_longest_waiting(database: Database, scope: 
     assert await harness.claimed() == runs[2:4]
 
 
-async def test_a_paused_run_leaves_its_place_and_asks_again(database: Database) -> None:
+async def test_paused_run_releases_its_slot_and_needs_one_again(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=1)
     first, second, third = await harness.start(3)
     (claim,) = await harness.claim()
@@ -69,7 +69,7 @@ async def test_a_paused_run_leaves_its_place_and_asks_again(database: Database) 
     assert (await harness.run(first)).blocked_by == harness.published.flow_id
 
 
-async def test_an_answered_run_goes_on_at_once_where_there_is_a_place(database: Database) -> None:
+async def test_answered_run_continues_at_once_if_a_slot_is_free(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=1)
     (run,) = await harness.start()
     (claim,) = await harness.claim()
@@ -80,7 +80,7 @@ async def test_an_answered_run_goes_on_at_once_where_there_is_a_place(database: 
     assert await harness.claimed() == [run]
 
 
-async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(database: Database) -> None:
+async def test_cancelled_run_releases_its_slot_and_leaves_the_wait_queue(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=1)
     runs = await harness.start(4)
     await harness.claim()
@@ -90,11 +90,11 @@ async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(databa
     assert await harness.due() == set()
     assert (await database.write(cancellation.stop, runs[0], "Cancelled")).run
     assert await harness.due() == {runs[2]}
-    assert (await database.write(cancellation.stop, runs[2], "Cancelled")).run  # it had been let go on, and never did
+    assert (await database.write(cancellation.stop, runs[2], "Cancelled")).run  # It was promoted, and never started.
     assert await harness.claimed() == [runs[3]]
 
 
-async def test_a_run_taken_over_from_a_lost_worker_keeps_its_place(database: Database) -> None:
+async def test_run_of_a_lost_worker_keeps_its_slot(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=1)
     runs = await harness.start(2)
     await harness.claim()
@@ -103,7 +103,7 @@ async def test_a_run_taken_over_from_a_lost_worker_keeps_its_place(database: Dat
     assert (await harness.run(runs[0])).interruptions == 1
 
 
-async def test_thousands_of_held_runs_are_in_nobodys_way(database: Database) -> None:
+async def test_thousands_of_waiting_runs_do_not_delay_claims(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=1)
     held = await harness.start(1_500)
     other = await harness.another_flow()
@@ -135,7 +135,7 @@ async def test_flows_of_a_limited_project_share_without_starving(database: Datab
     assert await harness.most_at_once(harness.published.flow_id) == 1
 
 
-async def test_a_parent_does_not_keep_its_children_from_running(database: Database) -> None:
+async def test_waiting_parent_does_not_block_its_children(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=1, project=1)
     (parent,) = await harness.start()
     (claim,) = await harness.claim()
@@ -151,7 +151,7 @@ async def test_a_parent_does_not_keep_its_children_from_running(database: Databa
     assert await harness.claimed() == [parent]
 
 
-async def test_a_lowered_limit_holds_for_runs_that_begin_later(database: Database) -> None:
+async def test_lowered_limit_applies_to_later_runs(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=3)
     runs = await harness.start(6)
     claimed = await harness.claim()
@@ -164,7 +164,7 @@ async def test_a_lowered_limit_holds_for_runs_that_begin_later(database: Databas
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
-async def test_a_raised_limit_lets_waiting_runs_go_on(database: Database, scope: str) -> None:
+async def test_raised_limit_promotes_waiting_runs(database: Database, scope: str) -> None:
     harness = await SlotHarness.on(database, **{scope: 1})
     runs = await harness.start(6)
     await harness.claim()
@@ -176,7 +176,7 @@ async def test_a_raised_limit_lets_waiting_runs_go_on(database: Database, scope:
     assert await harness.claimed() == runs[3:]
 
 
-async def test_a_limit_set_on_the_flow_moves_runs_out_of_the_projects_line(database: Database) -> None:
+async def test_limit_of_the_flow_moves_runs_out_of_the_wait_queue_of_the_project(database: Database) -> None:
     harness = await SlotHarness.on(database, project=2)
     other = await harness.another_flow()
     mine, theirs = await harness.start(4), await harness.start(2, other)
@@ -262,7 +262,7 @@ async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[D
     assert max(seen) <= 4
 
 
-async def test_claims_at_the_same_time_share_what_is_free(databases: list[Database]) -> None:
+async def test_concurrent_claims_share_free_slots(databases: list[Database]) -> None:
     harness = await SlotHarness.on(databases[0], flow=5)
     await harness.start(60)
     claimed = await asyncio.gather(*(each.write(claims.claim, 4, LEASE) for each in databases for _ in range(4)))

@@ -18,7 +18,8 @@ from db.models import FlowRun, RunRollupState
 from db.models.types import EPOCH, table
 from db.rollups import answers, levels, upkeep
 from db.rollups.levels import bucket_of, middle_of
-from db.runs import reads, stats
+from db.runs import reads
+from db.runs.statistics import stats
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import Environment, RunStatus, TriggerMethod
@@ -238,7 +239,7 @@ async def test_a_count_stops_at_its_limit(filled: Database, rows: Sequence[AnyRo
     assert await filled.read(reads.count, everything, 10) == 10
 
 
-async def test_nothing_is_answered_while_old_runs_are_counted(database: Database) -> None:
+async def test_counts_give_no_answer_while_old_runs_are_counted(database: Database) -> None:
     await database.write(fill)
     where = RunFilter(archived=Archived.INCLUDE)
     assert await database.read(answers.counts, where, NOW) is not None

@@ -1,12 +1,18 @@
-"""Values of the runs that filters are compared on, and random filters with such values."""
+"""Values of runs for comparisons by filters, and random filters with such values."""
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
+from db.models import FlowRun
+from db.models.types import table
+from db.runs import reads as run_reads
 from domain import ids
 from domain.enums import RunStatus
 from domain.ids import IdKind
@@ -15,6 +21,7 @@ from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH
 from domain.runs.state_machine import FINAL
 from domain.text import fold
+from live.matching import RunSnapshot, snapshot_now
 from tests.support import factory
 from tests.support.clock import START
 
@@ -61,7 +68,7 @@ SCHEDULES = [ids.encode(IdKind.SCHEDULE, factory.uuid_at(START, number)) for num
 WEBHOOKS = [ids.encode(IdKind.WEBHOOK, factory.uuid_at(START, number)) for number in range(3)]
 SHORT = [0, 1, 20, 999, 1_000]
 PERIODS = {"PT1S": 1_000 * MS, "PT0.02S": 20 * MS, "PT0S": timedelta(0), "PT59.7S": 59_700 * MS, "P1M": timedelta(31)}
-
+Snapshots = Sequence[tuple[UUID, RunSnapshot]]
 
 INSTANTS = [
     instant + offset
@@ -105,7 +112,7 @@ TEXTS: dict[str, list[str]] = {
 """Texts to look for in each column."""
 JSON_SCALARS = st.sampled_from(["1", "1.0", "true", "false", '"1"', '"1.5"', "2", "0", '""', '"it\'s"', "-0.1", "3"])
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    # Which IDs there are is known in the test: until then a number stands for each.
+    # The IDs are known only in the test: until then a number stands for each.
     **dict.fromkeys(IdKind, st.integers(0, 5)),
     ValueType.SEARCHED_TEXT: st.sampled_from([part for part in PARTS if not part or len(fold(part)) >= MIN_SEARCH]),
     ValueType.INSTANT: st.sampled_from(INSTANTS),
@@ -165,7 +172,7 @@ FILTERS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, uniq
 
 
 def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
-    """What a live run waits for: it is due, will be due, stands in the queue of a limit, or has a worker."""
+    """The state of a live run: due, due later, held, or claimed by a worker."""
     if status in FINAL:
         return {"due_at": None}
     return {
@@ -174,3 +181,11 @@ def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
         "waits_for": draw.choice([None, "PERSON", "TIME", "CHILDREN"]),
         "lease_token": draw.choice([None, UNKNOWN]) if status == RunStatus.RUNNING else None,
     }
+
+
+def with_texts(conn: Connection, runs: Snapshots, where: RunFilter) -> Snapshots:
+    """The runs, with what the filter searches for."""
+    if not where.searched:
+        return runs
+    found = run_reads.by_ids(conn, [run_id for run_id, _ in runs], table(FlowRun).c.keys(), where.searched)
+    return [(run_id, snapshot_now(found[run_id])) for run_id, _ in runs]

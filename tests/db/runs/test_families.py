@@ -1,4 +1,4 @@
-"""Locks of families: nothing deadlocks, and a cancellation does not wait for all that ends meanwhile."""
+"""Locks of families: no deadlock occurs, and a cancellation does not wait for all runs that end at the same time."""
 
 import asyncio
 import random
@@ -76,7 +76,7 @@ class Enders:
             return (await self.database.write(cancellation.stop, run_id, "Cancelled")).run
 
     async def renew(self, leases: list[Lease]) -> None:
-        """Renews leases; those that were lost stay lost."""
+        """Renews leases; lost leases stay lost."""
         async with self.connections:
             await self.database.write(claims.renew, leases, LEASE)
 
@@ -115,7 +115,7 @@ async def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_retries")
-async def test_a_thousand_children_end_beside_a_cancellation(database: Database, published: PublishedFlow) -> None:
+async def test_a_thousand_children_end_during_a_cancellation(database: Database, published: PublishedFlow) -> None:
     root, claimed = await nested_loops(database, published)
     assert len(claimed) == ITEMS * ITEMS
     before = await deadlocks(database)
@@ -124,14 +124,14 @@ async def test_a_thousand_children_end_beside_a_cancellation(database: Database,
         asyncio.create_task(enders.end(child, status))
         for child, status in zip(claimed, statuses_of_ends(len(claimed)), strict=True)
     ]
-    # The cancellation comes when some children have ended, in the middle of the queue of the others.
+    # The cancellation starts when some children have ended, in the middle of the queue of the others.
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     cancelled = await database.write(cancellation.stop, root, "Cancelled")
     ended_before = sum(task.done() for task in ends)
     results = await asyncio.gather(*ends)
     assert cancelled.run
     assert await live_in_family(database, root) == 0
-    # It did not wait until all had ended, and those that came later found that they were stopped.
+    # It did not wait until all had ended, and later transactions found their runs stopped.
     assert ended_before < len(claimed)
     assert results.count(False) >= len(claimed) - ended_before
     assert await deadlocks(database) == before

@@ -4,9 +4,10 @@ from uuid import UUID
 import pytest
 
 from db.core.database import Database
-from db.runs import claims, logs, step_journal
+from db.runs import claims, step_journal
 from db.runs.claims import LeaseLostError
-from db.runs.logs import Line, LogFilter
+from db.runs.output import logs
+from db.runs.output.logs import Line, LogFilter
 from db.runs.step_journal import RunOutput
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position

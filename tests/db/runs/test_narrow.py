@@ -1,4 +1,4 @@
-"""Reads that are narrowed by an index first: what they find, and how both databases carry them out."""
+"""Reads that are narrowed by an index first: their results, and their plans on both databases."""
 
 import random
 from collections.abc import Callable
@@ -115,7 +115,7 @@ ORDERS = [RunOrder(field, descending) for field in RunOrderField for descending 
 
 
 def projects_of(conn: Connection, number: int | None) -> list[UUID] | None:
-    """The project of a number; None of an operator, who sees all; of 9 the first two."""
+    """The project of a number; None for an operator, who sees all projects; for 9 the first two."""
     if number is None:
         return None
     names = [f"project {each}" for each in ((0, 1) if number == 9 else (number,))]
@@ -235,7 +235,7 @@ def plans_of(conn: Connection, read: Callable[[Connection], object]) -> list[lis
 
 
 class TestTerms:
-    def test_document_has_the_terms_of_what_it_contains(self) -> None:
+    def test_document_has_the_terms_of_its_parts(self) -> None:
         document = '{"a": {"b": [1, {"c": "x"}], "d": null}, "e": true}'
         for part in ('{"a": {"b": [1.0]}}', '{"a": {"b": [{"c": "x"}]}}', '{"a": {"d": null}}', '{"e": true}', "{}"):
             assert set(terms.metadata_terms(part)) <= set(terms.metadata_terms(document))

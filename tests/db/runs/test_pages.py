@@ -112,7 +112,7 @@ async def test_page_between_two_cursors_holds_the_rows_between(filled: Database)
 
 
 def beyond(conn: Connection, order: RunOrder) -> list[tuple[bool, bool, bool, bool]]:
-    """For each row whether rows stand before and after it, without and with itself."""
+    """Returns, for each row, whether rows precede and follow it, without and with itself."""
     found = []
     for row in run_reads.page(conn, (), ALL, order, Page(COUNT)):
         at = position(row, order)
@@ -130,7 +130,7 @@ async def test_has_more_on_both_sides_of_each_row(filled: Database) -> None:
 
 
 def beyond_removed(uow: UnitOfWork, order: RunOrder) -> tuple[bool, ...]:
-    """Whether rows stand beyond the position of the first row, which was deleted."""
+    """Returns whether rows follow the position of the first row, which was deleted."""
     first, *_ = run_reads.page(uow.conn, (), ALL, order, Page(1))
     uow.conn.execute(delete(table(FlowRun)).where(table(FlowRun).c.id == first.id))
     at = position(first, order)
@@ -182,7 +182,7 @@ OWNERS = [factory.uuid_at(START, number) for number in range(4)]
 
 
 def add_family(uow: UnitOfWork, published: PublishedFlow) -> None:
-    """Children of the first three owners, one of them with one child; the fourth has none."""
+    """Creates children of the first three owners, one of them with one child; the fourth has no children."""
     owners = [OWNERS[number % 2] for number in range(COUNT - 1)] + [OWNERS[2]]
     rows = [run(number) | {"parent_run_id": owner} for number, owner in enumerate(owners)]
     factory.make_runs(uow, published, [row | {"archived_at": START} if number % 5 == 0 else row
@@ -233,7 +233,7 @@ async def test_child_counts_are_batched(database: Database, published: Published
 
 
 def beyond_each(conn: Connection, order: RunOrder) -> tuple[dict[Any, bool], dict[Any, bool]]:
-    """Whether children stand beyond each child, read together and one by one."""
+    """Returns whether children follow each child, read in one batch and one by one."""
     rows = run_reads.pages_by(conn, OWNERS, "parent_run_id", (), order, Page(COUNT))
     positions = [Position(0, key_of(5)), position(rows[OWNERS[0]][0], order), position(rows[OWNERS[1]][-1], order)]
     edges = [Edge(at, before, inclusive) for at in positions for before in (True, False) for inclusive in (True, False)]
@@ -285,7 +285,7 @@ def walk_flows(conn: Connection, where: FlowFilter, *, backward: bool) -> list[l
     edge: Position | None = None
     while True:
         page = Page(3, before=edge, backward=True) if backward else Page(3, after=edge)
-        rows = flows.page(conn, {"name"}, where, page)
+        rows = flows.LISTING.page(conn, {"name"}, where, page)
         if not rows:
             return pages
         pages.append([row.id for row in rows])
@@ -299,5 +299,5 @@ async def test_flows_page_newest_first_in_both_directions(database: Database, pu
     backward = await database.read(walk_flows, where, backward=True)
     assert list(itertools.chain(*forward)) == list(itertools.chain(*reversed(backward))) == expected
     edges = [Edge(Position(0, expected[index]), before) for index in (0, -1) for before in (True, False)]
-    found = [await database.read(flows.has_more, where, edge) for edge in edges]
+    found = [await database.read(flows.LISTING.has_more, where, edge) for edge in edges]
     assert found == [False, True, True, False]

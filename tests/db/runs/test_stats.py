@@ -13,7 +13,7 @@ from sqlalchemy import select
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import stats
+from db.runs.statistics import stats
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
 from domain.runs.filter_field import Archived

@@ -83,7 +83,7 @@ def attempt_rows(conn: Connection, run_id: UUID) -> list[tuple[Any, ...]]:
 
 
 class TestClaims:
-    async def test_what_is_due_is_claimed_longest_due_first(
+    async def test_due_runs_are_claimed_longest_due_first(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         await fake_clock.advance(10)
@@ -94,7 +94,7 @@ class TestClaims:
         await fake_clock.advance(1)
         assert [each.run_id for each in await claim(database, 3)] == [keys[1]]
 
-    async def test_a_claim_begins_the_run(self, database: Database, lease: Lease) -> None:
+    async def test_claim_starts_the_run(self, database: Database, lease: Lease) -> None:
         row = await database.read(run_row, lease.run_id)
         assert (row.status, row.lease_token, row.due_at) == ("RUNNING", lease.token, START + MINUTE)
         assert (row.started_at, row.interruptions) == (START, 0)
@@ -135,7 +135,7 @@ class TestClaims:
     ) -> None:
         keys = await database.write(factory.make_runs, published, [{} for _ in range(100)])
         batches = await asyncio.gather(*(claim(database, 7) for _ in range(20)))
-        # One that finds the others' runs locked takes fewer than it could; nobody takes what another has.
+        # A claimer that finds locked runs claims fewer than it could; no run is claimed twice.
         taken = [each for batch in batches for each in batch]
         while rest := await claim(database, 7):
             taken += rest
@@ -220,7 +220,7 @@ class TestClaims:
 
 class TestHandingBack:
     async def test_the_run_is_due_when_asked(self, database: Database, lease: Lease, fake_clock: FakeClock) -> None:
-        with database.signals.listen(pubsub.RUNS_DUE) as woken:
+        with database.pubsub.subscribe(pubsub.RUNS_DUE) as woken:
             await database.write(step_journal.snooze, lease, None, START + timedelta(seconds=30))
         assert woken.is_set()
         row = await database.read(run_row, lease.run_id)
@@ -259,7 +259,7 @@ def finish(
 
 
 class TestSteps:
-    async def test_a_first_attempt_begins_its_step(self, database: Database, lease: Lease) -> None:
+    async def test_first_attempt_starts_its_step(self, database: Database, lease: Lease) -> None:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
         (step,) = await database.read(step_rows, lease.run_id)
         assert (step.position, step.name, step.display_name, step.kind) == (0, "a", "A", "transform")
@@ -267,7 +267,7 @@ class TestSteps:
         assert (step.finished_at, step.duration_ms, step.output, step.error, step.reused_from_id) == (None,) * 5
         assert await database.read(attempt_rows, lease.run_id) == [(0, 1, "RUNNING", None)]
 
-    async def test_an_end_and_the_next_beginning_are_journalled_together(
+    async def test_result_and_next_start_are_one_transaction(
         self, database: Database, lease: Lease, fake_clock: FakeClock
     ) -> None:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
@@ -343,9 +343,9 @@ class TestSteps:
 
 
 class TestFinishing:
-    async def test_the_last_outcome_and_the_end_are_one(self, database: Database, lease: Lease) -> None:
+    async def test_last_result_and_end_are_one_transaction(self, database: Database, lease: Lease) -> None:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
-        with database.signals.listen(pubsub.run_changed(lease.run_id)) as woken:
+        with database.pubsub.subscribe(pubsub.run_changed(lease.run_id)) as woken:
             await database.write(finish, lease, SUCCESS)
         assert woken.is_set()
         row = await database.read(run_row, lease.run_id)
@@ -362,7 +362,7 @@ class TestFinishing:
             (RunStatus.TIMEOUT, True, False),
         ],
     )
-    async def test_a_retry_that_succeeds_recovers_what_it_retried(
+    async def test_successful_retry_recovers_the_retried_runs(
         self, database: Database, published: PublishedFlow, status: RunStatus, is_retry: bool, recovers: bool
     ) -> None:
         old = await database.write(factory.make_run, published, status="FAILED")
@@ -376,7 +376,7 @@ class TestFinishing:
             [(event_log.RUN_RECOVERED, published.project_id)] if recovers else []
         )
 
-    async def test_of_two_racing_ends_one_wins(self, database: Database, published: PublishedFlow) -> None:
+    async def test_one_of_two_concurrent_ends_is_written(self, database: Database, published: PublishedFlow) -> None:
         for lease in await claimed(database, published, 10):
             results = await asyncio.gather(
                 *(database.write(finish, lease, None, status) for status in (RunStatus.SUCCEEDED, RunStatus.FAILED)),
@@ -390,8 +390,8 @@ def lock_lease(conn: Connection, lease: Lease) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_run_that_one_transaction_writes_is_not_held_by_another(database: Database, lease: Lease) -> None:
-    # If both could hold it, each would wait for the other as soon as it wrote.
+async def test_run_locked_by_a_transaction_is_not_locked_by_another(database: Database, lease: Lease) -> None:
+    # If both could lock it, each would wait for the other as soon as it wrote.
     async with database._engine.connect() as one, database._engine.connect() as other:
         await one.run_sync(lock_lease, lease)
         await other.execute(text("SET lock_timeout = '20ms'"))
@@ -442,10 +442,10 @@ class TestFencing:
         await database.write(finish, lease)
         await assert_refused(database, lease)
 
-    async def test_what_a_stale_lease_may_not_a_good_one_may(
+    async def test_valid_lease_can_write_what_a_stale_one_cannot(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        # Else the refusals would prove nothing.
+        # Otherwise the refusals would prove nothing.
         for write in WRITES.values():
             _, fresh = await taken_over(database, published, fake_clock)
             await database.write(write, fresh)
@@ -460,7 +460,7 @@ class TestFencing:
         await database.write(claims.release, [stale])
         assert await database.read(contents) == before
 
-    async def test_a_stale_lease_is_no_better_in_the_company_of_a_good_one(
+    async def test_stale_lease_in_a_batch_with_a_valid_one_writes_nothing(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         lost, other = await claimed(database, published, 2)

@@ -12,8 +12,8 @@ from db.models.types import table
 from db.row_types import StepRow
 from db.runs import kept_steps
 from db.runs import reads as run_reads
-from domain.definition import MAX_STEPS
 from domain.enums import RunStatus
+from domain.flows.definition import MAX_STEPS
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow

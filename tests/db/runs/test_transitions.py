@@ -119,7 +119,7 @@ def create(uow: UnitOfWork, published: PublishedFlow) -> Lease:
 
 
 async def test_created_run_is_queued_and_due_and_signalled(database: Database, published: PublishedFlow) -> None:
-    with database.signals.listen(pubsub.RUNS_DUE) as due_signal:
+    with database.pubsub.subscribe(pubsub.RUNS_DUE) as due_signal:
         lease = await database.write(create, published)
     assert due_signal.is_set()
     created = await database.read(row, lease)
@@ -145,12 +145,12 @@ async def test_rolled_back_change_appends_no_event_and_sends_no_signal(
     queued = await database.write(add_held_run, published, RunStatus.QUEUED)
     running = await database.write(add_held_run, published, RunStatus.RUNNING)
     with (
-        database.signals.listen(pubsub.RUNS_DUE) as due,
-        database.signals.listen(pubsub.run_changed(running.run_id)) as changed,
+        database.pubsub.subscribe(pubsub.RUNS_DUE) as due,
+        database.pubsub.subscribe(pubsub.run_changed(running.run_id)) as changed,
     ):
         with pytest.raises(RolledBackError):
             await database.write(everything_and_then_fail, published, queued, running)
-        # The next transaction on the same connection sends none either.
+        # The next transaction on the same connection publishes nothing either.
         await database.write(lambda uow: row(uow.conn, queued))
         assert not due.is_set()
         assert not changed.is_set()
@@ -163,8 +163,8 @@ async def test_final_status_wakes_only_listeners_of_run(database: Database, publ
     one = await database.write(add_held_run, published, RunStatus.RUNNING)
     other = await database.write(add_held_run, published, RunStatus.RUNNING)
     with (
-        database.signals.listen(pubsub.run_changed(one.run_id)) as own_signal,
-        database.signals.listen(pubsub.run_changed(other.run_id)) as other_signal,
+        database.pubsub.subscribe(pubsub.run_changed(one.run_id)) as own_signal,
+        database.pubsub.subscribe(pubsub.run_changed(other.run_id)) as other_signal,
     ):
         await database.write(transitions.finish, one, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
         assert own_signal.is_set()

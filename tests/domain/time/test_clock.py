@@ -43,7 +43,7 @@ async def test_timeout_returns_the_result(fake_clock: FakeClock) -> None:
     assert fake_clock.timers == 0
 
 
-async def test_timeout_cancels_what_takes_longer(fake_clock: FakeClock) -> None:
+async def test_timeout_cancels_the_awaitable(fake_clock: FakeClock) -> None:
     endless = asyncio.create_task(never())
     waiting = asyncio.create_task(clock.timeout(5, endless))
     await fake_clock.advance(5)
@@ -70,7 +70,7 @@ class TestSystemClock:
     async def test_timeout_returns_the_result(self) -> None:
         assert await SystemClock().timeout(None, asyncio.sleep(0, "done")) == "done"
 
-    async def test_timeout_cancels_what_takes_longer(self) -> None:
+    async def test_timeout_cancels_the_awaitable(self) -> None:
         with pytest.raises(TimeoutError):
             await SystemClock().timeout(0, never())
 

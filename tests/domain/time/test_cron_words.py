@@ -135,7 +135,7 @@ _FIELDS = [st.just("*") | st.lists(_terms(index), min_size=1, max_size=3).map(",
 
 @settings(max_examples=40)
 @given(st.tuples(*_FIELDS).map(" ".join) | st.sampled_from(list(ALIASES)))
-def test_what_is_accepted_fires_and_has_a_description(cron: str) -> None:
+def test_accepted_expression_fires_and_has_a_description(cron: str) -> None:
     if problem(cron) is not None:
         return
     try:

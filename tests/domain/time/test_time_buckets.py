@@ -56,7 +56,7 @@ def test_the_first_and_the_last_are_whole() -> None:
         (CAIRO, at(2026, 4, 23), at(2026, 4, 25), [24, 23, 24]),
     ],
 )
-def test_a_day_is_one_of_the_zone(zone: Any, since: datetime, until: datetime, lengths: list[int]) -> None:
+def test_day_follows_the_time_zone(zone: Any, since: datetime, until: datetime, lengths: list[int]) -> None:
     found = bounds(BucketSize.DAY, zone, since, until)
     assert [(end - start) / HOUR for start, end in pairwise(found)] == lengths
     for start in found:
@@ -64,7 +64,7 @@ def test_a_day_is_one_of_the_zone(zone: Any, since: datetime, until: datetime, l
         assert start.astimezone(zone).date() - before.astimezone(zone).date() == DAY
 
 
-def test_an_hour_begins_when_the_clock_of_the_zone_strikes() -> None:
+def test_hour_begins_at_the_full_hour_of_the_zone() -> None:
     found = bounds(BucketSize.HOUR, KOLKATA, at(2026, 1, 1, 5), at(2026, 1, 1, 6))
     assert found == [at(2026, 1, 1, 4, 30), at(2026, 1, 1, 5, 30), at(2026, 1, 1, 6, 30)]
     assert bounds(BucketSize.MINUTE, KOLKATA, NOW, NOW + timedelta(seconds=1))[0] == at(2026, 5, 4, 10, 20)
@@ -91,6 +91,6 @@ def test_there_are_at_most_so_many(size: BucketSize) -> None:
         (None, datetime.min.replace(tzinfo=UTC), "calendar"),
     ],
 )
-def test_what_cannot_be_is_refused(since: datetime | None, until: datetime, why: str) -> None:
+def test_impossible_buckets_are_refused(since: datetime | None, until: datetime, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         bounds(BucketSize.DAY, get_zone("America/New_York"), since, until)

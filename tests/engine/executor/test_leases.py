@@ -44,10 +44,10 @@ class StealingDatabase:
         await self._maybe_steal(work, args)
         return await self._engine.database.write(work, *args, **kwargs)
 
-    async def write_together(self, work: Callable[..., Any], key: Any, change: Any) -> bool:
+    async def write_batched(self, work: Callable[..., Any], key: Any, change: Any) -> bool:
         point = step_journal.advance if isinstance(change, step_journal.Advance) else step_journal.finish
         await self._maybe_steal(point, (change.lease,))
-        return await self._engine.database.write_together(work, key, change)
+        return await self._engine.database.write_batched(work, key, change)
 
     async def _maybe_steal(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         journal_function = args[2] if work is step_journal.with_output else work

@@ -31,7 +31,7 @@ class Backend:
     create: Callable[[Database, Limits], Dispatcher]
     dialects: tuple[Dialect, ...]
     latency: float
-    """Seconds after which it has noticed, at the latest, what another process wrote."""
+    """Seconds after which it has noticed the writes of other processes, at the latest."""
 
 
 BACKENDS = {"dispatcher": Backend(dispatcher, ("sqlite", "postgresql"), latency=1.0)}

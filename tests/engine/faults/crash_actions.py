@@ -1,4 +1,4 @@
-"""Actions for workers that are killed, stopped and taken over."""
+"""Actions for workers that are killed or stopped."""
 
 import asyncio
 import os

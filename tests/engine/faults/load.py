@@ -1,4 +1,4 @@
-"""Many runs at once, for tests of what a worker bears: written in a few statements, and counted in a few."""
+"""Many runs at once, for tests of a worker under load: written in a few statements, and counted in a few."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ from tests.support.factory import PublishedFlow
 from tests.support.worker import Flow, WorkerHarness
 
 PATIENCE = 120.0
-"""Real seconds after which a crowd that does not come to its end fails a test."""
+"""Real seconds after which a test fails because its runs have not ended."""
 _ENDED = RunFilter(statuses=sorted(FINAL))
 
 

@@ -1,4 +1,4 @@
-"""Workers as real processes that are killed, stopped and shut down: what they leave, and how others resume it."""
+"""Workers as real processes that are killed, stopped and shut down, and the resumption of their runs by others."""
 
 import asyncio
 import os
@@ -82,13 +82,13 @@ async def resume_runs(spec: WorkerSpec, *run_ids: UUID, at_once: bool) -> None:
     with in_use(from_now_on()) as still:
         async with worker_here(spec, still) as database:
             for run_id in run_ids:
-                with database.signals.listen(pubsub.run_changed(run_id)) as ended:
+                with database.pubsub.subscribe(pubsub.run_changed(run_id)) as ended:
                     if (await WorkerHarness(database, run_id).run(run_id)).status not in FINAL:
                         await (still.happened(ended) if at_once else still.drive(ended.wait()))
 
 
 class Gate:
-    """Holds up the action `hold` until it is opened."""
+    """Blocks the action `hold` until it is opened."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -106,7 +106,7 @@ class Gate:
             await writer.wait_closed()
 
     async def wait_for_worker(self) -> None:
-        """Return when a worker has come to the gate."""
+        """Returns when a worker has reached the gate."""
         async with asyncio.timeout(30):
             await self.reached.wait()
 
@@ -140,7 +140,7 @@ async def gated(worker: WorkerHarness, gate: Gate) -> Flow:
 CRASH_POINTS = 9
 """Writes of a run of `eventful`: two claims, four tries, a skipped step, the wait between two tries, the end."""
 UNDER_WAY = 4
-"""At how many of the crash points, before or after the commit, a try is under way."""
+"""The number of crash points, before or after the commit, at which an attempt is running."""
 
 
 async def eventful(worker: WorkerHarness) -> Flow:
@@ -176,7 +176,7 @@ async def test_a_worker_killed_at_any_write_loses_nothing_and_doubles_nothing(
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_killed_while_it_goes_on_from_a_kill_loses_nothing_and_doubles_nothing(
+async def test_worker_killed_during_a_resumption_loses_and_repeats_nothing(
     worker_pool: WorkerPool, new_database_url: Callable[[], str], tmp_path: Path, when: str
 ) -> None:
     for number in range(1, 5):  # the leases released, the claim, the try cut short, the next try
@@ -212,9 +212,9 @@ class Remains:
     async def check_what_became_of_them(
         self, worker: WorkerHarness, run_id: UUID, *, killed_again: bool = False
     ) -> None:
-        """The run has ended as it should, and all that was done at the crash stands as it was.
+        """Checks that the run has ended as it should, and that nothing that was done at the crash has changed.
 
-        `killed_again`: the try after the one that was under way was cut short too.
+        `killed_again`: the attempt after the running one was interrupted too.
         """
         run = await worker.run(run_id)
         assert (run.status, run.due_at, run.lease_token) == ("SUCCEEDED", None, None)
@@ -254,7 +254,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
     os.kill(pid, signal.SIGSTOP)
     with in_use(from_now_on()) as still:
         async with worker_here(spec, still) as database:
-            with database.signals.listen(pubsub.run_changed(run_id)) as ended:
+            with database.pubsub.subscribe(pubsub.run_changed(run_id)) as ended:
                 # The time of this process runs ahead; the zombie's clock has all its lease before it.
                 await still.advance(LONG / 2)
                 assert not ended.is_set()
@@ -280,7 +280,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_the_next_start_after_a_kill_goes_on_at_once(
+async def test_next_start_after_a_kill_resumes_at_once(
     worker_pool: WorkerPool, spec: WorkerSpec, worker: WorkerHarness, gate: Gate
 ) -> None:
     flow = await gated(worker, gate)
@@ -298,7 +298,7 @@ async def test_the_next_start_after_a_kill_goes_on_at_once(
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_killed_one(
+async def test_new_worker_waits_for_the_leases_of_a_killed_one_while_another_lives(
     worker_pool: WorkerPool, spec: WorkerSpec, worker: WorkerHarness, gate: Gate
 ) -> None:
     async with Gate.built() as second_gate:
@@ -312,7 +312,7 @@ async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_ki
         await worker_pool.ended(killed)
         with in_use(from_now_on()) as still:
             async with worker_here(spec, still) as database:
-                with database.signals.listen(pubsub.run_changed(left)) as ended:
+                with database.pubsub.subscribe(pubsub.run_changed(left)) as ended:
                     await still.advance(90)
                     assert not ended.is_set()
                     await still.drive(ended.wait())
@@ -362,7 +362,7 @@ async def test_stopping_worker_releases_unfinished_runs_for_other_workers(
 # Faults of its own
 
 
-async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
+async def test_worker_continues_after_a_fault_of_its_dispatcher(
     spec: WorkerSpec, worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = await worker.start(await worker.publish(transform("a", 1)))
@@ -383,7 +383,7 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_once_for_each_run(
+async def test_operation_of_a_worker_killed_between_chunks_processes_each_run_once(
     worker_pool: WorkerPool, spec: WorkerSpec, worker: WorkerHarness, when: str
 ) -> None:
     flow = await worker.publish(transform("a", 1))
@@ -392,7 +392,7 @@ async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_o
     made = sorted(await worker.database.write(factory.make_runs, published, failed))
     request = {"project_id": worker.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
     asked = {**request, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
-    # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
+    # The first time slot is tomorrow, so no retry is claimed before: only chunks are written.
     asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
     held = await worker.database.write(pinning.prepare, asked, LEASE)
     await worker.database.write(pinning.pin, held, made, LEASE, dry_run=False)

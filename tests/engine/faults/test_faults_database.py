@@ -1,5 +1,5 @@
-"""A database that fails under workers: killed, locked, or without space. All goes on afterwards, and nothing is lost,
-doubled or half written."""
+"""A database that fails under workers: killed, locked, or without space. Afterwards all work continues, and nothing is
+lost, repeated or half written."""
 
 import asyncio
 import resource
@@ -118,7 +118,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Another program holds the write lock while the block lasts."""
+    """Lets another program hold the write lock while the block lasts."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield

@@ -151,7 +151,7 @@ class TestWaiting:
         assert meter.max_executing <= Limits().concurrency
         # A claim for each run would be 4,000.
         assert meter.claims < DELAYED / 8
-        # Retries by hand come before runs that are under way.
+        # Manual retries precede runs that have been started.
         assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
         counts = await tally(worker.database)
         assert (counts["runs SUCCEEDED"], counts["runs PAUSED"]) == (DELAYED, 1)

@@ -11,8 +11,8 @@ from db.models.types import table
 from db.runs import cancellation, claims
 from db.sql.rows import AnyRow
 from domain import json_codec
-from domain.definition import MAX_RUN_DEPTH
 from domain.errors import DefinitionInvalidError
+from domain.flows.definition import MAX_RUN_DEPTH
 from engine.compiled_flow import check
 from tests.support.clock import FakeClock
 from tests.support.worker import LEASE, Document, Flow, WorkerHarness, history, transform

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from db.runs import files, logs
-from db.runs.logs import LogFilter
+from db.runs.output import files, logs
+from db.runs.output.logs import LogFilter
 from db.sql.keyset import Page
 from domain import json_codec
 from engine.executor import Executor
@@ -24,7 +24,7 @@ from tests.support.processes.listener import answering
 from tests.support.worker import WorkerHarness, transform
 
 LIMIT = 2 * 1024 * 1024
-LARGE = bytes(range(256)) * 6 * 1024  # more than an output may hold
+LARGE = bytes(range(256)) * 6 * 1024  # This is more than an output may have.
 CONTENT_TYPE = {"content-type": "application/pdf"}
 
 

@@ -1,4 +1,4 @@
-"""HTTP steps: what goes out byte for byte, and what comes back."""
+"""HTTP steps: requests byte for byte, and responses."""
 
 import codecs
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ DOCUMENT = '{"name": "Müller"}'
 
 
 class Server:
-    """Responds with what a test sets; records the targets of the requests."""
+    """Responds as a test requires, and records the targets of the requests."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -69,7 +69,7 @@ async def http() -> AsyncIterator[StepKind]:
         "/a%2Fb?c",
     ],
 )
-async def test_query_goes_out_as_it_is_written(server: Server, http: StepKind, target: str) -> None:
+async def test_query_is_sent_as_it_is_written(server: Server, http: StepKind, target: str) -> None:
     await http.run({"url": server.url + target + "#fragment"}, CONTEXT)
     assert server.targets == [target]
 
@@ -92,7 +92,7 @@ async def test_query_is_added_to_that_of_the_url(
     assert server.targets == [target]
 
 
-async def test_redirect_goes_where_it_says(server: Server, http: StepKind) -> None:
+async def test_redirect_follows_the_location(server: Server, http: StepKind) -> None:
     server.responses = [Response(status_code=302, headers={"location": "/y?a='b,c'"})]
     await http.run({"url": server.url + "/x?a=1"}, CONTEXT)
     assert server.targets == ["/x?a=1", "/y?a='b,c'"]
@@ -190,7 +190,7 @@ async def test_environment_names_the_proxy(server: Server, monkeypatch: pytest.M
     assert server.targets == ["http://service.example/a?b='c'"] or server.targets == ["/a?b='c'"]
 
 
-async def test_no_proxy_names_what_is_called_directly(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hosts_in_no_proxy_are_called_directly(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     async with KINDS.open(StepSettings(http_use_proxies=True, http_allow_private=True)) as kinds:

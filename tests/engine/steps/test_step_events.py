@@ -16,8 +16,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import RunEvent, StepResult
 from db.models.types import table
-from db.runs import cancellation, claims, input_requests, step_journal, transitions
+from db.runs import cancellation, claims, step_journal, transitions
 from db.runs.transitions import Lease
+from db.runs.waits import input_requests
 from domain.enums import StepStatus
 from engine.errors import StepError
 from tests.support.clock import FakeClock

@@ -1,4 +1,4 @@
-"""A step kind is one plug: kinds of a test's own work like those of the product."""
+"""A step kind is one plug: kinds that a test defines work like those of the product."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -9,8 +9,8 @@ import pytest
 from db import flows
 from db.runs.claims import JournalRow
 from domain import json_codec
-from domain.definition import LanguageModel
 from domain.errors import DefinitionInvalidError, Problem
+from domain.flows.definition import LanguageModel
 from domain.time import clock
 from engine.compiled_flow import FlowCache, check
 from engine.errors import StepError
@@ -169,7 +169,7 @@ def test_json_schema_has_the_kinds() -> None:
     assert "EchoStep" not in KINDS.language.json_schema()["$defs"]
 
 
-def test_two_kinds_of_one_name_are_refused() -> None:
+def test_two_kinds_with_the_same_name_are_refused() -> None:
     class OtherEchoKind(EchoKind):
         pass
 

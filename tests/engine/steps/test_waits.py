@@ -6,8 +6,9 @@ from uuid import UUID
 import pytest
 
 from db.row_types import InputRequestRow
-from db.runs import cancellation, claims, input_requests, step_journal
+from db.runs import cancellation, claims, step_journal
 from db.runs.claims import LeaseLostError
+from db.runs.waits import input_requests
 from domain import json_codec
 from tests.support.clock import FakeClock
 from tests.support.worker import LEASE, Document, Flow, WorkerHarness, history, transform

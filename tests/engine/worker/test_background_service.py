@@ -71,7 +71,7 @@ async def test_message_on_the_topic_starts_a_turn_at_once(fake_clock: FakeClock)
     service = Service(rest_for_ever, pubsub)
     async with running(service, fake_clock):
         await fake_clock.advance(3)
-        pubsub.send([TOPIC])
+        pubsub.publish([TOPIC])
         await fake_clock.settle()
     assert service.turns == [0, 3]
 

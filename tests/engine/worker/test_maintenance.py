@@ -15,7 +15,7 @@ from db import retention
 from db.core.database import Database
 from db.models import RunFile
 from db.models.types import table
-from db.runs import files
+from db.runs.output import files
 from domain import ids
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError

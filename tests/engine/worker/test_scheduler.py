@@ -462,7 +462,7 @@ async def test_run_that_exceeds_the_quota_is_logged_and_the_schedule_continues(
 ) -> None:
     await database.write(projects.change, published.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
     schedule_id = await database.write(add, published, "*/20 * * * *")
-    running.interval = 600.0  # more than an hour would be eight hundred looks at the schedules
+    running.interval = 600.0  # Otherwise more than an hour would take eight hundred polls.
     await still.advance(4_000)
     runs = await runs_of(database)
     # After 20 and 40 minutes, and at the full hour, when the next period of the quota begins.

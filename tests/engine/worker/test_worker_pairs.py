@@ -25,10 +25,10 @@ _ATTEMPT = table(StepAttempt).c
 
 
 @asynccontextmanager
-async def ended_signals(database: Database, url: str) -> Any:
-    """Set at each change of a run in any process."""
+async def run_changes_of_all_processes(database: Database, url: str) -> Any:
+    """Yields an event that is set at each change of a run in any process."""
     async with pg_notify.listen_for_other_processes(database, url):
-        with database.signals.listen(pubsub.EVENTS) as changed:
+        with database.pubsub.subscribe(pubsub.EVENTS) as changed:
             yield changed
 
 
@@ -43,7 +43,7 @@ async def test_two_worker_processes_execute_each_of_300_runs_once(
     flow = await worker.publish(python("a", "stamp"), transform("b", "{{ steps.a.output }}"))
     await worker.start_many(flow, 300)
     orders = [WorkerSpec(database_url, str(tmp_path / f"log{number}"), concurrency=8) for number in (1, 2)]
-    async with ended_signals(worker.database, database_url) as changed:
+    async with run_changes_of_all_processes(worker.database, database_url) as changed:
         pids = [await worker_pool.start(spec) for spec in orders]
         async with asyncio.timeout(PATIENCE):
             while await count(worker.database, _RUN.status == RunStatus.SUCCEEDED) < 300:

@@ -36,7 +36,7 @@ class WorkerPool:
 
 @contextmanager
 def run_worker_pool() -> Iterator[WorkerPool]:
-    """Workers to be had for milliseconds each; all are gone at the end."""
+    """Yields workers that start within milliseconds each; all of them are ended with the block."""
     command = [sys.executable, "-m", "tests.engine.worker.worker_processes"]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
         yield WorkerPool(pipe)

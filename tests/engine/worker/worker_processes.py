@@ -54,7 +54,7 @@ class WorkerSpec:
     log: str
     """The file to log to."""
     until: str | None = None
-    """The run after whose end it stops; else at SIGTERM."""
+    """The run after whose end the worker stops; None: it stops at SIGTERM."""
     kill_at: int = 0
     """The number, from 1, of the journal write, or chunk of a bulk operation, at which it kills itself."""
     when: str = "before"
@@ -77,7 +77,7 @@ def settings(spec: WorkerSpec) -> Settings:
 
 
 class MortalDatabase(Database):
-    """Kills the process at one of its journal writes; those that find nothing to do are not counted."""
+    """Kills the process at one of its journal writes. Writes that change nothing do not count."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         super().__init__(spec.url, COMMIT_STEPS)
@@ -86,7 +86,7 @@ class MortalDatabase(Database):
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As ever, while it lives."""
-        # Notes go with a journal write, in its transaction.
+        # The run output is written with a journal write, in its transaction.
         written = args[2] if work is step_journal.with_output else work
         if written not in _JOURNAL:
             return await super().write(work, *args, **kwargs)
@@ -121,7 +121,7 @@ async def work(spec: WorkerSpec) -> None:
     if spec.until is None:
         await worker.run()
     else:
-        with database.signals.listen(pubsub.run_changed(UUID(spec.until))) as ended:
+        with database.pubsub.subscribe(pubsub.run_changed(UUID(spec.until))) as ended:
             task = asyncio.create_task(worker.run())
             await ended.wait()
             worker.stop()
@@ -135,7 +135,7 @@ def _fork(spec: WorkerSpec) -> int:
         return pid
     code = 1
     try:
-        # Its own end of the pipe would keep the test from noticing that the one who forked it is gone.
+        # Its own end of the pipe would hide from the worker that its parent has ended.
         sys.stdin.close()
         logging.basicConfig(filename=spec.log, level=logging.INFO)
         asyncio.run(work(spec))

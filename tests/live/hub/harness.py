@@ -27,7 +27,7 @@ BEGINNING: LogPosition = 0
 
 
 async def take(feed: Subscription, count: int) -> list[Any]:
-    """The rows of the next `count` events; the mark between those missed and those that happen is passed over."""
+    """The rows of the next `count` events, without `CaughtUp`."""
     found: list[Any] = []
     async with asyncio.timeout(PATIENCE):
         while len(found) < count:
@@ -46,15 +46,15 @@ END = "the end"
 """The message of the event that is written last."""
 
 
-async def heard_to_the_end(feed: Subscription) -> list[LogPosition]:
+async def receive_to_the_end(feed: Subscription) -> list[LogPosition]:
     """Returns the positions of all events up to the one with the message END."""
-    heard = []
+    received = []
     async for item in feed:
         if isinstance(item, MatchedEvent):
-            heard.append(item.position)
+            received.append(item.position)
             if item.event.row.message == END:
                 break
-    return heard
+    return received
 
 
 async def complete(hub: Hub, count: int) -> None:

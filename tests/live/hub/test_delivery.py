@@ -27,7 +27,7 @@ from tests.live.hub.harness import ALL, BEGINNING, PATIENCE, _event, complete, t
 from tests.support.worker import Flow, WorkerHarness
 
 
-async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
+async def test_subscriber_that_takes_nothing_is_ended_with_its_last_position(
     worker: WorkerHarness, flow: Flow, database: Database
 ) -> None:
     hub = Hub(database, max_queued=5)
@@ -91,7 +91,7 @@ async def test_events_sent_at_once_wake_no_task(worker: WorkerHarness, flow: Flo
             assert await sender.next() == [message]
         assert not waiting.done()
         assert feed.position == (await take(other, 2))[-1].seq
-        # Then a part of what comes together, and nothing more: the rest is for whoever waits, once and in order.
+        # Then only a part of the events that arrive; the rest is for the waiting subscriber, once and in order.
         sender.answer = lambda _: SendResult(SendStatus.BLOCKED, 1)
         await say(worker, flow, run_id, "three", "four", "five")
         assert await sender.next() == ["three", "four", "five"]
@@ -102,7 +102,7 @@ async def test_events_sent_at_once_wake_no_task(worker: WorkerHarness, flow: Flo
         assert sender.offered.empty()
 
 
-async def test_who_takes_later_is_asked_again_and_keeps_the_order(
+async def test_blocked_sender_is_tried_again_in_order(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
     sender, later = RecordingSender(), asyncio.get_running_loop().create_future()
@@ -141,7 +141,7 @@ async def test_a_fault_in_taking_is_no_matter_of_the_reader(
         assert [row.message for row in await take(other, 1)] == ["one"]
 
 
-async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, flow: Flow, database: Database) -> None:
+async def test_queue_of_a_blocked_sender_is_bounded(worker: WorkerHarness, flow: Flow, database: Database) -> None:
     hub = Hub(database, max_queued=5)
     run_id = await worker.start(flow)
     await complete(hub, 1)
@@ -169,7 +169,7 @@ def step_event(worker: WorkerHarness, flow: Flow, run_id: UUID, kind: str, **mor
     return {**event, "step_name": None, "operation_id": None, "data": None, **more}
 
 
-async def test_each_hears_of_its_own_part_of_the_log(
+async def test_subscribers_receive_only_their_part_of_the_log(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     one, other = await worker.start_many(flow, 2)
@@ -180,7 +180,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         "run_id": None,
         "flow_id": None,
     }
-    # Subscribers of an operation receive its present state first, in place of the mark.
+    # Subscribers of an operation receive its present state first, instead of `CaughtUp`.
     await database.write(event_log.append, [progress])
     written = [
         step_event(worker, flow, one, "STEP_STATUS", step_name="only", data='{"attempt": 1}'),
@@ -189,7 +189,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         step_event(worker, flow, one, event_log.RUN_ARCHIVED),
     ]
 
-    async def heard(selector: Topic, after: LogPosition | None, count: int) -> list[tuple[str, UUID | None]]:
+    async def received(selector: Topic, after: LogPosition | None, count: int) -> list[tuple[str, UUID | None]]:
         async with aclosing(hub.subscribe(selector, after)) as feed:
             if after is None:
                 await anext(feed)
@@ -204,7 +204,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         RunsTopic(RunFilter(ids=[other], archived=Archived.ONLY)): [],
     }
     ready = asyncio.Semaphore(0)
-    live = {each: asyncio.create_task(heard(each, None, len(events))) for each, events in expected.items()}
+    live = {each: asyncio.create_task(received(each, None, len(events))) for each, events in expected.items()}
     async with asyncio.timeout(PATIENCE):
         for _ in live:
             await ready.acquire()
@@ -212,7 +212,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         for selector, events in expected.items():
             found = await live[selector]
             assert found == events, selector
-    caught_up = await heard(RunTopic(one), start, 3)
+    caught_up = await received(RunTopic(one), start, 3)
     assert caught_up == [(event_log.RUN_STATUS, one), *expected[RunTopic(one)]]
 
 

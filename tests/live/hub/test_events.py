@@ -24,7 +24,9 @@ from tests.support.worker import Flow, WorkerHarness, transform
 on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 
 
-async def test_all_that_came_after_a_place_comes_once_and_in_order(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
+async def test_events_after_a_position_are_delivered_once_and_in_order(
+    worker: WorkerHarness, flow: Flow, hub: Hub
+) -> None:
     run_ids = await worker.start_many(flow, PAGE_SIZE + 10)
     rows = await read(hub, None, BEGINNING, PAGE_SIZE + 10)
     assert [row.run_id for row in rows] == run_ids
@@ -33,7 +35,7 @@ async def test_all_that_came_after_a_place_comes_once_and_in_order(worker: Worke
     assert [row.run_id for row in rest] == run_ids[PAGE_SIZE // 2 + 1 :]
 
 
-async def test_without_a_place_only_what_happens_from_now_on_comes(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
+async def test_without_a_position_only_new_events_are_delivered(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
     await worker.start(flow)
     await complete(hub, 1)
     async with aclosing(hub.subscribe(ALL, None)) as feed:
@@ -69,7 +71,7 @@ async def test_rolled_back_change_has_no_event(worker: WorkerHarness, flow: Flow
 
 @on_postgresql
 @pytest.mark.parametrize("ends", ["commits", "rolls back"])
-async def test_who_follows_waits_for_a_number_that_was_given_out(
+async def test_tailer_waits_for_an_assigned_number(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, ends: str
 ) -> None:
     """Two open transactions that end in the other order: a reader of the highest number alone would lose one."""
@@ -95,7 +97,7 @@ async def test_who_follows_waits_for_a_number_that_was_given_out(
 async def test_events_of_a_run_arrive_in_the_order_of_its_changes(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
-    """The one who changes the run last began to write first, elsewhere, and waited for the run."""
+    """The last change of the run is by a transaction that began to write first, elsewhere, and waited for the run."""
     run_id = await worker.start(flow)
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         await anext(feed)
@@ -121,10 +123,11 @@ async def test_open_transaction_without_events_delays_no_subscriber(
 
 
 @on_postgresql
-async def test_who_begins_from_now_on_has_nothing_uncommitted_behind_it(
+async def test_new_subscriber_misses_no_uncommitted_event(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
-    """What it lists after `CaughtUp` would else lack a change of which it is not told either."""
+    """Otherwise a list that is read after `CaughtUp` would lack a change that the subscriber does not receive
+    either."""
     first, second = await worker.start_many(flow, 2)
     feed = hub.subscribe(ALL, None)
     async with database._engine.connect() as late:

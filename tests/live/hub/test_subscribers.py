@@ -22,13 +22,13 @@ from live.events import (
 )
 from live.hub import Hub
 from live.topics import NEVER_ENDS, RunsTopic, TopicState
-from tests.live.hub.harness import ALL, BEGINNING, END, PATIENCE, _event, complete, heard_to_the_end, take
+from tests.live.hub.harness import ALL, BEGINNING, END, PATIENCE, _event, complete, receive_to_the_end, take
 from tests.support.databases.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
 
 async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
-    """Start runs as fast as the database takes them, by several at once; an event with the message END comes last."""
+    """Starts runs as fast as the database allows, in several tasks; an event with the message END comes last."""
 
     async def write() -> list[UUID]:
         return [run_id for _ in range(times) for run_id in await worker.start_many(flow, 3)]
@@ -42,15 +42,16 @@ async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
 JOINING = 16
 
 
-async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_twice(
+async def test_subscribers_that_join_during_writes_get_each_event_once(
     worker: WorkerHarness, flow: Flow, hub: Hub
 ) -> None:
-    """Subscribers come and go at full speed, each from its last place or from anywhere: all hear one and the same."""
+    """Subscribers come and go at full speed, each from its last position or from any other: all receive the same
+    events."""
 
     async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(ALL, None)) as feed:
-        # Before anything is written: whoever begins "from now on" when all is over waits for ever.
+        # Before anything is written: a subscriber that begins "from now on" after the last event would wait for ever.
         start = await anext(feed)
-        part = asyncio.create_task(heard_to_the_end(feed))
+        part = asyncio.create_task(receive_to_the_end(feed))
         whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
         whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 3, 20)]
         writers = asyncio.create_task(writing(worker, flow, 8))
@@ -70,12 +71,12 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
 
 async def one_who_stays(hub: Hub) -> list[LogPosition]:
     async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed:
-        return await heard_to_the_end(feed)
+        return await receive_to_the_end(feed)
 
 
 async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
     """It leaves at all kinds of moments: while it catches up, when it has, and later."""
-    heard: list[LogPosition] = []
+    received: list[LogPosition] = []
     place = BEGINNING
     while True:
         async with aclosing(hub.subscribe(ALL, place)) as feed:
@@ -83,15 +84,15 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
                 item = await anext(feed)
                 place = item.position
                 if isinstance(item, MatchedEvent):
-                    heard.append(place)
+                    received.append(place)
                     if item.event.row.message == END:
-                        return heard
+                        return received
 
 
-async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
+async def test_subscriber_that_waited_for_the_tailer_gets_the_events_in_between(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader has gone on by the time that a subscriber has read to the end: the gap is read from the table."""
+    """The tailer has a later position when a subscriber has read to the end: the gap is read from the table."""
     first = await worker.start(flow)
     await complete(hub, 1)
     read_page = database.read
@@ -100,7 +101,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read_page(query, *args, **kwargs)
         if query is event_log.page and not between:
-            # Read, and not yet told: the reader hears of this run before the subscriber has joined.
+            # Read, and not yet delivered: the tailer reads this run before the subscriber has joined.
             between.append(await worker.start(flow))
             await take(ahead, 2)
         return found
@@ -115,7 +116,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
             assert [row.run_id for row in await take(late, 3)] == [first, late_one, *between]
 
 
-async def test_there_is_one_reader_as_long_as_there_are_subscribers(
+async def test_one_tailer_runs_while_there_are_subscribers(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
@@ -149,7 +150,7 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
         assert [row.run_id for row in await take(again, 1)] == [run_id]
 
 
-async def test_a_reader_that_fails_ends_its_subscribers_and_the_next_one_starts_another(
+async def test_failing_tailer_ends_its_subscriptions_and_the_next_one_starts_another(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feeds = [hub.subscribe(ALL, None) for _ in range(3)]
@@ -172,7 +173,7 @@ async def _broken(*_: Any, **__: Any) -> Any:
     raise ZeroDivisionError
 
 
-async def test_a_fault_in_one_selector_is_no_matter_of_the_others(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
+async def test_fault_in_one_topic_does_not_affect_the_others(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
     faulty, good = hub.subscribe(RunsTopic(RunFilter(metadata="{")), BEGINNING), hub.subscribe(ALL, None)
     with pytest.raises(ValueError, match=r"."):
         await anext(faulty)

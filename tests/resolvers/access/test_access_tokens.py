@@ -1,4 +1,4 @@
-"""Access tokens see the runs of their filter, and nothing else, on both ways of reading."""
+"""Access tokens see the runs of their filter, and nothing else, on both paths of reading."""
 
 import re
 from typing import Any
@@ -134,7 +134,7 @@ ARGUMENTS = {
     "Subscription.flowRunProgressed(runId)",
     "Subscription.flowRunProgressed(after)",
     "Subscription.flowRunStatsChanged(filter)",
-    # Those select among what belongs to the run, or to the statistics.
+    # These arguments select among the parts of the run, or of the statistics.
     "FlowRunConnection.totalCount(limit)",
     "FlowRun.step(name)",
     "FlowRun.logs(stepName)",
@@ -163,7 +163,7 @@ def test_every_argument_is_tried() -> None:
     assert found == ARGUMENTS
 
 
-async def test_cursors_and_orders_of_others_find_own_runs_alone(either_app: App) -> None:
+async def test_foreign_cursors_and_orders_find_only_own_runs(either_app: App) -> None:
     other, mine = await make_run_family(either_app), await make_mine(either_app)
     token = await token_for(either_app, SCOPES[0])
     text = """query($order: FlowRunOrder, $first: Int, $after: String, $last: Int, $before: String) {

@@ -110,7 +110,7 @@ async def test_bulk_cancel_names_its_requester(idle_app: App) -> None:
     assert (await actors(idle_app, family.queued))["cancelledBy"] == await key_of(idle_app, "admin for tests")
 
 
-async def test_answer_names_who_gave_it_and_when(idle_app: App) -> None:
+async def test_answer_has_its_actor_and_time(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     fields = (
         "inputRequests { id status answeredAt answeredBy { kind id name } } pendingInputs { id answeredBy { kind } }"

@@ -1,4 +1,4 @@
-"""API keys over the API: creation, rotation, revocation, and who may do which."""
+"""API keys over the API: creation, rotation, revocation, and the rights for each."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from domain.enums import Role
 from domain.errors import PrivilegeExceededError
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache
-from resolvers import api_keys
+from resolvers.access import api_keys
 from resolvers.context import Context, Viewer
 from tests.support.app import App
 from tests.support.clock import START, FakeClock
@@ -98,7 +98,7 @@ async def test_scope_of_a_new_key_is_at_most_that_of_its_maker(idle_app: App) ->
 
 
 async def test_role_of_a_new_key_is_at_most_that_of_its_maker(idle_app: App) -> None:
-    # Today only ADMINs get as far as here; the rule must hold whatever roles the mutation admits.
+    # Today only ADMINs reach this point; the rule must hold for all roles that the mutation may admit.
     project = ids.decode(IdKind.PROJECT, idle_app.project)
     viewer = Viewer(ids.new_uuid(), project, Role.OPERATOR, "operator")
     context = Context(idle_app.database, FlowCache(idle_app.database), viewer)

@@ -54,7 +54,7 @@ OBJECTS = {
     "createAccessToken": "token",
     "revokeAccessToken": "token",
 }
-"""Of every mutation, what its audit event is about."""
+"""The kind of object of each mutation's audit event."""
 
 
 def action_of(mutation: str) -> str:
@@ -92,7 +92,7 @@ async def test_every_mutation_of_the_schema_has_an_action(idle_app: App) -> None
 async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     family = RunFamily(**{**family.variables, "bulk": await plan(idle_app, family)})
-    # What ends objects that others need comes last, what needs a fresh one first.
+    # Mutations that end objects of others come last, mutations that need a fresh object first.
     # The deletion of the project ends the key that the test uses: tests/resolvers/removal tests its event.
     for name in sorted(
         OBJECTS.keys() - {"deleteProject"},
@@ -116,7 +116,7 @@ async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: Ap
         assert await events(idle_app, objectIds=[event["objectId"]], actions=[event["action"]]) == [event]
 
 
-async def test_what_changes_nothing_leaves_no_event(idle_app: App) -> None:
+async def test_request_without_an_effect_leaves_no_event(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     again = f'mutation {{ startRun(input: {{flowId: "{family.flow}", idempotencyKey: "k"}}) {{ __typename }} }}'
     await idle_app.query(again)
@@ -129,7 +129,7 @@ async def test_what_changes_nothing_leaves_no_event(idle_app: App) -> None:
     assert await events(idle_app) == before
 
 
-async def test_details_say_what_changed_and_no_secret(idle_app: App) -> None:
+async def test_details_have_the_changes_without_secrets(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     await idle_app.query(
         """mutation($flow: ID!, $schedule: ID!) {

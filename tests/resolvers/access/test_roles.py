@@ -88,7 +88,7 @@ async def test_table_lists_every_mutation(idle_app: App) -> None:
     fields = {field["name"]: field["description"] for field in found["__type"]["fields"]}
     assert set(fields) == set(MUTATIONS)
     for name, description in fields.items():
-        assert description.endswith(f"Needs the role {MUTATIONS[name][0]}.")
+        assert description.endswith(f"Requires the role {MUTATIONS[name][0]}.")
 
 
 async def test_refused_mutation_changes_nothing(idle_app: App) -> None:

@@ -22,7 +22,7 @@ FORGET_RETRIES = "UPDATE flow_run SET retry_of_id = NULL, recovered_by_id = NULL
 
 
 async def bulk(app: App, arguments: str, *, select: str = OPERATION, key: str | None = None) -> dict[str, Any]:
-    """Return the answer of a bulk mutation such as `bulkCancel(…)`."""
+    """Returns the response of a bulk mutation such as `bulkCancel(…)`."""
     text = f"""mutation {{ result: {arguments} {{ __typename
         ... on BulkOperationSuccess {{ operation {{ {select} }} }} ... on UserError {{ code message }} }} }}"""
     result: dict[str, Any] = (await app.query(text, key=key))["result"]

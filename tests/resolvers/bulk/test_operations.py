@@ -64,7 +64,7 @@ async def test_dry_run_returns_exact_counts_and_changes_nothing(idle_app: App, d
     assert (await idle_app.query("{ bulkOperations { totalCount } }"))["bulkOperations"]["totalCount"] == 1
 
 
-async def test_plan_is_executed_on_its_runs_only_and_counts_what_drifted(idle_app: App, database_url: str) -> None:
+async def test_plan_is_executed_only_on_its_runs_and_counts_drift(idle_app: App, database_url: str) -> None:
     published = await make_flow(idle_app)
     ready, turned, waiting, late = await make_runs(
         idle_app, published, {}, {}, {"status": RunStatus.FAILED}, {"status": RunStatus.SUCCEEDED}
@@ -199,7 +199,7 @@ async def test_operations_and_plans_of_a_project_are_limited(idle_app: App, monk
     assert (await bulk(idle_app, archive))["code"] == "TOO_MANY_BULK_OPERATIONS"
     dry = "bulkArchive(filter: {statuses: FAILED}, dryRun: true)"
     expired, *plans = [(await done(idle_app, dry))["id"] for _ in range(3)]
-    # One plan too many makes the oldest expire: nobody is locked out by dry runs.
+    # One more plan makes the oldest one expire: dry runs never block a project.
     assert (await bulk(idle_app, f'bulkArchive(planId: "{plans[0]}")'))["code"] == "TOO_MANY_BULK_OPERATIONS"
     found = await idle_app.query("{ bulkOperations(includePlans: true) { totalCount nodes { id status } } }")
     assert found["bulkOperations"]["totalCount"] == len(begun) + len(plans)

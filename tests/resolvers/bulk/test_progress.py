@@ -59,7 +59,7 @@ def cursor_and_progress(item: LogItem) -> tuple[str, Any]:
 async def received(
     viewer_context: Context, operation: str, after: str | None = None, limit: int = 100
 ) -> list[tuple[str, Any]]:
-    """Return what a subscriber receives until the end: cursors and progress."""
+    """Returns the events that a subscriber receives until the end: cursors and progress."""
     events: list[tuple[str, Any]] = []
     stream = await subscriptions.bulk_progress(viewer_context, operation, after, cursor_and_progress)
     async with asyncio.timeout(PATIENCE), aclosing(stream):
@@ -75,7 +75,7 @@ async def test_subscriber_receives_the_current_progress_then_each_chunk_then_the
 ) -> None:
     operation = await start_operation(worker, 4)
     listening = asyncio.create_task(received(context(worker, hub), operation))
-    with worker.database.signals.listen(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
+    with worker.database.pubsub.subscribe(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
         (first,) = await received(context(worker, hub), operation, limit=1)
         bulk_worker = BulkWorker(worker.database, chunk_size=1)
         await bulk_worker.drain()

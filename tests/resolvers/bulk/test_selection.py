@@ -228,9 +228,7 @@ async def test_runs_created_later_are_never_changed(idle_app: App, monkeypatch: 
     assert counts(await again(idle_app, begun["id"])) == (3, 3, 3, 0, 0)
 
 
-async def test_runs_created_while_the_set_is_pinned_are_not_in_it(
-    idle_app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_runs_created_during_pinning_are_not_selected(idle_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     published = await make_flow(idle_app)
     early = await make_runs(idle_app, published, {}, {})
     read, pages = pinning.select_runs, []

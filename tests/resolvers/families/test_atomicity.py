@@ -22,12 +22,12 @@ KEPT = {"retry": 1, "rerun": 1, "completeStep": 2}
 
 
 class Broken(Exception):  # noqa: N818 - stands for a process that is killed
-    """The process is gone."""
+    """Simulates the end of the process."""
 
 
 @contextmanager
 def broken_at(number: int) -> Iterator[list[int]]:
-    """Breaks off at the statement `number` that writes; yields a list with the number of such statements seen."""
+    """Raises at the writing statement `number`; yields a list with the number of writing statements so far."""
     seen = [0]
 
     def count(_: Any, __: Any, statement: str, *___: Any) -> None:

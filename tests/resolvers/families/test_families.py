@@ -91,7 +91,7 @@ class TestOneRetryAtATime:
         done = await families.bulk("bulkRetry", f'filter: {{tags: ["t"]}}, strategy: {FROM_FAILED}')
         assert (done["succeeded"], done["skipped"]) == (2, 0)
 
-    async def test_retryability_says_what_a_retry_cannot_mend(self, families: Families) -> None:
+    async def test_retryability_gives_hints(self, families: Families) -> None:
         flow = await families.flow(
             {"name": "a", "kind": "transform", "input": {}}, output="{{ steps.a.output.missing }}"
         )
@@ -103,7 +103,7 @@ class TestOneRetryAtATime:
         await families.app.query(publish, {"f": flow, "d": {"steps": [ASK]}})
         assert "newer version" in (await families.run(run_id))["retryability"][0]["message"]
 
-    async def test_retryability_says_that_detached_children_live(self, families: Families) -> None:
+    async def test_retryability_mentions_live_detached_children(self, families: Families) -> None:
         await families.flow(NAP, name="kid")
         run_id = await families.start(await families.flow(call("kid", wait=False), BOOM))
         messages = [ability["message"] for ability in (await families.run(run_id))["retryability"]]
@@ -115,7 +115,7 @@ class TestSiblings:
 
     KID = ({**BOOM, "when": "{{ run.input.n == 1 }}"}, NAP)
 
-    async def test_parent_that_waits_says_so(self, families: Families) -> None:
+    async def test_waiting_parent_reports_the_failure(self, families: Families) -> None:
         await families.flow(*self.KID, name="kid")
         parent = await families.start(await families.flow(loop("kid", [0, 1, 2])))
         found = await families.run(parent)
@@ -157,7 +157,7 @@ class TestSiblings:
 
 
 class TestTimeouts:
-    """The timeout of a step holds for every kind."""
+    """The timeout of a step applies to every kind."""
 
     @pytest.mark.parametrize(
         "step", [call("kid"), {**ASK, "name": "call"}, {**NAP, "name": "call"}], ids=["flow", "humanInput", "delay"]

@@ -47,7 +47,7 @@ async def complete(families: Families, run: str, name: str, **arguments: Any) ->
 
 
 class TestRerun:
-    """A run that has ended is executed once more."""
+    """A run that has ended is executed again."""
 
     async def test_succeeded_run_is_run_again_and_linked(self, families: Families) -> None:
         run = await families.start(await families.flow(step("a", "{{ run.input.x }}")), input={"x": 5}, tags=["t"])
@@ -77,7 +77,7 @@ class TestRerun:
         assert found["statusHistory"][0]["message"] == f"Rerun of {run}, with another input"
         assert (await read(families, run))["input"] == {"x": 5}
 
-    async def test_version_is_the_published_one_or_the_one_that_is_named(self, families: Families) -> None:
+    async def test_version_is_the_published_or_the_named_one(self, families: Families) -> None:
         flow = await families.flow(step("a", "old"))
         run = await families.start(flow)
         text = "mutation($f: ID!, $d: JSON!) { publishFlowVersion(flowId: $f, definition: $d) { __typename } }"
@@ -90,7 +90,7 @@ class TestRerun:
         answer = await families.app.execute(RERUN, {"id": other, "version": version["flowRun"]["flowVersion"]["id"]})
         assert answer["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
 
-    async def test_rerun_from_a_step_keeps_what_is_before_it(self, families: Families) -> None:
+    async def test_rerun_from_a_step_keeps_earlier_results(self, families: Families) -> None:
         steps = [
             step("a", 1),
             {**BOOM, "continueOnFailure": True},
@@ -293,7 +293,7 @@ class TestCompletion:
         assert found["output"] == {"status": "SUCCEEDED", "output": 1}
         assert found["steps"][0]["reusedFrom"] == {"id": run}
 
-    async def test_completed_child_takes_its_place_in_the_waiting_parent(self, families: Families) -> None:
+    async def test_completed_child_replaces_the_failed_one_in_the_waiting_parent(self, families: Families) -> None:
         await families.flow(
             {**FAILED_ITEM, "when": "{{ run.input.n != 1 }}"}, {**ASK, "when": "{{ run.input.n == 1 }}"}, name="kid"
         )

@@ -1,4 +1,4 @@
-"""Retries of children: their place, the results that they keep, their idempotency keys."""
+"""Retries of children: their position in the parent, the results that they keep, their idempotency keys."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.clock import FakeClock
 
 
 class TestPlaceOfRetry:
-    """A retried child takes the place of the one that failed while the parent waits there; else it is detached."""
+    """A retried child replaces the failed one while the parent waits there; otherwise it is detached."""
 
     async def waiting(self, families: Families) -> tuple[str, str, str]:
         """Returns a parent that waits for item 1 while item 0 has failed, and these two."""
@@ -129,7 +129,7 @@ class TestKeptChildren:
         assert (await families.run(again))["output"] == [0, 1, 2, 1, 4, 5]
         assert len(await families.children(again)) == 3
 
-    async def test_later_retry_keeps_what_earlier_ones_kept(self, families: Families) -> None:
+    async def test_later_retry_keeps_results_of_earlier_ones(self, families: Families) -> None:
         step = {
             "name": "s",
             "kind": "transform",

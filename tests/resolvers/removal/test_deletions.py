@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 from sqlmodel import SQLModel
 
-from db.models import FlowRun, FlowVersion
+from db.models import FlowRun, FlowVersion, StartHold
 from db.models.types import table
 from db.removal.teardown import GRACE
 from db.rollups import check, upkeep
@@ -28,12 +28,13 @@ DELETE_FLOW = """mutation($id: ID!, $dryRun: Boolean!) { it: deleteFlow(flowId: 
 DELETE_PROJECT = """mutation($id: ID!, $dryRun: Boolean!) { it: deleteProject(projectId: $id, dryRun: $dryRun) {
     __typename ... on DeleteProjectSuccess { project { name deletingSince } runs liveRuns flows flowVersions schedules
         webhooks secrets apiKeys bulkOperations } } }"""
+HOLD = "mutation($id: ID!) { it: holdFlow(flowId: $id) { __typename } other: holdProject { __typename } }"
 ALIVE = "query($id: ID!) { flow(id: $id) { enabled deletingSince schedules { id } webhooks { id } } }"
 REMAIN = {"audit_event", "run_event", "run_rollup", "run_rollup_delta"}
 """Tables whose rows outlive the project: the audit log; events, until they are pruned; counts, which are 0."""
 
 DELETED = {"api_key", "bulk_operation", "flow", "flow_run", "flow_version", "input_request", "quota_use"} | {
-    *("retired_secret", "schedule", "secret", "webhook")
+    *("retired_secret", "schedule", "secret", "start_hold", "webhook")
 }
 
 
@@ -89,6 +90,7 @@ async def test_a_flow_goes_with_its_runs_and_nothing_else(idle_app: App, fake_cl
         return [parent]
 
     kept = await idle_app.database.write(add)
+    await idle_app.query(HOLD, {"id": family.flow})
     begun = await delete(idle_app, DELETE_FLOW, family.flow)
     assert begun.pop("flow").pop("deletingSince") is not None
     again = await delete(idle_app, DELETE_FLOW, family.flow)
@@ -119,6 +121,8 @@ async def test_a_flow_goes_with_its_runs_and_nothing_else(idle_app: App, fake_cl
     fake_clock.block(GRACE.total_seconds())
     await work(idle_app, fake_clock)
     assert (await idle_app.query(ALIVE, {"id": family.flow}))["flow"] is None
+    holds = select(table(StartHold).c.flow_id)
+    assert await idle_app.database.read(lambda conn: conn.execute(holds).scalars().all()) == [None]
     versions = select(table(FlowVersion).c.flow_id)
     assert of_flow.flow_id not in await idle_app.database.read(lambda conn: conn.execute(versions).scalars().all())
     assert (await delete(idle_app, DELETE_FLOW, family.flow))["__typename"] == "FlowNotFound"
@@ -148,6 +152,7 @@ async def test_a_project_goes_with_all_that_belongs_to_it(idle_app: App, fake_cl
     await idle_app.database.write(lambda uow: uow.conn.execute(insert(SQLModel.metadata.tables["quota_use"]), period))
     plan = f'mutation {{ bulkArchive(filter: {{ids: ["{family.failed}"]}}, dryRun: true) {{ __typename }} }}'
     await idle_app.query(plan)
+    await idle_app.query(HOLD, {"id": family.flow})
     planned = await delete(idle_app, DELETE_PROJECT, family.project, dry_run=True)
     counts = {name: planned[name] for name in ("flows", "schedules", "webhooks", "secrets", "bulkOperations")}
     assert counts == {"flows": 1, "schedules": 1, "webhooks": 1, "secrets": 1, "bulkOperations": 2}

@@ -28,7 +28,7 @@ def step(name: str, value: Any) -> dict[str, Any]:
 
 
 def failing(name: str) -> dict[str, Any]:
-    """A step that fails for every input but those with `ok`."""
+    """A step that fails for every input without `ok`."""
     return step(name, "{{ run.input.ok + 1 }}")
 
 
@@ -105,7 +105,7 @@ async def test_from_step_refuses_steps_that_were_not_reached(app: App) -> None:
         assert await ability(app, run, FROM_STEP, name) == ("STEP_NOT_REACHED", [], [])
 
 
-async def test_only_from_step_takes_a_step(app: App) -> None:
+async def test_only_from_step_accepts_a_step(app: App) -> None:
     _, run = await failed(app)
     for strategy, name in [(FROM_STEP, None), (ON_LATEST, "a"), ("FROM_FAILED_STEP", "a"), ("ON_LATEST_VERSION", "a")]:
         answer = await app.execute(RETRY, {"id": run, "strategy": strategy, "step": name})

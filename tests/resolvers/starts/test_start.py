@@ -267,7 +267,7 @@ async def test_number_that_clients_cannot_keep_has_one_code(idle_app: App, echo:
         assert response.json()["errors"][0]["extensions"]["code"] == "NUMBER_OUT_OF_RANGE", field
 
 
-async def test_escape_of_nul_that_is_text_is_kept(idle_app: App, echo: str) -> None:
+async def test_literal_escape_of_nul_is_kept(idle_app: App, echo: str) -> None:
     six = "\\u0000"
     assert len(six) == 6
     run = (await idle_app.start(echo, input=six, metadata={six: six}, tags=[six], select="input metadata tags"))["run"]
@@ -290,7 +290,7 @@ async def test_defaults_of_the_input_schema_apply(app: App) -> None:
     assert refused["__typename"] == "InputInvalid"
 
 
-async def test_request_with_a_default_said_is_another_request(idle_app: App) -> None:
+async def test_explicit_default_is_another_request(idle_app: App) -> None:
     flow = await idle_app.create_flow({**ECHO, "inputSchema": DEFAULTS})
     first = (await idle_app.start(flow, input={}, idempotencyKey="k"))["run"]
     assert (await idle_app.start(flow, input={}, idempotencyKey="k"))["run"] == first

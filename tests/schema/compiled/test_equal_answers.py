@@ -239,7 +239,7 @@ async def test_unknown_status_is_left_to_the_general_path(idle_app: App) -> None
     assert dict(reads.counts.general) == {"unexpected value": 2}
 
 
-async def test_plans_are_kept_for_the_answers_of_their_variables(family: RunFamily, idle_app: App) -> None:
+async def test_plans_are_kept_by_the_answers_of_their_variables(family: RunFamily, idle_app: App) -> None:
     text = "query($id: ID!, $yes: Boolean!) { flowRun(id: $id) { id status @include(if: $yes) } }"
     reads, viewer = CompiledReads(build_schema(), 10), await viewer_of(idle_app)
     for yes in (True, False, True):

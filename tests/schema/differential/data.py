@@ -10,8 +10,8 @@ from sqlalchemy import update
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import files, logs
-from db.runs.logs import Line
+from db.runs.output import files, logs
+from db.runs.output.logs import Line
 from db.search import switch
 from domain import ids
 from domain.enums import Environment, RunStatus, StepStatus, TriggerMethod

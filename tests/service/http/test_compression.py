@@ -54,7 +54,7 @@ async def test_long_response_is_compressed(idle_app: App, accepted: str, chosen:
 
 
 @pytest.mark.parametrize("accepted", ["identity", "deflate", "zstd;q=0", ""])
-async def test_client_that_accepts_none_of_them_gets_the_body_as_it_is(idle_app: App, accepted: str) -> None:
+async def test_client_without_accepted_encoding_gets_the_uncompressed_body(idle_app: App, accepted: str) -> None:
     response, body = await raw(idle_app, LONG, **{"accept-encoding": accepted})
     assert "content-encoding" not in response.headers
     assert int(response.headers["content-length"]) == len(body)

@@ -64,7 +64,7 @@ async def test_every_origin_is_allowed_without_cookies(database_url: str) -> Non
             assert CREDENTIALS not in response.headers
 
 
-async def test_cookies_of_listed_origins_count_if_the_operator_says_so(database_url: str) -> None:
+async def test_cookies_of_listed_origins_count_if_the_operator_allows_them(database_url: str) -> None:
     async with run_app(database_url, with_worker=False, cors_origins=ORIGIN, cors_credentials=True) as app:
         for response in (await preflight(app, ORIGIN), await ask(app, ORIGIN)):
             assert (response.headers[ALLOWED], response.headers[CREDENTIALS]) == (ORIGIN, "true")

@@ -61,7 +61,7 @@ async def test_document_is_sent_once_and_named_afterwards(database_url: str, com
         assert (await post(app, {"documentId": f"sha256:{sha256(ROLE)}"})).json() == ADMIN
 
 
-async def test_variables_and_operation_go_with_a_named_document(idle_app: App) -> None:
+async def test_named_document_has_variables_and_operation(idle_app: App) -> None:
     text = "query A { viewer { role } } query B($first: Int!) { flows(first: $first) { totalCount } }"
     body = {"variables": {"first": 0}, "operationName": "B"}
     for query in (text, None):
@@ -171,7 +171,7 @@ class TestTrusted:
         allowed = await app.http.post("/graphql", json={"query": ROLE}, headers=headers)
         assert json.dumps(ADMIN, separators=(",", ":")) in allowed.text
 
-    async def test_malformed_requests_are_refused_as_ever(self, app: App) -> None:
+    async def test_malformed_requests_are_refused_in_the_usual_way(self, app: App) -> None:
         for body in ({}, {"query": 7}, {"query": [ROLE]}, [{"query": COUNT}]):
             assert code(await post(app, body)) == (400, "BAD_REQUEST")
 

@@ -1,4 +1,4 @@
-"""What is served beside the API: the pages, their assets, the health of the service, the language's schema."""
+"""The pages beside the API, their assets, the health of the service, and the language's schema."""
 
 from pathlib import Path
 
@@ -110,7 +110,7 @@ async def test_nothing_but_assets_is_served_from_there(build: Path, path: str) -
         assert (await http.get(f"/assets/{path}")).status_code in (404, 405)
 
 
-async def test_missing_build_is_said_clearly(tmp_path: Path) -> None:
+async def test_missing_build_is_reported(tmp_path: Path) -> None:
     async with pages(tmp_path / "nothing") as http:
         response = await http.get("/")
         assert (await http.get("/assets/main-abc.js")).status_code == 404

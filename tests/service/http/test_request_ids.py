@@ -118,7 +118,7 @@ async def test_handshake_of_a_socket_returns_the_id() -> None:
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("path", ["/graphql", "/sign-in"])
-async def test_client_that_goes_away_during_its_request_is_no_fault(idle_app: App, log: io.StringIO, path: str) -> None:
+async def test_disconnected_client_is_not_an_error(idle_app: App, log: io.StringIO, path: str) -> None:
     messages: list[Message] = [
         {"type": "http.request", "body": b'{"query": "{ vi', "more_body": True},
         {"type": "http.disconnect"},

@@ -1,4 +1,4 @@
-"""Keys that are remembered: what a request costs, and how soon a key ends."""
+"""Remembered keys: the cost of a request, and the time until a key ends."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -66,7 +66,7 @@ async def test_request_that_is_cancelled_leaves_the_read_to_others(viewers: View
 
 async def test_revocation_in_this_process_holds_at_once(viewers: Viewers, database: Database) -> None:
     secret, other = await new_key(database), await new_key(database)
-    with viewers.forgetting_revoked():
+    with viewers.forget_revoked():
         assert await viewers.find(secret)
         assert await viewers.find(other)
         await database.write(api_keys.revoke, await id_of(database, secret))
@@ -77,10 +77,10 @@ async def test_revocation_in_this_process_holds_at_once(viewers: Viewers, databa
 async def test_revocation_without_a_signal_holds_soon(
     viewers: Viewers, database: Database, database_url: str, fake_clock: FakeClock
 ) -> None:
-    """Another process without a connection for signals, such as the command line, or SQL by hand."""
+    """Another process without a connection for notifications, such as the command line, or SQL by hand."""
     secret, changed = await new_key(database), await new_key(database)
     other = open_database(database_url)
-    with viewers.forgetting_revoked():
+    with viewers.forget_revoked():
         assert await viewers.find(secret)
         assert await viewers.find(changed)
         await other.write(api_keys.revoke, await id_of(other, secret))
@@ -100,15 +100,15 @@ async def test_revocation_during_the_read_of_the_key_is_not_missed(
     key_id = await id_of(database, secret)
     really = Database.read
 
-    async def revoked_meanwhile(*args: object) -> object:
+    async def revoked_in_between(*args: object) -> object:
         result: object = await really(*args)  # type: ignore[arg-type]
         monkeypatch.undo()
         await database.write(api_keys.revoke, key_id)
-        assert await viewers.find(other)  # which hears of the revocation first
+        assert await viewers.find(other)  # This process is notified of the revocation first.
         return result
 
-    monkeypatch.setattr(Database, "read", revoked_meanwhile)
-    with viewers.forgetting_revoked():
+    monkeypatch.setattr(Database, "read", revoked_in_between)
+    with viewers.forget_revoked():
         await viewers.find(secret)
         assert await viewers.find(secret) is None
 

@@ -1,4 +1,4 @@
-"""What webhooks make of calls: mapping, responses, handshakes, redelivery, and what of a call they show."""
+"""Calls of webhooks: mapping, responses, handshakes, redelivery, and the parts of a call that runs see."""
 
 import gzip
 import hmac
@@ -229,7 +229,7 @@ async def test_compressed_bodies(app: App) -> None:
     assert bomb.status_code == 413
 
 
-async def test_failed_delivery_is_retried_and_keeps_what_succeeded(app: App) -> None:
+async def test_failed_delivery_is_retried_and_keeps_succeeded_steps(app: App) -> None:
     path = (await create(app, ONCE))["path"]
     headers = {"x-github-delivery": "d"}
     first = await app.http.post(f"{path}?wait=30000", json=1, headers=headers)
@@ -272,7 +272,7 @@ async def test_stopped_delivery_stays_stopped(idle_app: App) -> None:
     assert again.json() == {**first.json(), "duplicate": True}
 
 
-async def test_empty_key_is_none(idle_app: App) -> None:
+async def test_empty_key_counts_as_absent(idle_app: App) -> None:
     path = (await create(idle_app))["path"]
 
     async def run_of(**headers: str) -> str:
@@ -314,6 +314,6 @@ async def test_named_signature_is_checked_before_the_body(idle_app: App) -> None
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_signature_needs_what_belongs_to_it(idle_app: App, variables: dict[str, str]) -> None:
+async def test_signature_requires_header_and_secret(idle_app: App, variables: dict[str, str]) -> None:
     flow = await idle_app.create_flow(ECHO)
     assert await idle_app.error_code(CREATE, {"flow": flow, **variables}) == "INVALID_ARGUMENT"

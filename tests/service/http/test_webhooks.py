@@ -199,7 +199,7 @@ async def test_waiting_call_times_out(idle_app: App) -> None:
     assert body == {"runId": body["runId"], "status": "QUEUED"}
 
 
-@pytest.mark.parametrize("wait", ["", "x", "-1", "1.5", "60001", "9" * 5_000, "٣"])
+@pytest.mark.parametrize("wait", ["x", "-1", "1.5", "60001", "9" * 5_000, "٣"])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_wait_time_is_bounded(idle_app: App, wait: str) -> None:
     webhook = await create(idle_app)

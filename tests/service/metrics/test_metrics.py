@@ -22,7 +22,7 @@ from engine.compiled_flow import FlowCache
 from live.hub import Hub
 from resolvers.context import Context, Viewer
 from schema.build import build_schema
-from schema.types.connection import DEFAULT_PAGE
+from schema.relay.connection import DEFAULT_PAGE
 from service.metrics import declarations
 from service.metrics.collector import Metrics
 from service.metrics.operations import OTHER

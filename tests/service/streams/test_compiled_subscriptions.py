@@ -113,7 +113,7 @@ async def test_status_changes_are_the_same_live_and_replayed(
         for socket in sockets:
             await subscribe(socket, query, "2", after=start["cursor"])
         replayed = [await same_message(sockets) for _ in live]
-        # Fields of the run are as they are now; what the events themselves say is the same.
+        # Fields of the run have their present values; the fields of the events themselves are the same.
         assert [message["payload"]["data"] and cursor(message) for message in replayed] == [
             message["payload"]["data"] and cursor(message) for message in live
         ]

@@ -49,7 +49,7 @@ _RUNS = table(FlowRun)
 
 @dataclass
 class Watched:
-    """A service with a run of a customer, `mine`, and one of somebody else; and tokens for the customer's runs."""
+    """A service with a run of a customer, `mine`, and one of another customer; and tokens for the customer's runs."""
 
     app: App
     streams: Streams
@@ -139,7 +139,7 @@ async def test_progress_and_statistics_are_those_of_own_runs(watched: Watched) -
     assert (await watched.first(watched.app.keys.admin, STATS))["total"] == 2
 
 
-async def test_what_is_out_of_sight_is_refused_before_a_stream_begins(watched: Watched) -> None:
+async def test_forbidden_fields_are_refused_before_a_stream_begins(watched: Watched) -> None:
     output = CHANGES % ("output", "output")
     assert await watched.first(watched.blind, output) == "FORBIDDEN"
     assert (await watched.first(watched.token, output))["__typename"] == "CaughtUp"

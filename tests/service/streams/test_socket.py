@@ -82,7 +82,7 @@ async def test_events_arrive_in_order(server: Server) -> None:
         assert {event["run"]["flow"]["name"] for event in events} == {"hello"}
 
 
-async def test_a_client_that_was_cut_off_gets_what_it_missed(server: Server) -> None:
+async def test_disconnected_client_gets_missed_events(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH)
         await next_event(socket)
@@ -91,9 +91,13 @@ async def test_a_client_that_was_cut_off_gets_what_it_missed(server: Server) -> 
     second_id = await start(server)
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH, after=first["cursor"])
-        # What had not happened by then comes behind CaughtUp, and the two runs are under way at once.
-        heard = [event for event in [await next_event(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"]
-    of_run = {run_id: [each["status"] for each in heard if each["runId"] == run_id] for run_id in (first_id, second_id)}
+        # Later events come after CaughtUp, and both runs are live at the same time.
+        received = [
+            event for event in [await next_event(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"
+        ]
+    of_run = {
+        run_id: [each["status"] for each in received if each["runId"] == run_id] for run_id in (first_id, second_id)
+    }
     assert of_run == {first_id: ["RUNNING", "SUCCEEDED"], second_id: ["QUEUED", "RUNNING", "SUCCEEDED"]}
 
 
@@ -165,13 +169,13 @@ async def close_code(socket: ClientConnection) -> int:
     ],
     ids=str,
 )
-async def test_what_is_no_message_of_the_protocol_closes_the_socket(server: Server, message: Any) -> None:
+async def test_invalid_message_closes_the_socket(server: Server, message: Any) -> None:
     async with signed_in(server) as socket:
         await socket.send(json.dumps(message) if isinstance(message, dict) else message)
         assert await close_code(socket) == 4400
 
 
-async def test_who_subscribes_without_having_been_let_in_is_closed(server: Server) -> None:
+async def test_subscription_before_connection_init_closes_the_socket(server: Server) -> None:
     url = server.url.replace("http", "ws") + "/graphql"
     async with websockets.connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
         await subscribe(socket, WATCH)
@@ -201,7 +205,7 @@ async def test_pings_are_answered_at_any_time(server: Server) -> None:
         assert (await next_event(socket))["__typename"] == "CaughtUp"
 
 
-async def test_a_subscription_ends_when_its_client_says_so_and_its_id_is_free(server: Server) -> None:
+async def test_completed_subscription_ends_and_its_id_can_be_used_again(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH)
         await next_event(socket)
@@ -229,7 +233,7 @@ async def test_a_document_at_fault_ends_its_operation_alone(server: Server, docu
         assert (await answer(socket, "{ viewer { role } }"))["viewer"]["role"] == "ADMIN"
 
 
-async def test_errors_of_a_query_come_with_its_data(server: Server) -> None:
+async def test_errors_of_a_query_are_sent_with_its_data(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, '{ viewer { role } flowRun(id: "nonsense") { id } }', "q")
         message = await receive(socket)

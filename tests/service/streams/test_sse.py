@@ -52,7 +52,7 @@ class Client:
     async def stream(
         self, query: str, *, headers: dict[str, str] | None = None, **variables: Any
     ) -> AsyncIterator[Any]:
-        """The response to a POST, as it comes."""
+        """The response to a POST, unchanged."""
         body = {"query": query, "variables": variables}
         async with self.http.stream("POST", "/graphql", json=body, headers=headers or self.headers()) as response:
             yield response
@@ -65,7 +65,7 @@ class Client:
 
 
 async def events(response: httpx.Response) -> AsyncIterator[Event]:
-    """What a stream tells, comments as `{"comment": …}`."""
+    """Yields the events of a stream, comments as `{"comment": …}`."""
     event: Event = {}
     async for line in response.aiter_lines():
         if line.startswith(":"):
@@ -80,7 +80,7 @@ async def events(response: httpx.Response) -> AsyncIterator[Event]:
 
 
 async def next_event(stream: AsyncIterator[Event]) -> Event:
-    """The next event, which tells a result without errors."""
+    """Returns the next event, which must be a result without errors."""
     event = await asyncio.wait_for(anext(stream), PATIENCE)
     assert event["event"] == "next"
     assert "errors" not in event["data"], event["data"]
@@ -121,8 +121,10 @@ async def test_browser_resumes_by_last_event_id(client: Client) -> None:
     async with client.http.stream("GET", "/graphql", params=parameters, headers=headers) as response:
         stream = events(response)
         # The reader may still be the one of the first stream, and not have come so far: then they follow CaughtUp.
-        heard = [event for event in [await next_event(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"]
-        assert [event["status"] for event in heard] == ["QUEUED", "RUNNING", "SUCCEEDED"]
+        received = [
+            event for event in [await next_event(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"
+        ]
+        assert [event["status"] for event in received] == ["QUEUED", "RUNNING", "SUCCEEDED"]
 
 
 @pytest.mark.parametrize("by", ["after", "last-event-id"])

@@ -20,7 +20,7 @@ async def next_event(socket: ClientConnection, name: str = "1") -> Any:
 
 
 async def until_succeeded(socket: ClientConnection, count: int) -> list[Any]:
-    """What is told until so many runs have succeeded."""
+    """Returns the statistics until this many runs have succeeded."""
     found = [await next_event(socket)]
     while succeeded(found[-1]) < count:
         found.append(await next_event(socket))
@@ -46,7 +46,7 @@ async def test_statistics_are_delivered_at_the_start_and_when_runs_change(server
         assert last["at"] > first["at"]
 
 
-async def test_several_streams_of_one_socket_are_kept_apart(server: Server) -> None:
+async def test_streams_of_one_socket_are_independent(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH, "a")
         first = await next_event(socket, "a")

@@ -1,7 +1,7 @@
 """SQL compiled once for all databases of the process.
 
-Each test opens a database of its own, and SQLAlchemy compiles every statement anew for each engine: that was a seventh
-of what the suite cost.
+Each test opens a database of its own, and SQLAlchemy compiles every statement again for each engine: that was a seventh
+of the suite's time.
 """
 
 from typing import Any
@@ -38,6 +38,6 @@ def _share(engine: Engine) -> None:
 
 
 def share_compiled_statements() -> None:
-    """From now on, all new engines of this process share what they compile."""
+    """Makes all new engines of this process share their compiled statements."""
     for dialect in (PGDialect_asyncpg, SQLiteDialect_pysqlite):
         dialect.engine_created = _share  # type: ignore[method-assign]

@@ -1,7 +1,6 @@
 """Databases for single tests: copies of one that was migrated once for the whole run.
 
-The processes of a run share a directory (plugin.py); whoever comes first starts the server and makes the
-templates there.
+The processes of a run share a directory (plugin.py); the first one starts the server and creates the templates there.
 """
 
 import itertools
@@ -87,7 +86,7 @@ def sqlite_template(shared: Path) -> SqliteTemplate:
 
 @contextmanager
 def postgres_template(shared: Path) -> Iterator[PostgresTemplate]:
-    """The template of this run, made if it is not there yet, on a server started if none is given."""
+    """Returns the template of this run; creates it if it does not exist, on a new server if none is given."""
     name = _template_name(shared)
     with _lock(shared):
         server = _server(shared)

@@ -75,7 +75,7 @@ class PostgresServer:
     def kill(self) -> None:
         """SIGKILL the server, as the kernel does when memory runs out."""
         os.kill(self.pid, signal.SIGKILL)
-        # Where nobody collects dead processes it would look alive, and the next start would refuse.
+        # Without a process that collects dead children it would look alive, and the next start would refuse.
         self._pid_file.unlink()
 
     @property
@@ -137,7 +137,7 @@ def start_server(directory: Path, account: Account, binaries: Path | None = None
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on, nor will soon by chance."""
+    """Returns a port of this machine on which no process listens, nor is likely to listen soon."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe, suppress(OSError):

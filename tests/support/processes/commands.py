@@ -71,7 +71,7 @@ async def run_service(
         yield address[1], said
     finally:
         await stop(process, stopped_by)
-    # Ctrl+C is the way to end it, and no failure; of another signal whoever sent it is told that it was heeded.
+    # Ctrl+C is the usual way to end it, and not a failure; the sender of another signal learns that it was obeyed.
     assert process.returncode == (0 if stopped_by is signal.SIGINT else -stopped_by)
 
 

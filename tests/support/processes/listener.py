@@ -30,7 +30,7 @@ async def listening_with(config: uvicorn.Config) -> AsyncIterator[tuple[str, uvi
     await asyncio.wait(started, return_when=asyncio.FIRST_COMPLETED)
     try:
         if not server.url.done():
-            await serving  # tells why it did not start
+            await serving  # This raises the reason if it did not start.
         yield await server.url, server
     finally:
         server.should_exit = True

@@ -22,7 +22,7 @@ def _node() -> str:
 
 @asynccontextmanager
 async def running(script: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A module under way, with the packages of web/; its output in pipes. It is killed at the end."""
+    """A running module, with the packages of web/; its output in pipes. It is killed at the end."""
     assert (WEB / "node_modules" / "graphql-sse").is_dir(), "run: scripts/build-web test"
     # Node.js 20 has WebSocket behind a flag.
     node = (_node(), "--experimental-websocket", "--no-warnings", "--input-type=module", "-")

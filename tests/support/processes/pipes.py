@@ -8,7 +8,7 @@ from pathlib import Path
 
 @asynccontextmanager
 async def piped(*command: str, cwd: Path, said: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program under way that is told `said`; its output in pipes. It is killed at the end."""
+    """Runs a program with `said` as its input; its output is in pipes. It is killed at the end."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdin is not None

@@ -12,6 +12,7 @@ from db.bulk import reads as bulk_reads
 from db.bulk.leases import BulkLease
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
+from db.row_types import BulkOperationRow
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkKind
@@ -58,7 +59,7 @@ async def start_operation(worker: WorkerHarness, kind: BulkKind, run_ids: Sequen
     return lease.operation_id
 
 
-async def operation(worker: WorkerHarness, operation_id: UUID) -> AnyRow:
+async def operation(worker: WorkerHarness, operation_id: UUID) -> BulkOperationRow:
     columns = {column.name for column in table(BulkOperation).c}
     return (await worker.database.read(bulk_reads.by_ids, [operation_id], columns))[operation_id]
 

@@ -1,4 +1,4 @@
-"""Bulk cancel beside runs that end, and faults of single runs."""
+"""Bulk cancel while runs end, and faults of single runs."""
 
 import asyncio
 from collections import Counter

@@ -10,7 +10,7 @@ from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepResult
 from db.models.types import table
 from db.rollups import check
-from db.runs import files
+from db.runs.output import files
 from domain import ids
 from domain.bulk import BulkKind
 from domain.enums import RunStatus

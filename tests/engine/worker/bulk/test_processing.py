@@ -67,7 +67,8 @@ async def test_operation_without_runs_completes_at_once(worker: WorkerHarness) -
 
 
 async def test_operations_are_processed_in_turn(worker: WorkerHarness, flow: Flow) -> None:
-    long, short = await add(worker, flow, *[RunStatus.FAILED] * 6), await add(worker, flow, *[RunStatus.SUCCEEDED] * 2)
+    # Long enough that the second ends first, whether or not its second chunk is processed in parallel with its first.
+    long, short = await add(worker, flow, *[RunStatus.FAILED] * 16), await add(worker, flow, *[RunStatus.SUCCEEDED] * 2)
     first = await start_operation(worker, BulkKind.ARCHIVE, long)
     second = await start_operation(worker, BulkKind.ARCHIVE, short)
     await BulkWorker(worker.database, chunk_size=1).drain()
@@ -122,7 +123,7 @@ async def test_stopped_worker_releases_its_operations(fake_clock: FakeClock, wor
     assert await counts(worker, operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
 
 
-async def test_worker_is_woken_by_new_operations_and_looks_every_second(
+async def test_worker_is_woken_by_new_operations_and_polls_every_second(
     fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:
     fake_clock.watch(worker.database)
@@ -130,9 +131,9 @@ async def test_worker_is_woken_by_new_operations_and_looks_every_second(
     bulk_worker = BulkWorker(worker.database)
     task = asyncio.create_task(bulk_worker.run())
     await fake_clock.settle()
-    heard = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    received = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
     await fake_clock.settle()
-    assert (await operation(worker, heard)).status == "COMPLETED"
+    assert (await operation(worker, received)).status == "COMPLETED"
     lease = await start_leased(worker, BulkKind.UNARCHIVE, run_ids)
     await fake_clock.advance(LEASE.total_seconds() + 1)
     assert (await operation(worker, lease.operation_id)).status == "COMPLETED"
@@ -153,7 +154,7 @@ async def test_lost_preparation_fails_and_stale_plans_are_deleted(
     await worker.database.write(plans.keep_as_plan, planned, SECOND)
     bulk_worker = BulkWorker(worker.database)
     task = asyncio.create_task(bulk_worker.run())
-    # Not second by second, at each of which the worker would look for operations.
+    # Not second by second, because the worker would poll at each of them.
     fake_clock.block((LEASE + EXPIRE_INTERVAL).total_seconds() - 2)
     await fake_clock.advance(2)
     row = await operation(worker, left.operation_id)
@@ -195,7 +196,7 @@ async def test_old_operations_are_purged_with_their_outcomes(
     kept = await worker.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
     assert set(kept) == {read, young, under_way}
     assert [len(await outcomes(worker, key)) for key in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
-    # Once the operation that takes over its runs has ended, the source is purged too.
+    # When the operation that selected its runs has ended, the source is purged too.
     await worker.database.write(plans.expire_stale_plans, clock.now(), clock.now(), 10)
     assert (await operation(worker, lease.operation_id)).status == "FAILED"
     await fake_clock.drive(job.work())

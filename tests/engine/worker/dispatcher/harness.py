@@ -20,7 +20,7 @@ from tests.support.worker import Flow, WorkerHarness
 
 @dataclass
 class Work:
-    """Executes runs: notes when each began, holds them up while the gate is shut, then ends them."""
+    """Executes runs: records when each began, blocks them while the gate is shut, then ends them."""
 
     worker: WorkerHarness
     began: list[tuple[UUID, datetime]] = field(default_factory=list)
@@ -73,7 +73,7 @@ async def at_work(dispatcher: Dispatcher, execute: Execute) -> AsyncIterator[asy
 
 
 async def limit(worker: WorkerHarness, most: int | None, flow: Flow | None = None) -> None:
-    """Limit a flow, or else the project."""
+    """Limits a flow, or the project without a flow."""
     values = {"max_concurrent_runs": most}
     if flow is not None:
         await worker.database.write(flows.change, flow.id, values)

@@ -23,7 +23,7 @@ async def test_runs_that_wait_are_executed_at_the_start(
         assert {(await worker.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
 
 
-async def test_a_new_run_is_executed_without_waiting_for_the_next_look(
+async def test_new_run_is_executed_without_waiting_for_the_next_poll(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
     async with at_work(backend.create(worker.database, Limits()), work):
@@ -45,7 +45,7 @@ async def test_a_run_that_another_process_wrote_is_noticed(
     await other.close()
 
 
-async def test_what_is_due_longest_comes_first(
+async def test_longest_due_run_is_executed_first(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
     run_ids = await worker.start_many(flow, 4)
@@ -69,7 +69,7 @@ async def test_a_run_is_executed_when_it_is_due_and_not_before(
         assert work.times == [0.4, 7.25]
 
 
-async def test_no_more_runs_than_allowed_are_under_way(
+async def test_dispatcher_executes_no_more_runs_than_allowed(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     run_ids = await worker.start_many(flow, 10)
@@ -82,7 +82,7 @@ async def test_no_more_runs_than_allowed_are_under_way(
         assert held_up.most_at_once == 3
 
 
-async def test_a_free_place_is_taken_at_once(
+async def test_free_capacity_is_used_at_once(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     await worker.start_many(flow, 2)
@@ -93,7 +93,7 @@ async def test_a_free_place_is_taken_at_once(
         assert held_up.times == [0, 0]
 
 
-async def test_a_fault_of_one_run_holds_up_no_other(
+async def test_fault_of_one_run_delays_no_other(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = await worker.start(flow)
@@ -114,10 +114,10 @@ async def test_a_fault_of_one_run_holds_up_no_other(
     assert "a bug" in caplog.text
 
 
-async def test_a_few_free_places_do_not_stay_free_while_the_others_are_taken_for_long(
+async def test_little_free_capacity_is_used_even_if_the_rest_is_occupied_for_long(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    """A dispatcher may wait a moment, and then claim for several places at once."""
+    """A dispatcher may wait a moment, and then claim several runs at once."""
     first, *_ = run_ids = await worker.start_many(flow, 17)
 
     async def execute(claimed: Claimed) -> None:

@@ -15,7 +15,7 @@ from tests.support.clock import START, FakeClock
 from tests.support.worker import Flow, WorkerHarness
 
 
-async def test_the_lease_of_a_run_under_way_is_kept(
+async def test_lease_of_an_executing_run_is_renewed(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, work: Work, database_url: str
 ) -> None:
     other = open_database(database_url)
@@ -34,7 +34,7 @@ async def test_the_lease_of_a_run_under_way_is_kept(
     assert (run.status, run.interruptions, run.due_at) == ("SUCCEEDED", 0, None)
 
 
-async def test_the_run_of_a_lost_worker_is_taken_over_when_its_lease_ends(
+async def test_run_of_a_lost_worker_is_claimed_when_its_lease_ends(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
     run_id = await worker.start(flow)
@@ -48,7 +48,7 @@ async def test_the_run_of_a_lost_worker_is_taken_over_when_its_lease_ends(
     assert (run.status, run.interruptions) == ("SUCCEEDED", 1)
 
 
-async def test_a_run_that_somebody_else_ended_is_broken_off(
+async def test_run_ended_by_another_transaction_is_aborted(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     ended, other = await worker.start_many(flow, 2)
@@ -80,10 +80,10 @@ async def test_a_run_that_another_worker_has_is_broken_off(
     assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_lost(
+async def test_run_that_ends_during_a_renewal_does_not_count_as_lost(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its end is committed before its task is over, and looks may fall in between."""
+    """The end of the run is committed before its task ends, and checks of the leases may happen in between."""
     message, aborted = asyncio.Event(), []
 
     async def execute(claimed: Claimed) -> None:
@@ -97,7 +97,7 @@ async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_
     run_id = await worker.start(flow)
     async with at_work(backend.create(worker.database, Limits(lease=15)), execute):
         await still.advance(1.5)
-        # Whoever stops another run has this worker look at once.
+        # A transaction that stops a run makes its worker check at once.
         await worker.database.write(lambda uow: uow.publish_after_commit(pubsub.RUNS_STOPPED))
         await still.settle()
         message.set()

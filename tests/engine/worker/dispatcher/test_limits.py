@@ -23,7 +23,7 @@ async def start_apart(worker: WorkerHarness, flow: Flow, count: int, still: Fake
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
-async def test_a_limit_holds_and_a_place_that_becomes_free_is_taken_at_once_by_who_waits_longest(
+async def test_limit_holds_and_a_released_slot_promotes_the_longest_waiting_run(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, scope: str
 ) -> None:
     await limit(worker, 2, flow if scope == "flow" else None)
@@ -41,7 +41,7 @@ async def test_a_limit_holds_and_a_place_that_becomes_free_is_taken_at_once_by_w
     assert [at for _, at in held_up.began] == [before] * 2 + [opened] * 5
 
 
-async def test_runs_without_a_limit_do_not_wait_behind_those_of_a_full_flow(
+async def test_runs_without_a_limit_do_not_wait_behind_runs_of_a_full_flow(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     await limit(worker, 1, flow)
@@ -72,7 +72,7 @@ async def test_no_flow_of_a_limited_project_starves(
     assert work.most_at_once == 1
 
 
-async def test_the_place_of_a_lost_worker_comes_back(
+async def test_slot_of_a_lost_worker_is_released(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
     await limit(worker, 1, flow)
@@ -87,7 +87,7 @@ async def test_the_place_of_a_lost_worker_comes_back(
     assert {(await worker.run(run_id)).status for run_id in (first, second)} == {"SUCCEEDED"}
 
 
-async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
+async def test_slot_of_a_cancelled_run_is_used_at_once(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     await limit(worker, 1, flow)
@@ -101,7 +101,7 @@ async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
         assert held_up.began[1:] == [(second, now)]
 
 
-async def test_a_limit_that_is_raised_lets_runs_go_on_at_once(
+async def test_raised_limit_promotes_runs_at_once(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     await limit(worker, 1, flow)
@@ -116,7 +116,7 @@ async def test_a_limit_that_is_raised_lets_runs_go_on_at_once(
         assert held_up.runs == run_ids
 
 
-async def test_a_paused_run_leaves_its_place_and_goes_on_when_there_is_one_again(
+async def test_paused_run_releases_its_slot_and_continues_when_one_is_free(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     await limit(worker, 1, flow)

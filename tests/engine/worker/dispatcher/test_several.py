@@ -24,7 +24,7 @@ from tests.support.worker import Flow, WorkerHarness, python
 
 @dataclass
 class Crowd:
-    """Counts what is executed, over several executors."""
+    """Counts executions over several executors."""
 
     expected: int
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)

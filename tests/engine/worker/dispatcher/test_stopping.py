@@ -41,7 +41,7 @@ async def test_a_dispatcher_stopped_before_it_runs_claims_nothing(
     assert work.began == []
 
 
-async def test_at_its_stop_the_runs_under_way_may_end_within_the_grace(
+async def test_stopping_dispatcher_lets_runs_end_within_the_grace_period(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     run_id = await worker.start(flow)
@@ -59,7 +59,7 @@ async def test_at_its_stop_the_runs_under_way_may_end_within_the_grace(
     assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_a_lease_is_kept_through_a_grace_that_is_longer(
+async def test_lease_is_renewed_during_a_longer_grace_period(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     run_id = await worker.start(flow)
@@ -71,7 +71,7 @@ async def test_a_lease_is_kept_through_a_grace_that_is_longer(
         assert (await worker.run(run_id)).due_at > still.now()
 
 
-async def test_what_does_not_end_within_the_grace_is_handed_back_and_goes_on_in_the_next_dispatcher(
+async def test_run_that_exceeds_the_grace_period_is_released_and_continues_elsewhere(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, work: Work
 ) -> None:
     run_ids = await worker.start_many(flow, 3)
@@ -91,7 +91,7 @@ async def test_what_does_not_end_within_the_grace_is_handed_back_and_goes_on_in_
     assert {(await worker.run(run_id)).interruptions for run_id in run_ids} == {0}
 
 
-async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
+async def test_failing_dispatcher_aborts_its_runs(
     worker: WorkerHarness,
     flow: Flow,
     still: FakeClock,
@@ -99,7 +99,7 @@ async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody would keep the leases of what goes on without it."""
+    """Without the dispatcher the leases of running tasks would not be renewed."""
 
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
@@ -115,7 +115,7 @@ async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
         assert still.timers == 0
 
 
-async def test_a_database_that_is_away_for_a_while_is_waited_for(
+async def test_dispatcher_waits_for_an_unavailable_database(
     own_postgres: PostgresServer, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(upgrade, own_postgres.url())

@@ -15,7 +15,7 @@ ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }
 
 
 WATCH = """subscription($after: String, $filter: FlowRunFilter) {
-    told: flowRunStatusChanged(after: $after, filter: $filter) {
+    event: flowRunStatusChanged(after: $after, filter: $filter) {
         __typename ... on FlowRunStatusChanged { cursor runId status matches %s } ... on CaughtUp { cursor }
         ... on FlowRunUpdated { cursor runId kind matches run { archivedAt } } } }"""
 
@@ -35,7 +35,7 @@ async def next_event(socket: ClientConnection, name: str = "1") -> Any:
     async with asyncio.timeout(PATIENCE):
         message = await receive(socket)
     assert (message["id"], message["type"]) == (name, "next"), message
-    return message["payload"]["data"]["told"]
+    return message["payload"]["data"]["event"]
 
 
 async def subscribed(stack: AsyncExitStack, server: AppServer, query: str, **more: Any) -> ClientConnection:

@@ -30,7 +30,7 @@ async def test_subscriptions_of_revoked_key_end(server: AppServer) -> None:
         await server.app.database.write(api_keys.revoke, row.id)
         with statements() as found:
             await server.endpoint.connections._close_revoked()
-        # The log's reader may look at the log just then.
+        # The tailer may read the log at this moment.
         assert len([text for text in found.texts if "api_key" in text]) == 1
         for client in clients:
             assert await close_code(client) == 4403

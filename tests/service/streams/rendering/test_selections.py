@@ -38,10 +38,10 @@ async def test_equal_selections_of_many_subscribers_read_each_row_once(server: A
         clients.append(await subscribed(stack, server, NESTED, key=server.app.keys.all_projects))
         with statements() as found:
             run = await server.app.start(flow)
-            heard = [await next_event(client) for client in clients]
-    assert {each["runId"] for each in heard} == {run["run"]["id"]}
-    assert all(one == heard[0] for one in heard[:9])
-    assert heard[9]["run"]["ofFlow"] == heard[0]["run"]["flow"]
+            results = [await next_event(client) for client in clients]
+    assert {each["runId"] for each in results} == {run["run"]["id"]}
+    assert all(one == results[0] for one in results[:9])
+    assert results[9]["run"]["ofFlow"] == results[0]["run"]["flow"]
     reads = [text for text in found.texts if text.startswith("SELECT")]
     for source in ("FROM step_result", "FROM project"):
         # The mutation reads the project too.
@@ -68,7 +68,7 @@ async def test_subscriber_receives_no_events_of_another_project(server: AppServe
 
 
 async def test_renderings_differ_by_variables_of_the_selection_and_not_by_cursors(server: AppServer) -> None:
-    query = """subscription($after: String, $full: Boolean!) { told: flowRunStatusChanged(after: $after)
+    query = """subscription($after: String, $full: Boolean!) { event: flowRunStatusChanged(after: $after)
         { __typename ... on FlowRunStatusChanged { cursor runId @include(if: $full) } } }"""
     flow = await server.app.create_flow(ECHO)
     async with AsyncExitStack() as stack:
@@ -79,9 +79,9 @@ async def test_renderings_differ_by_variables_of_the_selection_and_not_by_cursor
         late = await subscribed(stack, server, query, full=False, after=cursor)
         renderers = server.endpoint.streams._renderers
         assert len(renderers) == 2
-        heard = await next_event_after(server, late, flow)
-        assert (heard, await next_event(short)) == (heard, heard)
-        assert set(heard) == {"__typename", "cursor"}
+        results = await next_event_after(server, late, flow)
+        assert (results, await next_event(short)) == (results, results)
+        assert set(results) == {"__typename", "cursor"}
         assert set(await next_event(full)) == {"__typename", "cursor", "runId"}
 
 
@@ -96,10 +96,10 @@ async def test_run_that_leaves_the_filter_is_delivered_and_does_not_match(databa
         running = await subscribed(stack, server, PLAIN, filter={"statuses": ["RUNNING"]})
         queued = await subscribed(stack, server, NESTED, filter={"statuses": ["QUEUED"]})
         await server.app.start(flow)
-        heard = [await next_event(running) for _ in range(2)]
-        assert [(each["status"], each["matches"]) for each in heard] == [("RUNNING", True), ("SUCCEEDED", False)]
-        heard = [await next_event(queued) for _ in range(2)]
-        assert [(each["status"], each["matches"]) for each in heard] == [("QUEUED", True), ("RUNNING", False)]
+        results = [await next_event(running) for _ in range(2)]
+        assert [(each["status"], each["matches"]) for each in results] == [("RUNNING", True), ("SUCCEEDED", False)]
+        results = [await next_event(queued) for _ in range(2)]
+        assert [(each["status"], each["matches"]) for each in results] == [("QUEUED", True), ("RUNNING", False)]
 
 
 def archive(uow: UnitOfWork, key: UUID) -> None:
@@ -118,16 +118,16 @@ async def test_other_changes_of_runs_are_delivered_in_the_same_stream(server: Ap
         assert (await next_event(lists[0]))["matches"] is True
         await server.app.database.write(archive, ids.decode(IdKind.RUN, run_id))
         for client, matches in zip(lists, (False, True), strict=True):
-            heard = await next_event(client)
-            assert heard["__typename"] == "FlowRunUpdated"
-            assert (heard["runId"], heard["kind"], heard["matches"]) == (run_id, "ARCHIVED", matches)
-            assert heard["run"]["archivedAt"] is not None
+            results = await next_event(client)
+            assert results["__typename"] == "FlowRunUpdated"
+            assert (results["runId"], results["kind"], results["matches"]) == (run_id, "ARCHIVED", matches)
+            assert results["run"]["archivedAt"] is not None
 
 
 async def test_event_is_not_delivered_without_its_selected_fields(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database goes away between the event and the fields of its run."""
+    """The database becomes unavailable between the event and the fields of its run."""
     monkeypatch.setattr(subscription_rendering, "RETRY_SECONDS", 0.0)
     read, failures = server.app.database.read, 0
 
@@ -143,9 +143,9 @@ async def test_event_is_not_delivered_without_its_selected_fields(
         clients = [await subscribed(stack, server, NESTED) for _ in range(2)]
         monkeypatch.setattr(server.app.database, "read", fails_thrice)
         await server.app.start(flow)
-        heard = [await next_event(client) for client in clients]
-        assert heard[0] == heard[1]
-        assert heard[0]["run"]["flow"]["name"] == "flow"
+        results = [await next_event(client) for client in clients]
+        assert results[0] == results[1]
+        assert results[0]["run"]["flow"]["name"] == "flow"
     assert failures == 3
 
 
@@ -159,12 +159,14 @@ def with_a_bad_one(uow: UnitOfWork, run_id: str) -> None:
 
 @pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
 async def test_event_that_cannot_be_rendered_is_an_error_in_its_position_alone(server: AppServer, query: str) -> None:
-    async def heard(client: ClientConnection) -> list[str]:
+    async def results(client: ClientConnection) -> list[str]:
         """Return the statuses of the next events, and of an event with an error the path of that."""
         found = []
         for _ in range(3):
             payload = (await receive(client))["payload"]
-            found.append(payload["data"]["told"]["status"] if "errors" not in payload else payload["errors"][0]["path"])
+            found.append(
+                payload["data"]["event"]["status"] if "errors" not in payload else payload["errors"][0]["path"]
+            )
         return found
 
     async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
@@ -173,14 +175,14 @@ async def test_event_that_cannot_be_rendered_is_an_error_in_its_position_alone(s
         run_id = (await server.app.start(await server.app.create_flow(ECHO)))["run"]["id"]
         started = [await next_event(client) for client in (*clients, blind)]
         await server.app.database.write(with_a_bad_one, run_id)
-        expected = ["RUNNING", ["told", "status"], "PAUSED"]
+        expected = ["RUNNING", ["event", "status"], "PAUSED"]
         for client in clients:
-            assert await heard(client) == expected
+            assert await results(client) == expected
         assert [(await next_event(blind))["runId"] for _ in range(3)] == [run_id] * 3
         late = await stack.enter_async_context(let_in(server))
         await subscribe(late, query, after=started[0]["cursor"])
-        assert await heard(late) == expected
+        assert await results(late) == expected
         assert (await next_event(late))["__typename"] == "CaughtUp"
-        # All subscriptions go on.
+        # All subscriptions continue.
         other = (await server.app.start(await server.app.create_flow(ECHO, name="other")))["run"]["id"]
         assert {(await next_event(client))["runId"] for client in (*clients, blind, late)} == {other}

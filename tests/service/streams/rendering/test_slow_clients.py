@@ -59,7 +59,7 @@ class Deaf:
 
 
 class DeafClient(Deaf):
-    """On a WebSocket; nobody answers pings."""
+    """A client on a WebSocket that answers no pings."""
 
     @classmethod
     async def on(cls, server: AppServer) -> Self:
@@ -74,7 +74,7 @@ class DeafClient(Deaf):
         await client.send({"type": "connection_init"})
         assert await client.message() == {"type": "connection_ack"}
         await client.send({"id": "1", "type": "subscribe", "payload": {"query": LOUD}})
-        assert (await client.message())["payload"]["data"]["told"]["__typename"] == "CaughtUp"
+        assert (await client.message())["payload"]["data"]["event"]["__typename"] == "CaughtUp"
         return client
 
     async def send(self, message: Any) -> None:
@@ -121,11 +121,11 @@ class DeafStream(Deaf):
         )
         assert b"transfer-encoding: chunked" in await client._headers()
         if after is None:
-            assert (await client.event())["data"]["told"]["__typename"] == "CaughtUp"
+            assert (await client.event())["data"]["event"]["__typename"] == "CaughtUp"
         return client
 
     async def event(self) -> Any:
-        """What the next one tells; None when the stream has ended."""
+        """Returns the next event; None when the stream has ended."""
         async with asyncio.timeout(PATIENCE):
             while (end := self._text.find(b"\n\n")) < 0:
                 if not await self._chunk():
@@ -136,7 +136,7 @@ class DeafStream(Deaf):
         return json.loads(event.partition(b"data: ")[2])
 
     async def _chunk(self) -> bytes:
-        """Take one more; none at the end of the response, or of the connection."""
+        """Takes one more event; None at the end of the response, or of the connection."""
         while b"\r\n" not in self._data:
             if not await self._more():
                 return b""
@@ -157,7 +157,7 @@ MANY = 6_000
 
 
 def fill_the_log(uow: UnitOfWork, app: App, run_id: str) -> None:
-    """More than all buffers between the service and a client hold."""
+    """More than the capacity of all buffers between the service and a client."""
     (row,) = run_reads.by_ids(uow.conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
     event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_STATUS}
     change = {"from_status": "RUNNING", "to_status": "PAUSED", "message": LONG, "at": clock.now()}
@@ -171,7 +171,7 @@ D = TypeVar("D", bound=Deaf)
 async def deaf(
     server: AppServer, monkeypatch: pytest.MonkeyPatch, connect: Callable[[AppServer], Awaitable[D]]
 ) -> AsyncIterator[D]:
-    """A client that has taken nothing of more than it can be sent, and for which too many events wait."""
+    """A client that has taken nothing of what was sent, and for which too many events wait."""
     left = asyncio.Event()
     hub = server.endpoint._hub
     leave = hub.leave
@@ -192,7 +192,7 @@ async def deaf(
         client.close()
 
 
-LOUD = """subscription($after: String) { told: flowRunStatusChanged(after: $after) { __typename
+LOUD = """subscription($after: String) { event: flowRunStatusChanged(after: $after) { __typename
     ... on CaughtUp { cursor } ... on FlowRunStatusChanged { cursor change { message } } } }"""
 
 
@@ -200,19 +200,19 @@ async def test_socket_that_is_not_read_ends_with_the_cursor_to_resume_from(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with deaf(server, monkeypatch, DeafClient.on) as client:
-        heard: list[str] = []
+        received: list[str] = []
         while (message := await client.message())["type"] == "next":
-            heard.append(message["payload"]["data"]["told"]["cursor"])
+            received.append(message["payload"]["data"]["event"]["cursor"])
         (error,) = message["payload"]
         assert (message["id"], message["type"]) == ("1", "error")
-        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
-        assert 1 < len(heard) < MANY
+        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": received[-1]}
+        assert 1 < len(received) < MANY
         await client.send(
-            {"id": "2", "type": "subscribe", "payload": {"query": LOUD, "variables": {"after": heard[-1]}}}
+            {"id": "2", "type": "subscribe", "payload": {"query": LOUD, "variables": {"after": received[-1]}}}
         )
-        while (item := (await client.message())["payload"]["data"]["told"])["__typename"] != "CaughtUp":
-            heard.append(item["cursor"])
-        assert len(heard) == len(set(heard)) == MANY + 1
+        while (item := (await client.message())["payload"]["data"]["event"])["__typename"] != "CaughtUp":
+            received.append(item["cursor"])
+        assert len(received) == len(set(received)) == MANY + 1
 
 
 async def test_event_stream_that_is_not_read_ends_with_the_cursor_to_resume_from(
@@ -220,18 +220,18 @@ async def test_event_stream_that_is_not_read_ends_with_the_cursor_to_resume_from
 ) -> None:
     async with deaf(server, monkeypatch, DeafStream.on) as client:
         assert server.endpoint._hub.subscribers == 0
-        heard: list[str] = []
+        received: list[str] = []
         while "errors" not in (result := await client.event()):
-            heard.append(result["data"]["told"]["cursor"])
+            received.append(result["data"]["event"]["cursor"])
         (error,) = result["errors"]
-        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
-        assert 1 < len(heard) < MANY
+        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": received[-1]}
+        assert 1 < len(received) < MANY
         assert await client.event() is None
-    again = await DeafStream.on(server, after=heard[-1])
-    while (item := (await again.event())["data"]["told"])["__typename"] != "CaughtUp":
-        heard.append(item["cursor"])
+    again = await DeafStream.on(server, after=received[-1])
+    while (item := (await again.event())["data"]["event"])["__typename"] != "CaughtUp":
+        received.append(item["cursor"])
     again.close()
-    assert len(heard) == len(set(heard)) == MANY + 1
+    assert len(received) == len(set(received)) == MANY + 1
 
 
 @pytest.mark.parametrize("connect", [DeafClient.on, DeafStream.on], ids=["socket", "stream"])

@@ -1,0 +1,1 @@
+"""The tables of runs: steps, events, logs, files, input requests and counts."""

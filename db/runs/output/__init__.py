@@ -1,0 +1,1 @@
+"""The log lines and files of runs."""

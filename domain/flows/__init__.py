@@ -1,0 +1,1 @@
+"""The flow language: definitions, names, templates and JSON Schemas."""

@@ -1,0 +1,1 @@
+"""The parts of the Relay specification: connections and nodes."""
