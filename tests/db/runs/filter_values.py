@@ -18,7 +18,7 @@ from domain.enums import RunStatus
 from domain.ids import IdKind
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
-from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH
+from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH, RunFilter
 from domain.runs.state_machine import FINAL
 from domain.text import fold
 from live.matching import RunSnapshot, snapshot_now
