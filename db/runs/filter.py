@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from sqlalchemy import ColumnElement, Double, Text, and_, bindparam, case, false, func, not_, or_, select, true
 from sqlalchemy import cast as sql_cast
 
@@ -72,7 +73,7 @@ def matches(
     # Runs given by ID are read by their keys. SQLite would otherwise walk an index in the requested order.
     indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
     condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
-    return and_(condition, *_implied(where, sorted_by))
+    return and_(condition, *_implied(where, sorted_by, walks=dialect == "sqlite" and not reads_all))
 
 
 def _matches(where: RunFilter, scope: _Scope, indexed: frozenset[str | None] = frozenset()) -> ColumnElement[bool]:
@@ -91,8 +92,12 @@ def _column(name: str | None, indexed: frozenset[str | None]) -> Any:
     return Unindexed(_run[name]) if indexed and name not in indexed else _run[name]
 
 
-def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool]]:
-    """Yields conditions that follow from those of the filter, and that indexes serve."""
+def _implied(where: RunFilter, sorted_by: str | None, *, walks: bool) -> list[ColumnElement[bool]]:
+    """Returns conditions that follow from those of the filter, and that indexes serve.
+
+    With `walks` a page in the order of creation reads no index of another order: SQLite would read all runs of a range
+    of it and sort them. Where they are few, the filter names them (`db.runs.narrow`).
+    """
     conditions: list[ColumnElement[bool]] = []
     if where.ids is not None:
         return conditions
@@ -106,7 +111,7 @@ def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool
         (_run.finished_at, where.finished_after, where.finished_before),
     )
     for column, after, before in ranges:
-        if sorted_by not in (None, column.key):
+        if sorted_by not in (None, column.key) or (walks and sorted_by is None):
             continue
         if after is not None and after > EPOCH:
             conditions.append(sort_key(column) >= after)
@@ -227,7 +232,12 @@ def _metadata(
 def _metadata_condition(column: ColumnElement[Any], condition: MetadataCondition, scope: _Scope) -> ColumnElement[bool]:
     if scope.is_sqlite:
         document = bindparam(None, condition.to_text(), Text, unique=True)
-        return cast("ColumnElement[bool]", func.metadata_matches(column, document))
+        matched = cast("ColumnElement[bool]", func.metadata_matches(column, document))
+        if not condition.needs_value:
+            return matched
+        # Documents without the key are passed over without a call of Python, which takes far longer.
+        key = bindparam(None, orjson.dumps(condition.path[-1]).decode(), Text, unique=True)
+        return and_(func.instr(column, key) > 0, matched)
     found: list[ColumnElement[bool]] = []
     if condition.equals is not None:
         found.append(_has_value(column, condition, condition.equals, scope))

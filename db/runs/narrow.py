@@ -9,6 +9,7 @@ so a change in between has the same effect as an earlier beginning of the read.
 PostgreSQL knows how rare most values are, so only texts are searched there. SQLite does not.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,21 +17,38 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, column, func, select, text, true
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    Uuid,
+    and_,
+    cast,
+    column,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy import table as sql_table
 
 from db import text_indexes
-from db.core.terms import is_shortened, metadata_terms, tag_term
+from db.core.terms import MAX_LENGTH, is_shortened, metadata_terms, scalar_terms, tag_term
 from db.models import FlowRun, Project
-from db.models.types import Folded, sort_key, table
+from db.models.types import EPOCH, Folded, sort_key, table
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
 from db.sql.keyset import Keyset, Page
 from domain import ids
 from domain.runs.filter_field import Archived
+from domain.runs.metadata_condition import COMPARISONS, document_with
 from domain.runs.run_filter import RunFilter
 from domain.text import fold
+from domain.time import clock
 
 _table = table(FlowRun)
 _run = _table.c
@@ -50,6 +68,9 @@ TRIGRAM = 3
 """Smallest number of characters of a text that an index of texts can find."""
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
+_FIRST_OF_NUMBERS = tuple("-0123456789")
+_SURROGATES = range(0xD800, 0xE000)
+"""The code points that no text has."""
 _SAFE_LIST = 100
 """Number of values of one field above which its index is not used: each value is a search of its own."""
 
@@ -64,26 +85,49 @@ _IS_NOT_ARCHIVED = text(
 )
 
 
-def narrow(conn: Connection, where: RunFilter) -> RunFilter:
+def narrow(conn: Connection, where: RunFilter, now: datetime | None = None) -> RunFilter:
     """Returns a filter that matches the same runs. It names the runs if they are few and an index finds them.
+
+    Durations before `now`, by default the present instant, become instants.
 
     Raises:
         SearchOffError: the filter searches, and the search is off or not filled yet.
     """
-    where = where.without_blanks()
+    now = now or clock.now()
+    where = where.without_blanks().at(now)
     require_search(conn, where)
     if where.ids is not None:
         return where
     if conn.dialect.name != "sqlite":
         return _narrow_on_postgresql(conn, where)
+    fewest = _fewest(conn, where, now)
+    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+
+
+def _fewest(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
+    """Returns the fewest runs among which one of SQLite's indexes finds all that match; None if they are not few."""
     fewest: Sequence[UUID] | None = None
     for query in _queries(conn, where):
         keys = query(FEW + 1)
         if len(keys) <= FEW and (fewest is None or len(keys) < len(fewest)):
             fewest = keys
         if not keys:
-            break
-    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+            return keys
+    if where.or_ is not None and (keys_of_parts := _of_parts(conn, where, now)) is not None:
+        fewest = keys_of_parts if fewest is None else min(fewest, keys_of_parts, key=len)
+    return fewest
+
+
+def _of_parts(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
+    """Returns the runs among which indexes find all that match one of the filters in `or`; None if they are not few."""
+    found: dict[UUID, None] = {}
+    for part in where.or_ or ():
+        of_part = replace(part.without_blanks().at(now), project_ids=where.project_ids)
+        keys = _fewest(conn, of_part, now) if of_part.ids is None else of_part.ids
+        if keys is None or len(found) + len(keys) > FEW:
+            return None
+        found |= dict.fromkeys(keys)
+    return tuple(found)
 
 
 def require_search(conn: Connection, *filters: RunFilter) -> None:
@@ -102,7 +146,7 @@ def narrowed(conn: Connection, where: RunFilter, now: datetime, *, reads_all: bo
     Raises:
         SearchOffError: see `narrow`.
     """
-    return matches(narrow(conn, where), conn.dialect.name, now, reads_all=reads_all)
+    return matches(narrow(conn, where, now), conn.dialect.name, now, reads_all=reads_all)
 
 
 @lru_cache(_KEPT_FILTERS)
@@ -218,6 +262,8 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
 
     for terms in _terms(where):
         yield fetch(select(_term.run_id).where(_term.term.in_(terms), _term.project_id.in_(projects)))
+    for has_term in _ranges_of_terms(where):
+        yield fetch(select(_term.run_id).where(*has_term, _term.project_id.in_(projects)))
     if (part := _indexed_error(conn, where)) is not None:
         phrase = texts.phrase_of(part)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
@@ -237,25 +283,32 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         yield fetch(select(_run.id).where(_run.flow_id.in_(where.flow_ids)))
     if where.archived is Archived.ONLY:
         yield fetch(select(_run.id).where(in_projects, _run.archived_at.is_not(None)))
-    if where.created_after is not None or where.created_before is not None:
-        created = RunFilter(
-            archived=Archived.INCLUDE, created_after=where.created_after, created_before=where.created_before
-        )
-        yield fetch(select(_run.id).where(in_projects, matches(created, "sqlite")))
     yield from _ranges(where, in_projects, fetch)
+    yield from _durations(where, in_projects, fetch)
 
 
 def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
-    for column_, after, before in (
-        (_run.started_at, where.started_after, where.started_before),
-        (_run.finished_at, where.finished_after, where.finished_before),
+    """Yields the queries for ranges of time."""
+    created = RunFilter(
+        archived=Archived.INCLUDE, created_after=where.created_after, created_before=where.created_before
+    )
+    if not created.matches_all:
+        yield fetch(select(_run.id).where(in_projects, matches(created, "sqlite")))
+    for key, after, before in (
+        (sort_key(_run.started_at), where.started_after, where.started_before),
+        (sort_key(_run.finished_at), where.finished_after, where.finished_before),
+        (_run.updated_at, where.updated_after, where.updated_before),
     ):
         if after is None and before is None:
             continue
-        bounds = [sort_key(column_) > ids.created_at(UUID(int=0)) if after is None else sort_key(column_) >= after]
+        bounds = [key > EPOCH if after is None else key >= after]
         if before is not None:
-            bounds.append(sort_key(column_) < before)
+            bounds.append(key < before)
         yield fetch(select(_run.id).where(in_projects, *bounds))
+
+
+def _durations(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
+    """Yields the query for a range of durations; the runs that have not ended are among its result."""
     length = sort_key(_run.duration_ms)
     least, most = where.min_duration_ms, where.max_duration_ms
     if least is not None or most is not None:
@@ -273,6 +326,38 @@ def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
     if where.metadata is not None:
         for term in metadata_terms(where.metadata):
             yield [term]
+    for condition in where.metadata_conditions or ():
+        values = condition.one_of if condition.equals is None else (condition.equals,)
+        if values is not None and len(values) <= _SAFE_LIST:
+            yield [term for value in values for term in metadata_terms(document_with(condition.path, value))]
+
+
+def _ranges_of_terms(where: RunFilter) -> Iterator[Sequence[ColumnElement[bool]]]:
+    """Yields conditions on terms: of every run that matches, one term meets each set of conditions."""
+    for condition in where.metadata_conditions or ():
+        if condition.prefix:
+            text_of_prefix = orjson.dumps(condition.prefix).decode()[:-1]
+            if (start := scalar_terms(condition.path, text_of_prefix)) is not None:
+                yield _begins_with(start)
+        if condition.bounds and (start := scalar_terms(condition.path)) is not None:
+            value = func.substr(_term.term, len(start) + 1)
+            number = cast(value, Double)
+            within = (COMPARISONS[name](number, bound) for name, bound in condition.bounds.items())
+            # What is left of a shortened term is another number.
+            is_within = or_(func.length(_term.term) >= MAX_LENGTH, and_(true(), *within))
+            yield [*_begins_with(start), func.substr(value, 1, 1).in_(_FIRST_OF_NUMBERS), is_within]
+
+
+def _begins_with(start: str) -> Sequence[ColumnElement[bool]]:
+    return [_term.term >= start, _term.term < _beyond(start)]
+
+
+def _beyond(start: str) -> str:
+    """Returns the smallest text that is greater than every text that begins with `start`, in order of code points."""
+    last = ord(start[-1]) + 1
+    if last > sys.maxunicode:
+        return _beyond(start[:-1])
+    return start[:-1] + chr(last if last not in _SURROGATES else _SURROGATES.stop)
 
 
 def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
@@ -307,7 +392,7 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
         return None
     of_projects = RunFilter(project_ids=where.project_ids, archived=where.archived)
-    terms = [term for (term,) in _terms(replace(where, any_tags=None))]
+    terms = [term for (term,) in _terms(RunFilter(tags=where.tags, metadata=where.metadata))]
     if len(terms) != 1 or is_shortened(terms[0]):
         return None
     if where not in (replace(of_projects, tags=where.tags), replace(of_projects, metadata=where.metadata)):

@@ -18,6 +18,7 @@ from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
 from domain.text import fold
+from domain.time import iso_duration
 
 MIN_SEARCH = 3
 """Characters of the shortest text that is searched for: indexes hold parts of texts that are so long."""
@@ -335,6 +336,16 @@ class RunFilter:
         for name, declared in FILTER_FIELDS.items():
             if declared.restricts(value := getattr(self, name)):
                 yield declared, value
+
+    def at(self, now: datetime) -> "RunFilter":
+        """Returns the filter with instants in place of its durations before `now`. It matches the same runs then."""
+        values: dict[str, Any] = {}
+        for name in ("created", "started", "finished", "updated"):
+            within, after = getattr(self, f"{name}_within"), getattr(self, f"{name}_after")
+            if within is not None:
+                since = iso_duration.parse(within).before(now)
+                values |= {f"{name}_within": None, f"{name}_after": since if after is None else max(after, since)}
+        return replace(self, **values) if values else self
 
     def without_blanks(self) -> "RunFilter":
         """Returns the filter with None for each blank value. It matches the same runs."""

@@ -21,6 +21,7 @@ from db.runs.filter import matches
 from db.sql.keyset import Edge, Page, Position, sort_value
 from domain.enums import RunStatus, TriggerMethod
 from domain.runs.filter_field import Archived
+from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.text import fold_column
 from tests.db.test_plans import SECOND, nodes, statements_on
@@ -73,9 +74,20 @@ def _run(number: int, flow: Any, draw: random.Random) -> dict[str, Any]:
         "error_fingerprint": f"{number % 7:016x}" if is_failed else None,
         "external_id": f"order {number}" if number % 50 == 0 else None,
         "tags": [f"team {number % 4}", f"build {number // 100}"],
-        "metadata": orjson.dumps({"customer": {"id": number % 500, "codes": [number % 9]}}).decode(),
+        "metadata": orjson.dumps(
+            {"customer": {"id": number % 500, "codes": [number % 9]}, "name": f'Gäste "{number % 70}'}
+        ).decode(),
         "input": "{}",
     }
+
+
+def metadata(number: int) -> str:
+    customer = {"id": number % 500, "codes": [number % 9]}
+    return orjson.dumps({"customer": customer, "name": f'Gäste "{number % 70}'}).decode()
+
+
+def condition(**values: Any) -> MetadataCondition:
+    return MetadataCondition(path=("customer", "id"), **values)
 
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -108,6 +120,25 @@ FILTERS: dict[str, dict[str, Any]] = {
     "archived alone": {"archived": Archived.ONLY},
     "archived too": {"archived": Archived.INCLUDE, "tags": ["build 3"]},
     "external": {"external_ids": ["order 50", "order 100", "order 51"]},
+    "started within": {"started_within": "PT10S"},
+    "finished within and after": {"finished_within": "PT1H", "finished_after": START - 30 * SECOND},
+    "updated in a range": {"updated_after": START - 2_000 * SECOND, "updated_before": START - 1_990 * SECOND},
+    "updated within, none": {"updated_within": "PT0S"},
+    "metadata equals": {"metadata_conditions": [condition(equals="7")]},
+    "metadata one of": {"metadata_conditions": [condition(one_of=("7", '"x"'))]},
+    "metadata beyond": {"metadata_conditions": [condition(greater_than=497.5, at_most=1e6)]},
+    "metadata beyond any": {"metadata_conditions": [condition(at_least=1e300)]},
+    "metadata below": {"metadata_conditions": [condition(less_than=400)]},
+    "metadata with a prefix": {"metadata_conditions": [MetadataCondition(path=("name",), prefix='Gäste "1')]},
+    "metadata with a long prefix": {"metadata_conditions": [MetadataCondition(path=("name",), prefix="G" * 99)]},
+    "metadata without a value": {"metadata_conditions": [condition(exists=False)]},
+    "one rare tag or another": {
+        "or_": [RunFilter.part(tags=["build 3"]), RunFilter.part(any_tags=["none", "build 4"])]
+    },
+    "rare tag or nested": {
+        "or_": [RunFilter.part(or_=[RunFilter.part(tags=["build 3"])]), RunFilter.part(updated_within="PT5S")]
+    },
+    "rare or common tag": {"or_": [RunFilter.part(tags=["build 3"]), RunFilter.part(tags=["team 1"])]},
     "blank values": {"failed_step_name": "", "error_contains": "", "metadata": "{}", "min_duration_ms": 0},
     "everything": {},
 }
@@ -123,6 +154,7 @@ def projects_of(conn: Connection, number: int | None) -> list[UUID] | None:
 
 
 @pytest.mark.parametrize("name", list(FILTERS))
+@pytest.mark.usefixtures("fake_clock")
 async def test_narrowed_reads_find_what_the_filter_matches(filled: Database, name: str) -> None:
     for number in (1, 9, None):
         await filled.read(check, FILTERS[name], number)
@@ -170,6 +202,12 @@ NARROWED = (
     "rare tag",
     "nested metadata",
     "unknown metadata",
+    "updated in a range",
+    "updated within, none",
+    "metadata equals",
+    "metadata one of",
+    "metadata beyond any",
+    "one rare tag or another",
 )
 
 
@@ -179,6 +217,7 @@ IN_ONE_INDEX = ("absent status", "created in a range")
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", NARROWED)
+@pytest.mark.usefixtures("fake_clock")
 async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name: str) -> None:
     for order in ORDERS:
         plans = await filled.read(plans_of, partial(page, name=name, order=order))
@@ -248,7 +287,7 @@ class TestTerms:
         first, second = (terms.tag_term("x" * 500 + end) for end in "ab")
         assert first != second
         assert terms.is_shortened(first)
-        assert max(len(first), len(second)) <= terms._MAX_LENGTH
+        assert max(len(first), len(second)) <= terms.MAX_LENGTH
 
 
 def test_few_is_below_the_number_of_runs() -> None:
