@@ -9,7 +9,6 @@ so a change in between has the same effect as an earlier beginning of the read.
 PostgreSQL knows how rare most values are, so only texts are searched there. SQLite does not.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,35 +16,30 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Double,
     Select,
     Uuid,
     and_,
-    cast,
-    column,
     func,
-    or_,
     select,
     text,
     true,
 )
-from sqlalchemy import table as sql_table
 
 from db import text_indexes
-from db.core.terms import MAX_LENGTH, is_shortened, metadata_terms, scalar_terms, tag_term
+from db.core.terms import is_shortened
 from db.models import FlowRun, Project
 from db.models.types import EPOCH, Folded, sort_key, table
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
+from db.sql import run_terms
 from db.sql.keyset import Keyset, Page
+from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids
 from domain.runs.filter_field import Archived
-from domain.runs.metadata_condition import COMPARISONS, document_with
 from domain.runs.run_filter import RunFilter
 from domain.text import fold
 from domain.time import clock
@@ -53,7 +47,6 @@ from domain.time import clock
 _table = table(FlowRun)
 _run = _table.c
 _project = table(Project).c
-_term = sql_table("run_term", column("term"), column("project_id", Uuid()), column("run_id", Uuid())).c
 
 FEW = 500
 """Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
@@ -68,11 +61,6 @@ TRIGRAM = 3
 """Smallest number of characters of a text that an index of texts can find."""
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
-_FIRST_OF_NUMBERS = tuple("-0123456789")
-_SURROGATES = range(0xD800, 0xE000)
-"""The code points that no text has."""
-_SAFE_LIST = 100
-"""Number of values of one field above which its index is not used: each value is a search of its own."""
 
 _ERRORS_WITH = text(
     f"SELECT run_id FROM {text_indexes.ERROR_TEXT} WHERE {text_indexes.ERROR_TEXT} MATCH :phrase LIMIT :most"  # noqa: S608
@@ -260,10 +248,10 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
     def fetch(query: Select[Any]) -> _Query:
         return lambda most: conn.execute(query.limit(most)).scalars().all()
 
-    for terms in _terms(where):
-        yield fetch(select(_term.run_id).where(_term.term.in_(terms), _term.project_id.in_(projects)))
-    for has_term in _ranges_of_terms(where):
-        yield fetch(select(_term.run_id).where(*has_term, _term.project_id.in_(projects)))
+    for terms in run_terms.sets(where):
+        yield fetch(select(TERM.run_id).where(TERM.term.in_(terms), TERM.project_id.in_(projects)))
+    for has_term in run_terms.ranges(conn, where):
+        yield fetch(select(TERM.run_id).where(*has_term, TERM.project_id.in_(projects)))
     if (part := _indexed_error(conn, where)) is not None:
         phrase = texts.phrase_of(part)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
@@ -277,9 +265,9 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         (_run.error_fingerprint, None if where.error_fingerprint is None else [where.error_fingerprint]),
         (_run.external_id, where.external_ids),
     ):
-        if values is not None and len(values) <= _SAFE_LIST:
+        if values is not None and len(values) <= SAFE_LIST:
             yield fetch(select(_run.id).where(in_projects, column_.in_(values)))
-    if where.flow_ids is not None and len(where.flow_ids) <= _SAFE_LIST:
+    if where.flow_ids is not None and len(where.flow_ids) <= SAFE_LIST:
         yield fetch(select(_run.id).where(_run.flow_id.in_(where.flow_ids)))
     if where.archived is Archived.ONLY:
         yield fetch(select(_run.id).where(in_projects, _run.archived_at.is_not(None)))
@@ -317,73 +305,20 @@ def _durations(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]]
         yield fetch(select(_run.id).where(in_projects, *ended).union_all(live))  # type: ignore[arg-type]
 
 
-def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
-    """Yields sets of terms: every run that matches has at least one term of each set."""
-    for tag in where.tags or ():
-        yield [tag_term(tag)]
-    if where.any_tags is not None and len(where.any_tags) <= _SAFE_LIST:
-        yield [tag_term(tag) for tag in where.any_tags]
-    if where.metadata is not None:
-        for term in metadata_terms(where.metadata):
-            yield [term]
-    for condition in where.metadata_conditions or ():
-        values = condition.one_of if condition.equals is None else (condition.equals,)
-        if values is not None and len(values) <= _SAFE_LIST:
-            yield [term for value in values for term in metadata_terms(document_with(condition.path, value))]
-
-
-def _ranges_of_terms(where: RunFilter) -> Iterator[Sequence[ColumnElement[bool]]]:
-    """Yields conditions on terms: of every run that matches, one term meets each set of conditions."""
-    for condition in where.metadata_conditions or ():
-        if condition.prefix:
-            text_of_prefix = orjson.dumps(condition.prefix).decode()[:-1]
-            if (start := scalar_terms(condition.path, text_of_prefix)) is not None:
-                yield _begins_with(start)
-        if condition.bounds and (start := scalar_terms(condition.path)) is not None:
-            value = func.substr(_term.term, len(start) + 1)
-            number = cast(value, Double)
-            within = (COMPARISONS[name](number, bound) for name, bound in condition.bounds.items())
-            # What is left of a shortened term is another number.
-            is_within = or_(func.length(_term.term) >= MAX_LENGTH, and_(true(), *within))
-            yield [*_begins_with(start), func.substr(value, 1, 1).in_(_FIRST_OF_NUMBERS), is_within]
-
-
-def _begins_with(start: str) -> Sequence[ColumnElement[bool]]:
-    return [_term.term >= start, _term.term < _beyond(start)]
-
-
-def _beyond(start: str) -> str:
-    """Returns the smallest text that is greater than every text that begins with `start`, in order of code points."""
-    last = ord(start[-1]) + 1
-    if last > sys.maxunicode:
-        return _beyond(start[:-1])
-    return start[:-1] + chr(last if last not in _SURROGATES else _SURROGATES.stop)
-
-
 def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
     """Returns the filter with bounds of time within which all runs with its tags and its metadata were created."""
-    sets = list(_terms(where))
-    projects = _projects(conn, where) if sets else ()
-    for terms in sets:
-        # Each term takes two steps, from the ends of a range of the primary key.
-        of_terms = [(_term.term == term, _term.project_id == key) for term in terms for key in projects]
-        if len(of_terms) > _SAFE_LIST:
-            continue
-        bounds = [
-            conn.execute(select(end(_term.run_id)).where(*of_term)).scalar()
-            for of_term in of_terms
-            for end in (func.min, func.max)
-        ]
-        found = [key for key in bounds if key is not None]
-        if not found:
-            return replace(where, ids=())
-        after, before = ids.created_at(min(found)), ids.created_at(max(found)) + timedelta(milliseconds=1)
-        where = replace(
-            where,
-            created_after=after if where.created_after is None else max(after, where.created_after),
-            created_before=before if where.created_before is None else min(before, where.created_before),
-        )
-    return where
+    extent = run_terms.extent(conn, where, _projects(conn, where)) if run_terms.has_terms(where) else None
+    if extent is None:
+        return where
+    first, last = extent
+    if last < first:
+        return replace(where, ids=())
+    after, before = ids.created_at(first), ids.created_at(last) + timedelta(milliseconds=1)
+    return replace(
+        where,
+        created_after=after if where.created_after is None else max(after, where.created_after),
+        created_before=before if where.created_before is None else min(before, where.created_before),
+    )
 
 
 def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
@@ -392,13 +327,13 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
         return None
     of_projects = RunFilter(project_ids=where.project_ids, archived=where.archived)
-    terms = [term for (term,) in _terms(RunFilter(tags=where.tags, metadata=where.metadata))]
+    terms = [term for (term,) in run_terms.sets(RunFilter(tags=where.tags, metadata=where.metadata))]
     if len(terms) != 1 or is_shortened(terms[0]):
         return None
     if where not in (replace(of_projects, tags=where.tags), replace(of_projects, metadata=where.metadata)):
         return None
     projects = where.project_ids if where.project_ids is not None else select(_project.id)
-    query = select(_term.run_id).where(_term.term == terms[0], _term.project_id.in_(projects))
+    query = select(TERM.run_id).where(TERM.term == terms[0], TERM.project_id.in_(projects))
     if where.archived is Archived.INCLUDE:
         return query
     return query.where(_IS_NOT_ARCHIVED)

@@ -120,6 +120,8 @@ FILTERS: dict[str, dict[str, Any]] = {
     "archived alone": {"archived": Archived.ONLY},
     "archived too": {"archived": Archived.INCLUDE, "tags": ["build 3"]},
     "external": {"external_ids": ["order 50", "order 100", "order 51"]},
+    "started before the middle": {"started_before": START - 1_000 * SECOND},
+    "finished before the middle": {"finished_before": START - 1_000 * SECOND},
     "started within": {"started_within": "PT10S"},
     "finished within and after": {"finished_within": "PT1H", "finished_after": START - 30 * SECOND},
     "updated in a range": {"updated_after": START - 2_000 * SECOND, "updated_before": START - 1_990 * SECOND},
@@ -226,6 +228,14 @@ async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name:
             assert not [node for node in plans[-1] if "TEMP B-TREE" in node], plans
         else:
             assert any("sqlite_autoindex_flow_run_1" in node for node in plans[-1]), plans
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", ["started before the middle", "finished before the middle"])
+async def test_many_runs_in_a_range_are_read_in_the_order_of_creation(filled: Database, name: str) -> None:
+    plans = await filled.read(plans_of, partial(page, name=name, order=RunOrder()))
+    assert not [node for node in plans[-1] if "TEMP B-TREE" in node], plans
+    assert "ix_run_project (project_id=? AND id<?)" in str(plans[-1]), plans
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
