@@ -1,7 +1,7 @@
 """Reads that are narrowed by an index first: their results, and their plans on both databases."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from domain.runs.filter_field import Archived
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.text import fold_column
-from tests.db.test_plans import SECOND, nodes, statements_on
+from tests.db.test_plans import SECOND, plans_of
 from tests.support import factory
 from tests.support.clock import START
 
@@ -267,22 +267,6 @@ async def test_operators_read_the_index_of_each_project(filled: Database, field:
 def page(conn: Connection, name: str, order: RunOrder) -> object:
     where = RunFilter(project_ids=projects_of(conn, 1), **FILTERS[name])
     return reads.page(conn, ("status",), where, order, Page(7))
-
-
-def plans_of(conn: Connection, read: Callable[[Connection], object]) -> list[list[str]]:
-    """How the database carries out each statement of `read`."""
-    with statements_on(conn) as statements:
-        read(conn)
-    if conn.dialect.name == "sqlite":
-        return [
-            [row.detail for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-            for statement, parameters in statements
-        ]
-    explained = [
-        conn.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
-        for statement, parameters in statements
-    ]
-    return [list(nodes(orjson.loads(each)[0]["Plan"])) for each in explained]
 
 
 class TestTerms:
