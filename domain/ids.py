@@ -19,6 +19,7 @@ class IdKind(StrEnum):
 
     PROJECT = "proj"
     API_KEY = "key"
+    USER = "user"
     ACCESS_TOKEN = "token"  # noqa: S105 - a prefix
     AUDIT_EVENT = "audit"
     FLOW = "flow"
@@ -31,6 +32,8 @@ class IdKind(StrEnum):
     SCHEDULE = "sched"
     WEBHOOK = "hook"
     SECRET = "secret"  # noqa: S105 - a prefix
+    ENDPOINT = "ep"
+    DELIVERY = "msg"
     WORKER = "worker"
 
 

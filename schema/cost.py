@@ -57,6 +57,8 @@ _PAGED = {
     "flowRuns",
     "versions",
     "projects",
+    "endpoints",
+    "deliveries",
     "groupBy",
     "failures",
     "runs",

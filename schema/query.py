@@ -15,6 +15,7 @@ from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.lists import TextRowList
+from resolvers.outbound import deliveries, endpoints
 from resolvers.queue import workers
 from resolvers.triggers import schedules, webhooks
 from schema.fields import Info, columns_of, field
@@ -23,6 +24,7 @@ from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
+from schema.queries.outbound import OutboundQuery
 from schema.queries.queue import QueueQuery
 from schema.queries.service import ServiceQuery
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
@@ -33,6 +35,7 @@ from schema.types.bulk_operation import BulkOperation
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
+from schema.types.outbound.endpoint import Delivery, Endpoint
 from schema.types.project import Project, Viewer
 from schema.types.queue.worker import Worker
 from schema.types.runs.run_file import RunFile
@@ -69,7 +72,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
+class Query(InboxQuery, DefinitionQuery, OutboundQuery, QueueQuery, ServiceQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key can see no such object.")
@@ -258,6 +261,8 @@ NODES = {
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
     IdKind.SECRET: (Secret, secrets.get),
+    IdKind.ENDPOINT: (Endpoint, endpoints.get),
+    IdKind.DELIVERY: (Delivery, deliveries.get),
     IdKind.WORKER: (Worker, workers.get),
 }
 """The types of nodes by the kind of their IDs, each with the function that finds an object."""

@@ -6,6 +6,8 @@ from db.models.api_key import ApiKey, CostBudget
 from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
+from db.models.outbound.delivery import Delivery, DeliveryAttempt
+from db.models.outbound.endpoint import Endpoint, RelayState, RunCallback
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.revoked_token import RevokedToken
@@ -32,6 +34,9 @@ __all__ = [
     "BulkOutcome",
     "CostBudget",
     "DeletedFile",
+    "Delivery",
+    "DeliveryAttempt",
+    "Endpoint",
     "EventLowWatermark",
     "Flow",
     "FlowRun",
@@ -39,8 +44,10 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RelayState",
     "RetiredSecret",
     "RevokedToken",
+    "RunCallback",
     "RunEvent",
     "RunFile",
     "RunFileReference",

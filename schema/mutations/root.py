@@ -5,6 +5,7 @@ import strawberry
 from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
+from schema.mutations.endpoints import EndpointMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.holds import HoldMutation
 from schema.mutations.projects import ProjectMutation
@@ -24,6 +25,7 @@ class Mutation(
     ProjectMutation,
     HoldMutation,
     TriggerMutation,
+    EndpointMutation,
     BulkMutation,
     SecretMutation,
     ApiKeyMutation,

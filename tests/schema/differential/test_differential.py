@@ -51,7 +51,7 @@ class Pair:
         for _ in range(REPEATS):
             expected.add(await self._ask(self.general, document, key))
             actual.add(await self._ask(self.compiled, document, key))
-            # Of two errors below one field, graphql-core reports the first in time, which may be the other one next time.
+            # Of two errors below one field, graphql-core reports the first in time: next time it may be the other.
             if expected & actual or not all(b'"errors"' in body for _, _, body in expected | actual):
                 break
         assert expected & actual, (document.text, document.variables, key, expected, actual)
