@@ -120,6 +120,10 @@ class QueryTimeoutError(RequestError, code="QUERY_TIMEOUT", http_status=HTTPStat
     """The query took longer than its time limit. Narrow its filter, for example by `createdAfter`."""
 
 
+class SearchOffError(RequestError, code="SEARCH_OFF"):
+    """Search is off in this deployment. An operator switches it on by `python -m service search on`."""
+
+
 class QueryTooComplexError(RequestError, code="QUERY_TOO_COMPLEX"):
     """The query exceeds the limits of one request. Select fewer fields or ask for smaller pages."""
 
