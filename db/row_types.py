@@ -371,6 +371,22 @@ class BulkOutcomeRow(Protocol):
     at: datetime | None
 
 
+class SavedViewRow(Protocol):
+    """A row of `saved_view`."""
+
+    id: UUID
+    project_id: UUID
+    owner_id: UUID | None
+    name: str
+    filter: str
+    order_field: str
+    descending: bool
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    updated_by: str
+
+
 class WorkerRow(Protocol):
     """A row of `worker`."""
 

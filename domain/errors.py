@@ -442,6 +442,14 @@ class SecretKeysMissingError(UserError, code="SECRET_KEYS_MISSING", http_status=
     """The service has no key that encrypts secrets. Its operator must set FLOWRUNS_SECRET_KEYS."""
 
 
+class SavedViewNotFoundError(UserError, code="SAVED_VIEW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No saved view with this ID exists, or the API key cannot see it."""
+
+
+class SavedViewNameTakenError(UserError, code="SAVED_VIEW_NAME_TAKEN", http_status=HTTPStatus.CONFLICT):
+    """A view with this name exists. Choose another name, or change that view with `updateSavedView`."""
+
+
 class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
     """The webhook is invalid."""
 

@@ -30,6 +30,7 @@ class IdKind(StrEnum):
     HOLD = "hold"
     SCHEDULE = "sched"
     WEBHOOK = "hook"
+    SAVED_VIEW = "view"
     SECRET = "secret"  # noqa: S105 - a prefix
     WORKER = "worker"
 

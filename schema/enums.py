@@ -35,6 +35,7 @@ from domain.enums import (
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
+from domain.runs.json_difference import JsonDifferenceKind
 from domain.runs.run_filter import RunOrderField
 from domain.runs.run_group import RunGroup
 from domain.runs.run_log import LogLevel
@@ -81,6 +82,7 @@ __all__ = [
     "Environment",
     "ErrorCode",
     "InputRequestStatus",
+    "JsonDifferenceKind",
     "LogLevel",
     "MissedFires",
     "OrderDirection",
@@ -117,6 +119,7 @@ _NAMES: dict[type[DescribedEnum], str] = {
     WebhookSignature: "WebhookSignature",
     Role: "Role",
     LogLevel: "LogLevel",
+    JsonDifferenceKind: "JsonDifferenceKind",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
     RunGroup: "FlowRunGroup",

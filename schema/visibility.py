@@ -24,6 +24,8 @@ PAYLOADS = _names(
     {
         "FlowRun": "input output logs files",
         "StepResult": "input output",
+        "RunComparison": "input output",
+        "StepComparison": "input output",
         "StepError": "details",
         "StatusChange": "message",
         "InputRequest": "title description schema answer",
@@ -37,7 +39,7 @@ PAYLOADS = _names(
 
 IN_SCOPE = _names(
     {
-        "Query": "viewer flowRun flowRuns flowRunStats",
+        "Query": "viewer flowRun flowRuns flowRunStats pickers",
         "Viewer": "role limits",
         "Limits": "maxPageSize maxQueryDepth maxQueryCost maxInputBytes maxMetadataBytes maxDefinitionBytes maxTags"
         " maxBulkOperations maxWaitMs costPerMinute",
@@ -59,6 +61,11 @@ IN_SCOPE = _names(
         "LogLine": "number at level stepName attempt message",
         "RunFile": "id name size mediaType stepName attempt createdAt url",
         "FlowRunStats": _STATISTICS,
+        "Pickers": "tags failedSteps errorCodes metadataKeys metadataValues",
+        "PickerValues": "values isExact",
+        "PickerValue": "value count",
+        "PickerMetadataValues": "values isExact",
+        "PickerMetadataValue": "value count",
         "StatusCount": "status count",
         "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
         "TimeBucket": "start end total byStatus",

@@ -22,6 +22,7 @@ from db.models import (
     Project,
     QuotaUse,
     RetiredSecret,
+    SavedView,
     Schedule,
     Secret,
     StartHold,
@@ -67,7 +68,7 @@ _OF_PROJECT = {
     "api_keys": _keys,
     "bulk_operations": _operations,
 }
-_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), _holds, _keys)
+_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), table(SavedView), _holds, _keys)
 """Tables whose rows are deleted with the project: see also `_AT_ONCE_OF_FLOW`."""
 
 

@@ -11,6 +11,7 @@ from schema.mutations.projects import ProjectMutation
 from schema.mutations.reruns import RerunMutation
 from schema.mutations.run_changes import RunChangeMutation
 from schema.mutations.runs import RunMutation
+from schema.mutations.saved_views import SavedViewMutation
 from schema.mutations.secrets import SecretMutation
 from schema.mutations.triggers import TriggerMutation
 
@@ -25,6 +26,7 @@ class Mutation(
     HoldMutation,
     TriggerMutation,
     BulkMutation,
+    SavedViewMutation,
     SecretMutation,
     ApiKeyMutation,
     AccessTokenMutation,

@@ -23,18 +23,20 @@ from graphql import (
 
 from domain import errors
 from schema.build import SDL_FILE, sdl
+from tests.schema import console_contract
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
 # The GraphQL contract, type by type.
 CONTRACT = {
+    **console_contract.TYPES,
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues
-        validateFlowDefinition drain""",
+        validateFlowDefinition drain pickers compareRuns savedViews""",
     "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret
+        createSecret rotateSecret deleteSecret createSavedView updateSavedView deleteSavedView
         bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
         createApiKey updateApiKey rotateApiKey revokeApiKey
         createAccessToken revokeAccessToken""",
@@ -142,6 +144,7 @@ CONTRACT = {
         source idempotencyKey waitMs""",
 }
 ARGUMENTS = {
+    **console_contract.ARGUMENTS,
     "Query.node": "id",
     "Query.nodes": "ids",
     "Query.flow": "id",
@@ -242,6 +245,7 @@ ARGUMENTS = {
     "Subscription.inputRequestsChanged": "filter after",
 }
 VALUES = {
+    **console_contract.VALUES,
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
@@ -274,6 +278,7 @@ VALUES = {
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
         REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION
         ARCHIVE_RUNS DELETE_RUNS""",
@@ -282,6 +287,7 @@ VALUES = {
         INTERNAL_ERROR""",
 }
 UNIONS = {
+    **console_contract.UNIONS,
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",

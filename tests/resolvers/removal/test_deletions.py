@@ -34,7 +34,7 @@ REMAIN = {"audit_event", "run_event", "run_rollup", "run_rollup_delta"}
 """Tables whose rows outlive the project: the audit log; events, until they are pruned; counts, which are 0."""
 
 DELETED = {"api_key", "bulk_operation", "flow", "flow_run", "flow_version", "input_request", "quota_use"} | {
-    *("retired_secret", "schedule", "secret", "start_hold", "webhook")
+    *("retired_secret", "saved_view", "schedule", "secret", "start_hold", "webhook")
 }
 
 
