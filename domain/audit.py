@@ -39,6 +39,7 @@ class AuditAction(DescribedEnum):
     REVOKE_API_KEY = "REVOKE_API_KEY", "An API key was revoked."
     CREATE_ACCESS_TOKEN = "CREATE_ACCESS_TOKEN", "An access token was created."
     REVOKE_ACCESS_TOKEN = "REVOKE_ACCESS_TOKEN", "An access token was revoked."
+    CREATE_ANSWER_LINK = "CREATE_ANSWER_LINK", "A link to a question was created."
     CREATE_SECRET = "CREATE_SECRET", "A secret was created."
     ROTATE_SECRET = "ROTATE_SECRET", "A secret got a new value."
     DELETE_SECRET = "DELETE_SECRET", "A secret was deleted."

@@ -27,6 +27,7 @@ class IdKind(StrEnum):
     FILE = "file"
     BULK_OPERATION = "bulk"
     INPUT_REQUEST = "req"
+    ANSWER_LINK = "link"
     HOLD = "hold"
     SCHEDULE = "sched"
     WEBHOOK = "hook"

@@ -3,6 +3,7 @@
 import strawberry
 
 from schema.mutations.access_tokens import AccessTokenMutation
+from schema.mutations.answer_links import AnswerLinkMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
@@ -30,5 +31,6 @@ class Mutation(
     SecretMutation,
     ApiKeyMutation,
     AccessTokenMutation,
+    AnswerLinkMutation,
 ):
     """The root type of mutations."""

@@ -22,7 +22,7 @@ from schema.inputs.filters import FlowRunFilter, FlowRunOrder
 from schema.mutations.declaration import mutation, result, success
 from schema.types.console.saved_view import SavedView
 
-_STAYS = "If omitted or null, it stays."
+_KEPT = "If omitted or null, it stays."
 
 
 @success
@@ -89,11 +89,11 @@ class SavedViewMutation:
         self,
         info: Info,
         id: Annotated[strawberry.ID, argument("The view.")],  # noqa: A002
-        name: Annotated[str | None, argument(f"The new name. {_STAYS}")] = None,
-        filter: Annotated[FlowRunFilter | None, argument(f"The new filter. {_STAYS}")] = None,  # noqa: A002
-        order_by: Annotated[FlowRunOrder | None, argument(f"The new order. {_STAYS}")] = None,
+        name: Annotated[str | None, argument(f"The new name. {_KEPT}")] = None,
+        filter: Annotated[FlowRunFilter | None, argument(f"The new filter. {_KEPT}")] = None,  # noqa: A002
+        order_by: Annotated[FlowRunOrder | None, argument(f"The new order. {_KEPT}")] = None,
         shared: Annotated[
-            bool | None, argument(f"True shares the view; false makes it a view of the key in use. {_STAYS}")
+            bool | None, argument(f"True shares the view; false makes it a view of the key in use. {_KEPT}")
         ] = None,
     ) -> UpdateSavedViewResult:
         if filter is not None:

@@ -107,6 +107,7 @@ def test_prefixes_match_contract() -> None:
         "hold",
         "hook",
         "key",
+        "link",
         "proj",
         "req",
         "run",
@@ -114,6 +115,7 @@ def test_prefixes_match_contract() -> None:
         "secret",
         "token",
         "ver",
+        "view",
         "worker",
     ]
 

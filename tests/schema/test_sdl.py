@@ -39,7 +39,7 @@ CONTRACT = {
         createSecret rotateSecret deleteSecret createSavedView updateSavedView deleteSavedView
         bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
         createApiKey updateApiKey rotateApiKey revokeApiKey
-        createAccessToken revokeAccessToken""",
+        createAccessToken revokeAccessToken createAnswerLink""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -68,10 +68,6 @@ CONTRACT = {
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
     "FlowRunGroupStats": "key total byStatus flow flowVersion",
-    "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
-        series""",
-    "FlowCount": "flow count",
-    "TimeCount": "start end count",
     "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
@@ -85,7 +81,6 @@ CONTRACT = {
     "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
     "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
-    "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
     "ApiKey": """id name role payloads costPerMinute hint project createdBy createdAt expiresAt lastUsedAt revokedAt
         replacesId""",
@@ -151,7 +146,6 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
-    "Query.inputRequests": "filter direction first after last before",
     "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
@@ -165,7 +159,6 @@ ARGUMENTS = {
     **{f"{name}Connection.totalCount": "limit" for name in ("FlowVersion", "Schedule", "Project")},
     "FlowRunStats.groupBy": "by first",
     "FlowRunStats.failures": "first",
-    "FailureGroup.series": "size from to timeZone",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -273,12 +266,12 @@ VALUES = {
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
-    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN ANSWER_LINK CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
         REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
-        CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW
+        CREATE_ANSWER_LINK CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION
         ARCHIVE_RUNS DELETE_RUNS""",
@@ -479,7 +472,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        *("InputRequest", "Worker"),
+        *("InputRequest", "Worker", "SavedView"),
     }
 
 

@@ -37,6 +37,7 @@ OBJECTS = {
     "createWebhook": "hook",
     "rotateWebhook": "hook",
     "deleteWebhook": "hook",
+    "createAnswerLink": "link",
     "createSavedView": "view",
     "updateSavedView": "view",
     "deleteSavedView": "view",

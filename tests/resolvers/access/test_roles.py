@@ -31,6 +31,7 @@ MUTATIONS = {
     "createWebhook": (Role.ADMIN, 'createWebhook(flowId: "{flow}", name: "new")'),
     "rotateWebhook": (Role.ADMIN, 'rotateWebhook(id: "{webhook}")'),
     "deleteWebhook": (Role.ADMIN, 'deleteWebhook(id: "{webhook}")'),
+    "createAnswerLink": (Role.OPERATOR, 'createAnswerLink(requestId: "{request}")'),
     "createSavedView": (Role.OPERATOR, 'createSavedView(name: "new", filter: {{statuses: [FAILED]}})'),
     "updateSavedView": (Role.OPERATOR, 'updateSavedView(id: "{view}", name: "renamed")'),
     "deleteSavedView": (Role.OPERATOR, 'deleteSavedView(id: "{view}")'),
