@@ -67,6 +67,7 @@ class RunRow(Protocol):
     erased_at: datetime | None
     trace_parent: str | None
     note: str | None
+    summary: str | None
     tags: list[str]
     metadata: str
     input: str

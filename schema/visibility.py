@@ -22,7 +22,7 @@ def _names(fields: Mapping[str, str]) -> frozenset[str]:
 
 PAYLOADS = _names(
     {
-        "FlowRun": "input output logs files",
+        "FlowRun": "input output summary logs files",
         "StepResult": "input output",
         "RunComparison": "input output",
         "StepComparison": "input output",
@@ -46,7 +46,7 @@ IN_SCOPE = _names(
         "FlowRunConnection": _CONNECTION,
         "FlowRunEdge": _EDGE,
         "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
-        "FlowRun": "id status environment triggerMethod scheduledFor tags metadata input output failedStepName"
+        "FlowRun": "id summary status environment triggerMethod scheduledFor tags metadata input output failedStepName"
         " createdAt startedAt finishedAt updatedAt archivedAt attempt externalId flow steps statusHistory pendingInputs"
         " files durationMs error stepData step failedStep stepsCount logs",
         "Flow": "id name",

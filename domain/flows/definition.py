@@ -121,6 +121,12 @@ class FlowDefinition(LanguageModel):
     )
     timeout: Seconds | None = Field(default=None, description="Longest duration of a run, in seconds.")
     output: Any = Field(default=None, description="Template of the run's output. Default: the output of the last step.")
+    summary: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Template of one line that says what a run is about, for lists of runs. It is rendered when the run"
+        " starts, over `run` alone.",
+    )
 
     @property
     def has_output(self) -> bool:

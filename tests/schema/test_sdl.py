@@ -52,7 +52,7 @@ CONTRACT = {
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
         inputRequests startedBy retriedBy cancelledBy archivedBy erasedAt logs files
         externalId source scheduledFor waitingFor
-        queuedMs runningMs pausedMs flowId projectId logUrl note""",
+        queuedMs runningMs pausedMs flowId projectId logUrl note summary""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed

@@ -1,4 +1,4 @@
-"""Saved views of lists of runs.
+"""Saved views of lists of runs, and summaries of runs.
 
 Revision ID: 0027
 """
@@ -13,7 +13,8 @@ down_revision = "0026"
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the table, and a column that is null in old rows."""
+    op.add_column("flow_run", sa.Column("summary", sa.Text(), nullable=True))
     op.create_table(
         "saved_view",
         sa.Column("id", sa.Uuid(), primary_key=True),

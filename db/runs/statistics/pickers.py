@@ -132,6 +132,8 @@ def _most_frequent(counts: Sequence[ValueCount], limit: int) -> Sequence[ValueCo
 def _newest(conn: Connection, where: RunFilter, now: datetime, picker: Picker) -> CTE:
     """Returns the newest matching runs: one more than are counted, if there are more."""
     column = _COLUMNS.get(picker)
+    columns: list[ColumnElement[Any]]
+    has_value: list[ColumnElement[bool]]
     if column is not None:
         columns, has_value = [column.label("value")], [column.is_not(None)]
     else:
@@ -155,7 +157,8 @@ def _exploded(
         tag = func.json_each(newest.c.tags).table_valued("value", joins_implicitly=True)
         return tag.c.value, tag.c.value, newest.join(tag, true()), []
     source: FromClause = newest
-    document, conditions = newest.c.metadata, []
+    document: ColumnElement[Any] = newest.c.metadata
+    conditions: list[ColumnElement[bool]] = []
     keys = [*path, None] if picker is Picker.METADATA_KEY else path
     inner: Any = None
     for level, key in enumerate(keys):

@@ -84,11 +84,13 @@ class StepComparison:
 
     @field("Differences of the step's rendered input. A step without a result, or with purged data, has none.")
     async def input(self, first: First = DEFAULT_DIFFERENCES) -> JsonDifferences:
-        return await _of_texts(self.pair.a and self.pair.a.input, self.pair.b and self.pair.b.input, first)
+        a, b = (row.input if row is not None else None for row in (self.pair.a, self.pair.b))
+        return await _of_texts(a, b, first)
 
     @field("Differences of the step's output. A step that did not succeed, or with purged data, has none.")
     async def output(self, first: First = DEFAULT_DIFFERENCES) -> JsonDifferences:
-        return await _of_texts(self.pair.a and self.pair.a.output, self.pair.b and self.pair.b.output, first)
+        a, b = (row.output if row is not None else None for row in (self.pair.a, self.pair.b))
+        return await _of_texts(a, b, first)
 
 
 @strawberry.type(description="Two runs, and in what they differ.")
@@ -134,8 +136,8 @@ class RunComparison:
 
     @field("Differences of the definitions, except for their steps: see `StepComparison.definition`.")
     async def definition(self, info: Info, first: First = DEFAULT_DIFFERENCES) -> JsonDifferences:
-        both = await steps.definitions(info.context, self.first, self.second)
-        return await _of_values(*map(steps.without_steps, both), first)
+        a, b = map(steps.without_steps, await steps.definitions(info.context, self.first, self.second))
+        return await _of_values(a, b, first)
 
     @field("The steps of both versions: those of run `a` in their order, then those that only run `b` has.")
     async def steps(self, info: Info) -> list[StepComparison]:
@@ -165,7 +167,8 @@ def _error(text: str | None) -> tuple[str, str] | None:
 
 
 async def _of_texts(a: str | None, b: str | None, first: int) -> JsonDifferences:
-    return await _of_values(*(MISSING if text is None else json_codec.decode(text) for text in (a, b)), first)
+    left, right = (MISSING if text is None else json_codec.decode(text) for text in (a, b))
+    return await _of_values(left, right, first)
 
 
 async def _of_values(a: Any, b: Any, first: int) -> JsonDifferences:
