@@ -91,7 +91,7 @@ def everything(type_name: str) -> str:
         if f"{type_name}.{name}" not in IN_SCOPE:
             continue
         kind = get_named_type(field.type).name
-        arguments = {"step": '(name: "b")', "logs": "(first: 5)"}.get(name, "")
+        arguments = {"step": '(name: "b")', "logs": "(first: 5)", "metadataValues": '(path: "customer")'}.get(name, "")
         chosen.append(
             f"{name}{arguments}" + ("" if is_leaf_type(SCHEMA.type_map[kind]) else f" {{ {everything(kind)} }}")
         )
@@ -102,7 +102,7 @@ async def test_no_field_reaches_an_object_outside(either_app: App) -> None:
     other, mine = await make_run_family(either_app), await make_mine(either_app)
     token = await token_for(either_app, SCOPES[0], payloads=True)
     foreign = [*(value for name, value in other.variables.items() if name != "project"), "order-7", "Ada", "Hello"]
-    ways = [(name, way) for name in ("FlowRun", "FlowRunConnection", "FlowRunStats") for way in WAYS[name]]
+    ways = [(name, way) for name in ("FlowRun", "FlowRunConnection", "FlowRunStats", "Pickers") for way in WAYS[name]]
     seen = 0
     for type_name, way in ways:
         names = [name for name in other.variables if f"${name}" in way]
@@ -120,6 +120,7 @@ async def test_no_field_reaches_an_object_outside(either_app: App) -> None:
     assert own["flowRun"]["flow"]["name"] == "own"
 
 
+PICKERS = ("tags", "failedSteps", "errorCodes", "metadataKeys", "metadataValues")
 ARGUMENTS = {
     "Query.flowRun(id)",
     "Query.flowRuns(filter)",
@@ -145,6 +146,10 @@ ARGUMENTS = {
     "FlowRun.logs(last)",
     "FlowRun.logs(before)",
     "LogLineConnection.totalCount(limit)",
+    "Query.pickers(filter)",
+    *(f"Pickers.{name}({argument})" for name in PICKERS for argument in ("prefix", "first")),
+    "Pickers.metadataKeys(path)",
+    "Pickers.metadataValues(path)",
     "FlowRunStats.timeBuckets(size)",
     "FlowRunStats.timeBuckets(from)",
     "FlowRunStats.timeBuckets(to)",

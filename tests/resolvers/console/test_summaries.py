@@ -1,6 +1,7 @@
 """`FlowRun.summary`: one line about a run, by a template of its flow."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -10,7 +11,7 @@ STEPS = [{"name": "a", "kind": "transform", "input": 1}]
 
 
 async def summary_of(app: App, template: str, **values: Any) -> str | None:
-    flow_id = await app.create_flow({"steps": STEPS, "summary": template}, name=template[:100])
+    flow_id = await app.create_flow({"steps": STEPS, "summary": template}, name=f"flow {uuid4()}")
     run = (await app.start(flow_id, select="id summary", **values))["run"]
     assert run["summary"] is None  # It has not started.
     ended = await app.wait_until_final(run["id"], "status summary")
