@@ -289,7 +289,7 @@ class AccessTokenNotFoundError(UserError, code="ACCESS_TOKEN_NOT_FOUND", http_st
 
 
 class TokenKeysMissingError(UserError, code="TOKEN_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
-    """The service has no key that signs access tokens. Its operator must set FLOWRUNS_TOKEN_KEYS."""
+    """The service has no key that signs access tokens and answer links. Its operator must set FLOWRUNS_TOKEN_KEYS."""
 
 
 class FlowNotFoundError(UserError, code="FLOW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):

@@ -131,16 +131,10 @@ def _most_frequent(counts: Sequence[ValueCount], limit: int) -> Sequence[ValueCo
 
 def _newest(conn: Connection, where: RunFilter, now: datetime, picker: Picker) -> CTE:
     """Returns the newest matching runs: one more than are counted, if there are more."""
-    column = _COLUMNS.get(picker)
-    columns: list[ColumnElement[Any]]
-    has_value: list[ColumnElement[bool]]
-    if column is not None:
-        columns, has_value = [column.label("value")], [column.is_not(None)]
-    else:
-        columns, has_value = [_run.tags if picker is Picker.TAG else _run.metadata], []
-    if picker in (Picker.FAILED_STEP, Picker.ERROR_CODE):
-        has_value.append(_run.error_message.is_not(None))  # An index has these runs in the order of their creation.
-    query: Select[Any] = select(_run.id, *columns).where(narrowed(conn, where, now), *has_value)
+    column = _COLUMNS.get(picker, _run.tags if picker is Picker.TAG else _run.metadata)
+    # Only conditions whose index is in the order of creation: another index would have to be sorted as a whole.
+    failed = (_run.error_message.is_not(None),) if picker in (Picker.FAILED_STEP, Picker.ERROR_CODE) else ()
+    query: Select[Any] = select(_run.id, column.label("value")).where(narrowed(conn, where, now), *failed)
     return query.order_by(_run.id.desc()).limit(SAMPLE + 1).cte("newest")
 
 
@@ -154,10 +148,10 @@ def _exploded(
     if dialect != "sqlite":
         return _exploded_on_postgresql(newest, picker, path)
     if picker is Picker.TAG:
-        tag = func.json_each(newest.c.tags).table_valued("value", joins_implicitly=True)
+        tag = func.json_each(newest.c.value).table_valued("value", joins_implicitly=True)
         return tag.c.value, tag.c.value, newest.join(tag, true()), []
     source: FromClause = newest
-    document: ColumnElement[Any] = newest.c.metadata
+    document: ColumnElement[Any] = newest.c.value
     conditions: list[ColumnElement[bool]] = []
     keys = [*path, None] if picker is Picker.METADATA_KEY else path
     inner: Any = None
@@ -178,15 +172,15 @@ def _exploded_on_postgresql(
     newest: CTE, picker: Picker, path: Sequence[str]
 ) -> tuple[ColumnElement[Any], ColumnElement[Any], FromClause, list[ColumnElement[bool]]]:
     if picker is Picker.TAG:
-        tag = func.unnest(newest.c.tags).table_valued("value", joins_implicitly=True).render_derived()
+        tag = func.unnest(newest.c.value).table_valued("value", joins_implicitly=True).render_derived()
         return tag.c.value, tag.c.value, newest.join(tag, true()), []
     keys = literal(list(path), ARRAY(Text()))
-    inner = cast(newest.c.metadata, JSONB).op("#>")(keys) if path else cast(newest.c.metadata, JSONB)
+    inner = cast(newest.c.value, JSONB).op("#>")(keys) if path else cast(newest.c.value, JSONB)
     if picker is Picker.METADATA_KEY:
         found = case((func.jsonb_typeof(inner) == "object", inner), else_=cast(literal("{}", Text()), JSONB))
         key = func.jsonb_object_keys(found).table_valued("value", joins_implicitly=True).render_derived()
         return key.c.value, key.c.value, newest.join(key, true()), []
-    text = cast(newest.c.metadata, JSONB).op("#>>", return_type=Text())(keys)
+    text = cast(newest.c.value, JSONB).op("#>>", return_type=Text())(keys)
     return cast(inner, Text), text, newest, [func.jsonb_typeof(inner).in_(_SCALARS)]
 
 

@@ -77,11 +77,13 @@ async def test_no_argument_reaches_a_run_outside(either_app: App) -> None:
         assert (found["totalCount"], [node["id"] for node in found["nodes"]]) == (1, [mine]), scope
         for where in filters_of(other):
             text = """query($where: FlowRunFilter) {
-                flowRuns(filter: $where) { totalCount nodes { id } } flowRunStats(filter: $where) { total } }"""
+                flowRuns(filter: $where) { totalCount nodes { id } } flowRunStats(filter: $where) { total }
+                pickers(filter: $where) { tags { values { count } } } }"""
             read = await either_app.query(text, {"where": where}, key=token)
             nodes = [node["id"] for node in read["flowRuns"]["nodes"]]
             assert nodes in ([], [mine]), (scope, where)
             assert read["flowRuns"]["totalCount"] == read["flowRunStats"]["total"] == len(nodes), (scope, where)
+            assert {each["count"] for each in read["pickers"]["tags"]["values"]} <= {len(nodes)}, (scope, where)
 
 
 def everything(type_name: str) -> str:
