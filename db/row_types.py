@@ -301,6 +301,8 @@ class ApiKeyRow(Protocol):
     name: str
     hint: str
     created_by: str | None
+    user_id: UUID | None
+    granted_project_ids: str | None
     replaces_id: UUID | None
     created_at: datetime
     last_used_at: datetime | None
@@ -324,6 +326,70 @@ class AuditEventRow(Protocol):
     created_at: datetime
 
 
+class EndpointRow(Protocol):
+    """A row of `endpoint`."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    url: str | None
+    run_filter: str
+    kinds: str
+    payloads: bool
+    enabled: bool
+    disabled_reason: str | None
+    disabled_at: datetime | None
+    failing_since: datetime | None
+    key_id: str
+    sealed: str
+    old_key_id: str | None
+    old_sealed: str | None
+    old_until: datetime | None
+    after_seq: int
+    created_at: datetime
+    changed_at: datetime
+    changed_by: str
+
+
+class DeliveryRow(Protocol):
+    """A row of `delivery`."""
+
+    id: UUID
+    project_id: UUID
+    endpoint_id: UUID
+    lane: UUID
+    kind: str
+    event_seq: int | None
+    run_id: UUID | None
+    callback_run_id: UUID | None
+    request_id: UUID | None
+    from_status: str | None
+    to_status: str | None
+    at: datetime
+    status: str
+    attempts: int
+    failures: int
+    try_until: datetime
+    due_at: datetime | None
+    lease_token: UUID | None
+    response_status: int | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class DeliveryAttemptRow(Protocol):
+    """A row of `delivery_attempt`."""
+
+    delivery_id: UUID
+    number: int
+    started_at: datetime
+    duration_ms: int
+    response_status: int | None
+    error: str | None
+    message: str | None
+    excerpt: str | None
+
+
 class BulkOperationRow(Protocol):
     """A row of `bulk_operation`."""
 
@@ -336,6 +402,7 @@ class BulkOperationRow(Protocol):
     source_id: UUID | None
     filter: str | None
     excluded_ids: str
+    user_id: UUID | None
     key_id: UUID
     key_name: str
     idempotency_key: str | None

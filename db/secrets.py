@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, or_, select, tup
 from db import webhooks
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import sealed as sealed_texts
 from db.models import FlowRun, RetiredSecret, Secret, StepResult
 from db.models.types import table
 from db.row_types import SecretRow
@@ -152,11 +153,11 @@ def all_values(conn: Connection, project_id: UUID) -> list[SealedValue]:
 
 
 def key_counts(conn: Connection) -> Mapping[str, int]:
-    """Returns the number of secrets that each key has encrypted, with the signing secrets of webhooks."""
+    """Returns the number of texts that each key has encrypted: secrets, signing secrets, URLs of callbacks."""
     counts: Counter[str] = Counter(
         dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all())
     )
-    return counts + Counter(webhooks.key_counts(conn))
+    return counts + Counter(webhooks.key_counts(conn)) + sealed_texts.key_counts(conn)
 
 
 def not_sealed_by(conn: Connection, key_ids: Collection[str], limit: int) -> list[SealedValue]:

@@ -13,7 +13,7 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """The recorded action: the mutation or the command of the same name, or a work of the service itself."""
+    """The recorded action: the mutation or command of the same name, a sign-in or sign-out, a work of the service."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
@@ -46,6 +46,13 @@ class AuditAction(DescribedEnum):
     CREATE_SAVED_VIEW = "CREATE_SAVED_VIEW", "A view was saved."
     UPDATE_SAVED_VIEW = "UPDATE_SAVED_VIEW", "A saved view was changed."
     DELETE_SAVED_VIEW = "DELETE_SAVED_VIEW", "A saved view was deleted."
+    CREATE_ENDPOINT = "CREATE_ENDPOINT", "An endpoint was created."
+    UPDATE_ENDPOINT = "UPDATE_ENDPOINT", "An endpoint was changed, or disabled by the service."
+    ROTATE_ENDPOINT_SECRET = "ROTATE_ENDPOINT_SECRET", "An endpoint got a new secret."
+    DELETE_ENDPOINT = "DELETE_ENDPOINT", "An endpoint was deleted."
+    TEST_ENDPOINT = "TEST_ENDPOINT", "A test was sent to an endpoint."
+    REDELIVER = "REDELIVER", "A delivery was sent again."
+    REDELIVER_ALL = "REDELIVER_ALL", "Deliveries to an endpoint were sent again."
     START_RUN = "START_RUN", "A run was started."
     RETRY = "RETRY", "A run was retried."
     RERUN = "RERUN", "A run was run again."
@@ -62,6 +69,8 @@ class AuditAction(DescribedEnum):
     CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
     ARCHIVE_RUNS = "ARCHIVE_RUNS", "The service archived old runs, by the settings of their project."
     DELETE_RUNS = "DELETE_RUNS", "The service deleted runs at the end of their retention."
+    SIGN_IN = "SIGN_IN", "A person signed in through the identity provider."
+    SIGN_OUT = "SIGN_OUT", "A person signed out."
 
 
 BY_SERVICE = frozenset({AuditAction.ARCHIVE_RUNS, AuditAction.DELETE_RUNS})

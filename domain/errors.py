@@ -8,11 +8,13 @@ A mutation returns `UserError`s in its result. `RequestError`s are top-level err
 is not allowed, or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
+
+from domain.error_declarations import default_message, fields_of
 
 
 class FlowRunsError(Exception):
@@ -36,36 +38,6 @@ class FlowRunsError(Exception):
     def details(self) -> Mapping[str, Any]:
         """Returns the values of the error's fields, by name."""
         return {name: getattr(self, name) for name in fields_of(type(self))}
-
-
-E = TypeVar("E", bound=FlowRunsError)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorField:
-    """A field of an error beside `code` and `message`."""
-
-    type: Any
-    description: str
-
-
-def default_message(error: type[FlowRunsError]) -> str:
-    """Returns the message of an error that is raised without one."""
-    return (error.__doc__ or "").strip()
-
-
-def fields_of(error: type[FlowRunsError]) -> Mapping[str, ErrorField]:
-    """Returns the fields that an error declares as `name: Annotated[type, description]`, by name."""
-    hints = get_type_hints(error, include_extras=True)
-    return {name: ErrorField(*get_args(hint)) for name, hint in hints.items() if get_origin(hint) is Annotated}
-
-
-def declared(base: type[E]) -> Iterator[type[E]]:
-    """Yields the errors below `base`, in the order of their declaration."""
-    for error in base.__subclasses__():
-        if "code" in vars(error):
-            yield error
-        yield from declared(error)
 
 
 class InternalError(FlowRunsError, code="INTERNAL_ERROR", http_status=HTTPStatus.INTERNAL_SERVER_ERROR):
@@ -104,6 +76,24 @@ class UnauthenticatedError(RequestError, code="UNAUTHENTICATED", http_status=HTT
 
 class ForbiddenError(RequestError, code="FORBIDDEN", http_status=HTTPStatus.FORBIDDEN):
     """The API key has no permission for this. Use a key with a higher role."""
+
+
+class SignInRefusedError(RequestError, code="SIGN_IN_REFUSED", http_status=HTTPStatus.FORBIDDEN):
+    """The identity provider or the service does not let this person in. Ask an administrator."""
+
+
+class SignInExpiredError(RequestError, code="SIGN_IN_EXPIRED"):
+    """This sign-in is too old, was begun in another browser, or was replaced by a later one. Sign in again."""
+
+
+class IdentityProviderUnavailableError(
+    RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
+):
+    """The identity provider cannot be reached. Try again later, or sign in with an API key."""
+
+
+class IdentityProviderInvalidError(RequestError, code="IDENTITY_PROVIDER_INVALID", http_status=HTTPStatus.BAD_GATEWAY):
+    """The identity provider gave an answer that cannot be used. The service log has the details."""
 
 
 class DeletedWhileReadError(RequestError, code="DELETED_WHILE_READ", http_status=HTTPStatus.CONFLICT):
@@ -452,6 +442,26 @@ class SavedViewNameTakenError(UserError, code="SAVED_VIEW_NAME_TAKEN", http_stat
 
 class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
     """The webhook is invalid."""
+
+
+class EndpointNotFoundError(UserError, code="ENDPOINT_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No endpoint with this ID exists, or the API key cannot see it."""
+
+
+class EndpointInvalidError(ProblemsError, code="ENDPOINT_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The endpoint is invalid."""
+
+
+class DeliveryNotFoundError(UserError, code="DELIVERY_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No delivery with this ID exists, or the API key cannot see it."""
+
+
+class DeliveryNotEndedError(UserError, code="DELIVERY_NOT_ENDED", http_status=HTTPStatus.CONFLICT):
+    """Only a delivery that is DELIVERED or FAILED, to an endpoint that exists, can be sent again."""
+
+
+class CallbackEndpointMissingError(UserError, code="CALLBACK_ENDPOINT_MISSING", http_status=HTTPStatus.CONFLICT):
+    """Nothing signs callbacks of the project. An ADMIN creates their endpoint: `createEndpoint` without `url`."""
 
 
 class EmptyFilterError(UserError, code="EMPTY_FILTER"):

@@ -19,6 +19,7 @@ class IdKind(StrEnum):
 
     PROJECT = "proj"
     API_KEY = "key"
+    USER = "user"
     ACCESS_TOKEN = "token"  # noqa: S105 - a prefix
     AUDIT_EVENT = "audit"
     FLOW = "flow"
@@ -33,6 +34,8 @@ class IdKind(StrEnum):
     WEBHOOK = "hook"
     SAVED_VIEW = "view"
     SECRET = "secret"  # noqa: S105 - a prefix
+    ENDPOINT = "ep"
+    DELIVERY = "msg"
     WORKER = "worker"
 
 

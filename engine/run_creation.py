@@ -28,6 +28,7 @@ from domain.errors import (
 from domain.flows.definition import MAX_RUN_DEPTH
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
+from engine.deliveries.callbacks import RunCallback
 
 P = ParamSpec("P")
 
@@ -136,6 +137,7 @@ class NewRun:
     """The mutation that starts the run, for the audit log; None if no mutation does."""
     parent_id: UUID | None = None
     idempotency: Idempotency = NO_KEY
+    callback: RunCallback | None = None
 
 
 def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
@@ -145,6 +147,7 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         RunNotFoundError: the parent run does not exist.
         ParentNotLiveError: the parent run has ended.
         InvalidArgumentError: the run would be nested too deep.
+        CallbackEndpointMissingError, SecretKeysMissingError: the run has a callback, which cannot be signed or stored.
         IdempotencyConflictError: the earlier run with this key was created with other arguments.
         QuotaExceededError: the earlier run with this key exceeded the quota, which is still used up.
     """
@@ -167,6 +170,8 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         columns |= {"parent_run_id": new_run.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
     transitions.create(uow, columns, f"Flow started via {new_run.trigger_method.lower()}")
     run_id: UUID = columns["id"]
+    if new_run.callback is not None:
+        new_run.callback.add(uow, run_id, target.project_id)
     if new_run.requested is not None:
         audit_events.record(uow, new_run.requested, AuditAction.START_RUN, IdKind.RUN, run_id, target.project_id)
     return run_id

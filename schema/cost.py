@@ -63,6 +63,8 @@ _PAGED = {
     "flowRuns",
     "versions",
     "projects",
+    "endpoints",
+    "deliveries",
     "groupBy",
     "failures",
     "runs",

@@ -10,7 +10,7 @@ from typing import Any
 import strawberry
 from strawberry.types.enum import has_enum_definition
 
-from domain import errors
+from domain import error_declarations, errors
 from domain.actor import ActorKind
 from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
@@ -33,6 +33,7 @@ from domain.enums import (
     WebhookSignature,
     WorkerStatus,
 )
+from domain.outbound.delivery import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
 from domain.runs.json_difference import JsonDifferenceKind
@@ -47,8 +48,8 @@ _enum_of: Callable[..., Any] = Enum
 ErrorCode = _enum_of(
     "ErrorCode",
     {
-        error.code: strawberry.enum_value(error.code, description=errors.default_message(error))
-        for error in sorted(errors.declared(errors.FlowRunsError), key=lambda declared: declared.code)
+        error.code: strawberry.enum_value(error.code, description=error_declarations.default_message(error))
+        for error in sorted(error_declarations.declared(errors.FlowRunsError), key=lambda declared: declared.code)
     },
 )
 """The codes of all errors. In Python code an error code is text: pass `graphql_type=ErrorCode` to such a field."""
@@ -72,6 +73,7 @@ class OrderDirection(DescribedEnum):
 __all__ = [
     "ActorKind",
     "Archived",
+    "AttemptError",
     "AttemptStatus",
     "AuditAction",
     "BucketSize",
@@ -79,8 +81,11 @@ __all__ = [
     "BulkReason",
     "BulkResult",
     "BulkStatus",
+    "DeliveryStatus",
+    "DisabledReason",
     "Environment",
     "ErrorCode",
+    "EventKind",
     "InputRequestStatus",
     "JsonDifferenceKind",
     "LogLevel",
@@ -133,6 +138,10 @@ _NAMES: dict[type[DescribedEnum], str] = {
     BulkReason: "BulkReason",
     ActorKind: "ActorKind",
     AuditAction: "AuditAction",
+    EventKind: "EventKind",
+    DeliveryStatus: "DeliveryStatus",
+    DisabledReason: "EndpointDisabledReason",
+    AttemptError: "DeliveryAttemptError",
     WorkerStatus: "WorkerStatus",
     QueuePriority: "QueuePriority",
     QueueGroup: "QueueGroup",

@@ -12,7 +12,8 @@ from strawberry.utils.str_converters import to_camel_case
 
 from db.runs import reads
 from domain import errors
-from domain.errors import BadRequestError, ErrorField, FlowRunsError, InternalError
+from domain.error_declarations import ErrorField, declared, default_message, fields_of
+from domain.errors import BadRequestError, FlowRunsError, InternalError
 from schema.enums import ErrorCode
 from schema.fields import Info, columns_of, field
 from schema.types.flow_run import FlowRun
@@ -74,16 +75,15 @@ select."""
 
 def _declare_type(error: type[errors.UserError]) -> type[UserError]:
     name = error.__name__.removesuffix("Error")
-    fields = dict(_FIELDS[field.type](name, field) for name, field in errors.fields_of(error).items())
-    declared: type[UserError] = strawberry.type(
-        type(name, (UserError,), {"__doc__": error.__doc__, **fields}), description=errors.default_message(error)
+    fields = dict(_FIELDS[field.type](name, field) for name, field in fields_of(error).items())
+    error_type: type[UserError] = strawberry.type(
+        type(name, (UserError,), {"__doc__": error.__doc__, **fields}),
+        description=default_message(error),
     )
-    return declared
+    return error_type
 
 
-ERROR_TYPES: Mapping[type, type[UserError]] = {
-    error: _declare_type(error) for error in errors.declared(errors.UserError)
-}
+ERROR_TYPES: Mapping[type, type[UserError]] = {error: _declare_type(error) for error in declared(errors.UserError)}
 """The GraphQL types of the errors that mutations return. Name, description and fields are those of the classes."""
 
 
@@ -98,7 +98,7 @@ class _ErrorMapping:
         return self.error_type(error=exception)
 
 
-ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in errors.declared(errors.UserError)]
+ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in declared(errors.UserError)]
 
 
 def to_client_error(error: GraphQLError) -> GraphQLError:

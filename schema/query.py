@@ -16,6 +16,7 @@ from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.lists import TextRowList
+from resolvers.outbound import deliveries, endpoints
 from resolvers.queue import workers
 from resolvers.triggers import schedules, webhooks
 from schema.fields import Info, columns_of, field
@@ -25,6 +26,7 @@ from schema.inputs.schedules import ScheduleFilter
 from schema.queries.comparison import ComparisonQuery
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
+from schema.queries.outbound import OutboundQuery
 from schema.queries.pickers import PickersQuery
 from schema.queries.queue import QueueQuery
 from schema.queries.saved_views import SavedViewsQuery
@@ -38,6 +40,7 @@ from schema.types.console.saved_view import SavedView
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
+from schema.types.outbound.endpoint import Delivery, Endpoint
 from schema.types.project import Project, Viewer
 from schema.types.queue.worker import Worker
 from schema.types.runs.run_file import RunFile
@@ -74,7 +77,16 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, ComparisonQuery, DefinitionQuery, PickersQuery, QueueQuery, SavedViewsQuery, ServiceQuery):
+class Query(
+    InboxQuery,
+    ComparisonQuery,
+    DefinitionQuery,
+    OutboundQuery,
+    PickersQuery,
+    QueueQuery,
+    SavedViewsQuery,
+    ServiceQuery,
+):
     """The root of queries."""
 
     @field("The object with this ID; null if the key can see no such object.")
@@ -264,6 +276,8 @@ NODES = {
     IdKind.WEBHOOK: (Webhook, webhooks.get),
     IdKind.SECRET: (Secret, secrets.get),
     IdKind.SAVED_VIEW: (SavedView, saved_views.get),
+    IdKind.ENDPOINT: (Endpoint, endpoints.get),
+    IdKind.DELIVERY: (Delivery, deliveries.get),
     IdKind.WORKER: (Worker, workers.get),
 }
 """The types of nodes by the kind of their IDs, each with the function that finds an object."""

@@ -33,6 +33,7 @@ PAYLOADS = _names(
         "LogLinesAppended": "lines",
         "RunFile": "id name size mediaType stepName attempt createdAt url",
         "Schedule": "input",
+        "DeliveryAttempt": "excerpt",
     }
 )
 """Fields that show payloads. The message of a status change quotes input requests."""

@@ -44,6 +44,7 @@ from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.backup import backup
 from service.commands.database import command_origin, with_database
 from service.commands.drain import drain, undrain
 from service.http.pages import Pages
@@ -107,8 +108,7 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-for _command in (runs, workers, queues, drain, undrain):
-    main.add_command(_command)
+main.commands.update(runs=runs, workers=workers, queues=queues, backup=backup, drain=drain, undrain=undrain)
 
 
 @main.command(help="Migrate the database, prepare the first start, and run API and worker in one process.")
@@ -338,16 +338,13 @@ def rewrap_secrets(settings: Settings) -> None:
         raise click.ClickException("There is no key. Set FLOWRUNS_SECRET_KEYS.")
     done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
-        f"{done.values} values, {done.outputs} redacted outputs and {done.signing_secrets} signing secrets of webhooks"
-        f" are encrypted by the key {keys.primary_id} now."
+        f"{done.values} values, {done.outputs} redacted outputs, {done.signing_secrets} signing secrets of webhooks and"
+        f" {done.texts} secrets and URLs of endpoints and callbacks are encrypted by the key {keys.primary_id} now."
     )
-    for value in done.unreadable.values():
-        click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
-    if done.unreadable_outputs:
-        click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
-    if done.unreadable_signing_secrets:
-        click.echo(f"{done.unreadable_signing_secrets} signing secrets of webhooks were encrypted by missing keys.")
-    if done.unreadable or done.unreadable_outputs or done.unreadable_signing_secrets:
+    problems = list(done.problems())
+    for problem in problems:
+        click.echo(problem)
+    if problems:
         raise SystemExit(1)
 
 
@@ -473,6 +470,4 @@ def _greet(url: str, found: Bootstrapped, token: str) -> None:
 
 
 def _shown_key(found: Bootstrapped) -> str:
-    if found.key_file is not None:
-        return f"$(cat {found.key_file})"
-    return found.new_secret or "$FLOWRUNS_KEY"
+    return f"$(cat {found.key_file})" if found.key_file is not None else found.new_secret or "$FLOWRUNS_KEY"

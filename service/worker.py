@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import BinaryIO
@@ -13,6 +13,8 @@ from uuid import UUID
 
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
+from db.deliveries import queue as delivery_queue
+from db.deliveries import relay as delivery_relay
 from db.queue import workers
 from db.queue.workers import WorkerIdentity
 from db.runs import claims
@@ -22,17 +24,23 @@ from domain.observation.spans import NO_TRACES, Tracer
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache
+from engine.deliveries.deliverer import Deliverer
+from engine.deliveries.relay import Relay
+from engine.deliveries.sender import Sender
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.run_output import OutputLimits
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from engine.secrets.store import SecretStore
 from engine.steps import KINDS, StepSettings
+from engine.worker.background_service import BackgroundService
 from engine.worker.bulk_worker import BulkWorker
 from engine.worker.dispatcher import Dispatcher, DispatcherSettings
 from engine.worker.maintenance import MaintenanceRunner, maintenance_jobs
 from engine.worker.presence import Presence
 from engine.worker.scheduler import Scheduler
+from live.event_predicate import EventPredicate
+from schema.inputs.filters import events_filter_from_text
 from service import VERSION
 from service.settings import Settings
 
@@ -44,7 +52,7 @@ _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database, starts those of its schedules, and processes bulk operations."""
+    """Executes the runs of a database, starts those of its schedules, and processes bulk operations and deliveries."""
 
     def __init__(
         self,
@@ -74,6 +82,9 @@ class Worker:
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
         self._secrets = SecretStore(database, keys)
+        self._relay = Relay(database, lambda text: EventPredicate(events_filter_from_text(text)))
+        sender = Sender(allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies)
+        self._deliverer = Deliverer(database, sender, self._secrets, observer)
         self._presence = Presence(database, _identity(settings.worker_concurrency), self._executing)
 
     @property
@@ -89,10 +100,15 @@ class Worker:
     def stop(self) -> None:
         """Claims no more runs; `run` returns when the active runs have ended or were released."""
         self._stopped = True
-        self._scheduler.stop()
-        self._bulk.stop()
+        for service in self._beside:
+            service.stop()
         self._dispatcher.stop()
         self._presence.drain()
+
+    @property
+    def _beside(self) -> Sequence[BackgroundService]:
+        """The services beside the execution of runs."""
+        return (self._scheduler, self._bulk, self._relay, self._deliverer)
 
     async def run(self) -> None:
         """Executes runs until `stop`. A failure of the dispatcher is logged, and the work continues."""
@@ -105,7 +121,7 @@ class Worker:
             executor = Executor(
                 self._database, self._flows, kinds, self._output_limits, self._secrets, self._observer, self._tracer
             )
-            beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
+            beside = [asyncio.create_task(service.run()) for service in self._beside]
             try:
                 with self._secrets.watching():
                     while not self._stopped:
@@ -155,6 +171,7 @@ class Worker:
             settings.event_retention_days,
             settings.bulk_retention_days,
             settings.audit_retention_days,
+            settings.delivery_retention_days,
             self._secrets.keys,
         )
         keeping = asyncio.create_task(MaintenanceRunner(jobs).run())
@@ -177,6 +194,8 @@ class Worker:
         """Releases the leases of a killed process at once: no process uses them."""
         await self._database.write(workers.remove_all)
         await self._database.write(bulk_leases.release_leases)
+        await self._database.write(delivery_relay.release, None)
+        await self._database.write(delivery_queue.release, None, clock.now())
         if count := await self._database.write(claims.release_all):
             _logger.info("leases of the last worker released", extra={"runs": count})
 

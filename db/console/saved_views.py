@@ -45,7 +45,7 @@ def hand_over(uow: UnitOfWork, old_key_id: UUID, new_key_id: UUID) -> None:
 
 
 def count(conn: Connection, project_id: UUID, owner_id: UUID | None) -> int:
-    """Returns the number of views of an API key in a project, or without `owner_id` of the shared ones."""
+    """Returns the number of views of a key or a person in a project, or without `owner_id` of the shared ones."""
     of_owner = _view.owner_id.is_(None) if owner_id is None else _view.owner_id == owner_id
     return conn.execute(select(func.count()).where(_view.project_id == project_id, of_owner)).scalar_one()
 
@@ -63,7 +63,7 @@ def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> 
 
 
 def of_project(conn: Connection, project_id: UUID, owner_id: UUID, columns: Collection[str]) -> Sequence[SavedViewRow]:
-    """Returns the shared views of a project and those of an API key, in the order of their names."""
+    """Returns the shared views of a project and those of a key or a person, in the order of their names."""
     visible = or_(_view.owner_id.is_(None), _view.owner_id == owner_id)
     query = select(*select_columns(_table, columns)).where(_view.project_id == project_id, visible)
     return fetch_all(conn, query.order_by(_view.name, _view.id))

@@ -28,6 +28,10 @@ KEY_REVOKED = "key-revoked"
 
 SECRETS_CHANGED = "secrets-changed"
 """Topic: a secret was created, rotated or deleted."""
+ENDPOINTS_CHANGED = "endpoints-changed"
+"""Topic: an endpoint or an alert was created, changed or deleted."""
+DELIVERIES_DUE = "deliveries-due"
+"""Topic: a delivery waits for a worker."""
 
 
 def run_changed(run_id: UUID) -> Hashable:

@@ -7,6 +7,8 @@ from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.console.saved_view import SavedView
 from db.models.flow import Flow, FlowVersion
+from db.models.outbound.delivery import Delivery, DeliveryAttempt
+from db.models.outbound.endpoint import Endpoint, RelayState, RunCallback
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.revoked_token import RevokedToken
@@ -33,6 +35,9 @@ __all__ = [
     "BulkOutcome",
     "CostBudget",
     "DeletedFile",
+    "Delivery",
+    "DeliveryAttempt",
+    "Endpoint",
     "EventLowWatermark",
     "Flow",
     "FlowRun",
@@ -40,8 +45,10 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RelayState",
     "RetiredSecret",
     "RevokedToken",
+    "RunCallback",
     "RunEvent",
     "RunFile",
     "RunFileReference",

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from db import text_indexes
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import removal as deliveries
 from db.events import log as event_log
 from db.models import FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import table
@@ -33,6 +34,7 @@ def delete_runs(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None
     deleted = uow.conn.execute(query.order_by(_run.id)).all()
     _link_retries(uow, {row.id: row.retry_of_id for row in deleted})
     files.delete_of_runs(uow, run_ids)
+    deliveries.delete_of_runs(uow, run_ids)
     for source in _OF_RUNS:
         uow.conn.execute(delete(source).where(any_of(source.c.run_id, run_ids)))
     text_indexes.forget(uow.conn, run_ids)

@@ -13,6 +13,7 @@ from sqlalchemy import Table, delete, update
 
 from db import text_indexes
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import removal as deliveries
 from db.events import log as event_log
 from db.models import AuditEvent, FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import table
@@ -60,6 +61,7 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
         uow.conn.execute(update(source).where(any_of(source.c.run_id, run_ids)).values(values))
     uow.conn.execute(delete(_logs).where(any_of(_logs.c.run_id, run_ids)))
     files.erase(uow, run_ids)
+    deliveries.erase(uow, run_ids)
     of_runs = any_of(_event.run_id, run_ids)
     # They name the person or group that was asked.
     uow.conn.execute(delete(_events).where(of_runs, _event.kind == event_log.INPUT_REQUEST))

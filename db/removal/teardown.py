@@ -1,7 +1,8 @@
 """Deletes flows and projects.
 
 The deletion of a flow or project begins in one transaction: from its commit on, nothing starts runs there, and
-schedules, webhooks, secrets and keys are gone. Their runs are deleted in chunks after that, and their own rows at last.
+schedules, webhooks, endpoints, secrets and keys are gone. Their runs are deleted in chunks after that, and their own
+rows at last.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +14,11 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 from db.bulk import operations
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import removal as deliveries
 from db.models import (
     ApiKey,
     BulkOperation,
+    Endpoint,
     Flow,
     FlowRun,
     FlowVersion,
@@ -64,6 +67,7 @@ _OF_FLOW = {"flow_versions": _versions, **_AT_ONCE_OF_FLOW}
 _OF_PROJECT = {
     "flows": _flows,
     **_OF_FLOW,
+    "endpoints": table(Endpoint),
     "secrets": _secrets[0],
     "api_keys": _keys,
     "bulk_operations": _operations,
@@ -91,6 +95,7 @@ def begin_project(uow: UnitOfWork, project_id: UUID) -> bool:
         return False
     _mark_flows(uow, project_id, now)
     _delete(uow, (*_AT_ONCE_OF_FLOW.values(), *_secrets), "project_id", project_id)
+    deliveries.stop_of_project(uow, project_id, now)
     is_valid = (_keys.c.project_id == project_id, _keys.c.revoked_at.is_(None))
     uow.conn.execute(update(_keys).where(*is_valid).values(revoked_at=now))
     for operation_id in _open_operations(uow.conn, project_id):
@@ -159,6 +164,7 @@ def finish_project(uow: UnitOfWork, project_id: UUID, limit: int) -> bool:
         # One that was created at the moment of the deletion is deleted, too.
         _mark_flows(uow, project_id, clock.now())
         return False
+    deliveries.delete_of_project(uow, project_id)
     _delete(uow, _AT_LAST_OF_PROJECT, "project_id", project_id)
     uow.conn.execute(delete(_projects).where(_project.id == project_id))
     return True

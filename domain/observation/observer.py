@@ -34,6 +34,9 @@ class Observer:
     def webhook_called(self, status: int) -> None:
         """A webhook was called, and got a response with this HTTP status."""
 
+    def webhook_headers_dropped(self, count: int) -> None:
+        """The template of a webhook's response rendered headers that are invalid."""
+
     def runs_claimed(self, count: int) -> None:
         """A worker has claimed runs."""
 
@@ -48,6 +51,9 @@ class Observer:
 
     def attempt_ended(self, kind: str, outcome: AttemptOutcome) -> None:
         """An attempt at a step of this kind has ended."""
+
+    def delivery_attempted(self, result: str, seconds: float) -> None:
+        """An attempt of a delivery has ended after `seconds`; `result` is a word in lower case."""
 
 
 SILENT = Observer()

@@ -237,18 +237,18 @@ def _checked_header(name: str, value: str) -> tuple[str, str]:
 async def _status_error(response: httpx.Response) -> StepError:
     status = response.status_code
     start = await body.read_start(response, ERROR_BODY_BYTES)
-    retry_after = _retry_after(response)
+    after = retry_after(response)
     details = {"status": status, "body": body.text_of(response, start)}
     return StepError(
         "HTTP_STATUS",
         f"{response.url.host} responded {status} {response.reason_phrase}".rstrip(),
         retryable=status >= 500 or status in _RETRYABLE_STATUSES,
-        details=details if retry_after is None else {**details, "retryAfter": retry_after},
-        retry_after=retry_after,
+        details=details if after is None else {**details, "retryAfter": after},
+        retry_after=after,
     )
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def retry_after(response: httpx.Response) -> float | None:
     """Returns the seconds after which the server accepts the call again; None if the server does not say."""
     text = response.headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):

@@ -13,10 +13,11 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import access_tokens, audit_events, retention, secrets, text_indexes
+from db import access_tokens, api_keys, audit_events, retention, secrets, text_indexes
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
+from db.deliveries import log as delivery_log
 from db.events import log as event_log
 from db.queue import budgets, holds, slots, workers
 from db.removal import expiry, teardown
@@ -59,6 +60,8 @@ EVENT_BATCH = 1_000
 deleted in one."""
 OUTCOME_BATCH = 5_000
 """Outcomes of bulk operations that are deleted in one transaction."""
+DELIVERY_BATCH = 1_000
+"""Deliveries that are deleted in one transaction, with their attempts."""
 SECRET_BATCH = 1_000
 """Retired values of secrets that are deleted in one transaction."""
 LOST_AGE = timedelta(days=1)
@@ -100,6 +103,7 @@ def maintenance_jobs(
     event_days: int | None = None,
     bulk_days: int | None = None,
     audit_days: int | None = None,
+    delivery_days: int | None = None,
     keys: KeyRing = NO_KEYS,
 ) -> list[Job]:
     """Returns all maintenance jobs.
@@ -111,6 +115,7 @@ def maintenance_jobs(
         event_days: Days for which events are kept; None: for ever.
         bulk_days: Days for which bulk operations are kept after their end; None: for ever.
         audit_days: Days for which events of the audit log are kept; None: for ever.
+        delivery_days: Days for which deliveries are kept; None: for ever.
         keys: The keys that encrypt secrets.
     """
     return [
@@ -124,8 +129,10 @@ def maintenance_jobs(
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
+        Job("prune sessions", PRUNE_SECONDS, partial(database.write, api_keys.purge_sessions)),
         Job("prune full budgets", PRUNE_SECONDS, partial(database.write, budgets.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
+        Job("prune deliveries", PRUNE_SECONDS, partial(prune_deliveries, database, delivery_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
@@ -289,6 +296,15 @@ async def prune_audit_log(database: Database, audit_days: int | None) -> None:
         return
     before = clock.now() - timedelta(days=audit_days)
     while await database.write(audit_events.purge, before, EVENT_BATCH) == EVENT_BATCH:
+        await clock.sleep(PAUSE_SECONDS)
+
+
+async def prune_deliveries(database: Database, delivery_days: int | None) -> None:
+    """Delete the deliveries whose retention has ended, with their attempts."""
+    if delivery_days is None:
+        return
+    before = clock.now() - timedelta(days=delivery_days)
+    while await database.write(delivery_log.prune, before, DELIVERY_BATCH) == DELIVERY_BATCH:
         await clock.sleep(PAUSE_SECONDS)
 
 

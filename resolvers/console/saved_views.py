@@ -1,4 +1,4 @@
-"""Saved views: names for filters and orders of runs, shared in a project or of one API key."""
+"""Saved views: names for filters and orders of runs, shared in a project, or of one API key or person."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from resolvers import authorize, values
 from resolvers.context import Context, Viewer
 
 MAX_VIEWS = 100
-"""Shared views of a project, and views of one key in it: more cannot be chosen from in a menu."""
+"""Shared views of a project, and views of one key or person in it: more cannot be chosen from in a menu."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ async def of_project(context: Context, project_id: str | None, columns: frozense
         raise InvalidArgumentError("An operator key sees every project. Name one with `projectId`.")
     if viewer.project_id not in (None, key):
         return []
-    return await context.database.read(saved_views.of_project, key, viewer.key_id, columns)
+    return await context.database.read(saved_views.of_project, key, viewer.owner, columns)
 
 
 async def create(
@@ -83,7 +83,7 @@ async def create(
     row = {
         "id": view_id,
         "project_id": owner,
-        "owner_id": None if shared else context.viewer.key_id,
+        "owner_id": None if shared else context.viewer.owner,
         "name": values.check_text("name", name),
         "filter": filter_text,
         **_order(order),
@@ -123,7 +123,7 @@ async def change(context: Context, view_id: str, requested: ViewChange) -> UUID:
     if requested.order is not None:
         after |= _order(requested.order)
     if requested.shared is not None:
-        after["owner_id"] = None if requested.shared else context.viewer.key_id
+        after["owner_id"] = None if requested.shared else context.viewer.owner
     try:
         await context.database.write(_change, context.origin, context.viewer, key, after)
     except ConflictError:
@@ -163,7 +163,7 @@ def _remove(uow: UnitOfWork, origin: Origin, viewer: Viewer, key: UUID) -> None:
 
 
 def _can_see(viewer: Viewer, row: SavedViewRow | None) -> bool:
-    return row is not None and authorize.can_see(viewer, row) and row.owner_id in (None, viewer.key_id)
+    return row is not None and authorize.can_see(viewer, row) and row.owner_id in (None, viewer.owner)
 
 
 def _locked(uow: UnitOfWork, viewer: Viewer, key: UUID) -> SavedViewRow:
@@ -175,7 +175,7 @@ def _locked(uow: UnitOfWork, viewer: Viewer, key: UUID) -> SavedViewRow:
 
 def _check_number(uow: UnitOfWork, project_id: UUID, owner_id: UUID | None) -> None:
     if saved_views.count(uow.conn, project_id, owner_id) >= MAX_VIEWS:
-        of_whom = "The project" if owner_id is None else "The key"
+        of_whom = "The project" if owner_id is None else "The owner"
         raise InvalidArgumentError(f"{of_whom} already has {MAX_VIEWS} views, the maximum. Delete one first.")
 
 

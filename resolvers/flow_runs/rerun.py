@@ -12,6 +12,7 @@ from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import TriggerMethod
+from domain.error_declarations import default_message
 from domain.errors import (
     FlowDisabledError,
     FlowNotPublishedError,
@@ -23,14 +24,15 @@ from domain.errors import (
     StepDataExpiredError,
     StepNotReachedError,
     UserError,
-    default_message,
 )
 from domain.ids import IdKind
 from engine import run_creation
+from engine.deliveries.callbacks import RunCallback
 from engine.run_creation import Idempotency
 from resolvers import authorize, values
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs.start_check import StartCheck, definition, step_names
+from resolvers.outbound.endpoints import checked_callback
 
 _REFUSALS: dict[str, type[UserError]] = {
     error.code: error
@@ -60,11 +62,14 @@ class RerunRequest:
     """The input of the new run as JSON text; None: the input of the run."""
     force: bool = False
     idempotency_key: str | None = None
+    callback_url: str | None = None
+    """Where the events of the new run are sent."""
 
     def idempotency(self) -> Idempotency:
         """Returns the idempotency key with the request's other arguments."""
         new_input = None if self.input_text is None else [json_codec.decode(self.input_text)]
         arguments = ["rerun", self.run_id, self.flow_version_id, self.step_name, new_input, self.force]
+        arguments += [self.callback_url] if self.callback_url else []
         return Idempotency.of(self.idempotency_key, arguments)
 
 
@@ -74,7 +79,7 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotFinalError, RerunUnderWayError,
         StepDataExpiredError, StepNotReachedError, FlowNotPublishedError, FlowDisabledError, InputInvalidError,
-        IdempotencyConflictError.
+        IdempotencyConflictError, CallbackEndpointMissingError, SecretKeysMissingError.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
     run_id = ids.decode(IdKind.RUN, request.run_id)
@@ -103,6 +108,7 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
         values.encode_input(accepted),
         request,
         idempotency,
+        checked_callback(context, request.callback_url),
     )
 
 
@@ -158,6 +164,7 @@ def _create(
     input_text: str,
     request: RerunRequest,
     idempotency: Idempotency,
+    callback: RunCallback | None,
 ) -> UUID:
     run = reruns.lock(uow, run_id, request.step_name, force=request.force)
     if run is None or not authorize.can_see(viewer, run):
@@ -181,6 +188,8 @@ def _create(
     transitions.create(uow, columns, message)
     if request.step_name is not None:
         kept_steps.copy_kept(uow, [new_id])
+    if callback is not None:
+        callback.add(uow, new_id, run.project_id)
     details = {"rerunOfId": ids.encode(IdKind.RUN, run.id)}
     if request.step_name is not None:
         details["stepName"] = request.step_name

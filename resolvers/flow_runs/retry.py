@@ -14,6 +14,7 @@ from domain import ids, json_codec
 from domain.actor import Actor, ActorKind, Origin
 from domain.audit import AuditAction
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
+from domain.error_declarations import default_message
 from domain.errors import (
     AlreadyRecoveredError,
     FlowDisabledError,
@@ -27,16 +28,17 @@ from domain.errors import (
     StepDataExpiredError,
     StepNotReachedError,
     UserError,
-    default_message,
 )
 from domain.flows.definition import unchanged_steps
 from domain.ids import IdKind
 from engine import run_creation
+from engine.deliveries.callbacks import RunCallback
 from engine.run_creation import Idempotency
 from engine.steps.kind import InputChecker
 from resolvers import authorize, values
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs.start_check import StartCheck, definition, joined, step_names
+from resolvers.outbound.endpoints import checked_callback
 
 RUN_COLUMNS = frozenset({"flow_version_id", "failed_step_name"})
 """The columns of a run that `retryability` reads."""
@@ -173,13 +175,16 @@ class RetryRequest:
     """The input of the new run as JSON text; None: the input of the retried run."""
     force: bool = False
     idempotency_key: str | None = None
+    callback_url: str | None = None
+    """Where the events of the new run are sent; None: where those of the retried run are."""
 
     def idempotency(self) -> Idempotency:
         """Returns the idempotency key with the request's other arguments."""
         # Only given values are included, so that requests of before an argument existed keep their hashes.
         more = {"stepName": self.step_name, "input": json_codec.decode(self.input_text)} if self._is_changed else None
         arguments = ["retry", self.run_id, self.strategy, *(["force"] if self.force else [])]
-        return Idempotency.of(self.idempotency_key, [*arguments, *([more] if more else [])])
+        called = [self.callback_url] if self.callback_url else []
+        return Idempotency.of(self.idempotency_key, [*arguments, *([more] if more else []), *called])
 
     @property
     def start(self) -> RetryStart:
@@ -200,7 +205,8 @@ async def retry(context: Context, request: RetryRequest) -> UUID:
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotRetryableError, RetryUnderWayError,
         AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, StepNotReachedError,
-        FlowNotPublishedError, FlowDisabledError, InputInvalidError, IdempotencyConflictError.
+        FlowNotPublishedError, FlowDisabledError, InputInvalidError, IdempotencyConflictError,
+        CallbackEndpointMissingError, SecretKeysMissingError.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
     retried_id = ids.decode(IdKind.RUN, request.run_id)
@@ -217,6 +223,7 @@ async def retry(context: Context, request: RetryRequest) -> UUID:
         request,
         request.idempotency(),
         checkers,
+        checked_callback(context, request.callback_url),
     )
 
 
@@ -238,6 +245,7 @@ def _create_retry(
     request: RetryRequest,
     idempotency: Idempotency,
     checkers: Mapping[UUID, InputChecker],
+    callback: RunCallback | None,
 ) -> UUID:
     found = lock(uow, viewer, retried_id, request.start, idempotency)
     if isinstance(found, UUID):
@@ -256,6 +264,8 @@ def _create_retry(
     transitions.create(uow, columns, message)
     if request.strategy in retries.KEEPING:
         kept_steps.copy_kept(uow, [new_id])
+    if callback is not None:
+        callback.add(uow, new_id, found.project_id)
     # A webhook retries by itself: `retriedBy` shows that.
     if origin.actor.kind is ActorKind.API_KEY:
         details = {"retryOfId": ids.encode(IdKind.RUN, found.id), "strategy": request.strategy}

@@ -19,6 +19,7 @@ from domain.ids import IdKind
 from engine import run_creation
 from resolvers import flows, values
 from resolvers.context import Context
+from resolvers.outbound.endpoints import checked_callback
 
 _FLOW_COLUMNS = frozenset({"enabled", "published_version_id"})
 
@@ -38,6 +39,8 @@ class StartRequest:
     external_id: str | None
     source: str | None
     idempotency_key: str | None
+    callback_url: str | None = None
+    """Where the events of the run are sent."""
     identity: Sequence[Any] | None = None
     """JSON values that requests with the same idempotency key must share. None: all values of the request."""
 
@@ -47,7 +50,8 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowDisabledError, FlowNotPublishedError,
-        InputInvalidError, InputTooLargeError, ParentNotLiveError, IdempotencyConflictError.
+        InputInvalidError, InputTooLargeError, ParentNotLiveError, IdempotencyConflictError,
+        CallbackEndpointMissingError, SecretKeysMissingError.
         RunNotFoundError: the parent run does not exist.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
@@ -76,6 +80,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         requested=context.origin if context.viewer.kind is ActorKind.API_KEY else None,
         parent_id=parent_id,
         idempotency=idempotency,
+        callback=checked_callback(context, request.callback_url),
     )
     return await run_creation.create_idempotent(context.database, run_creation.create, new_run)
 
@@ -107,7 +112,9 @@ def _identity(request: StartRequest, effective: dict[str, Any], parent_id: UUID 
     # JSON values are compared instead of their texts, and tags in one order: the order of keys and of tags makes no
     # difference.
     same = {"input": request.input, "metadata": request.metadata, "tags": sorted(effective["tags"])}
-    return [request.flow_id, effective | same, str(parent_id)]
+    # Only what is set: the keys of earlier requests stay the same.
+    called = [request.callback_url] if request.callback_url else []
+    return [request.flow_id, effective | same, str(parent_id), *called]
 
 
 async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> tuple[UUID, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar, cast
@@ -173,6 +173,19 @@ def scope_from_text(text: str) -> RunFilter:
         InvalidArgumentError, InvalidIdError, ValueError: another version of the service wrote it, in other terms.
     """
     return scope.check(_read(json_codec.decode(text)).to_domain(), "filter")
+
+
+def events_filter_from_text(text: str) -> RunFilter:
+    """Returns the filter of an endpoint or an alert, of the text that `FlowRunFilter.text` returned.
+
+    Archived runs are included unless the filter says otherwise: an event is sent, whatever became of its run since.
+
+    Raises:
+        InvalidArgumentError, InvalidIdError, ValueError: another version of the service wrote it, in other terms.
+    """
+    given = _read(json_codec.decode(text))
+    where = given.to_domain()
+    return where if given.constrains_archived else replace(where, archived=Archived.INCLUDE)
 
 
 def _read(given: Any) -> FlowRunFilter:

@@ -9,6 +9,13 @@ from resolvers.values import MAX_TAGS
 from schema.arguments import optional
 from schema.enums import Environment, TriggerMethod
 
+CALLBACK_URL = (
+    "A URL to which the events of the run are sent, by default its end, signed with the secret of the project's"
+    " endpoint of callbacks, which must exist. Retries of the run have it too, unless they have their own. No query"
+    " shows it."
+)
+"""Describes the argument of all mutations that start a run."""
+
 
 @strawberry.input(description="The run to start.")
 class StartRunInput:
@@ -40,6 +47,7 @@ class StartRunInput:
         "Identifies repetitions of a request: only the first request with a key starts a run; the others return "
         "that run. Keys belong to a project. 1 to 200 characters. Default: every request starts a run."
     )
+    callback_url: str | None = optional(CALLBACK_URL)
     wait_ms: int | None = optional(
         f"Waits for the end of the run before answering: milliseconds, at most {MAX_WAIT_MS:,}. After this time the"
         " mutation returns the run as it is. By default the mutation does not wait."
@@ -59,4 +67,5 @@ class StartRunInput:
             external_id=self.external_id,
             source=self.source,
             idempotency_key=self.idempotency_key,
+            callback_url=self.callback_url,
         )

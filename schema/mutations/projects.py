@@ -34,6 +34,7 @@ class DeleteProjectSuccess:
     flow_versions: int = strawberry.field(description="Versions of flows.")
     schedules: int = strawberry.field(description="Schedules.")
     webhooks: int = strawberry.field(description="Webhooks.")
+    endpoints: int = strawberry.field(description="Endpoints.")
     secrets: int = strawberry.field(description="Secrets.")
     api_keys: int = strawberry.field(description="API keys, with those that were revoked or have expired.")
     bulk_operations: int = strawberry.field(description="Bulk operations.")

@@ -10,6 +10,7 @@ from db.runs import reads
 from domain import json_codec
 from domain.errors import (
     AlreadyRecoveredError,
+    CallbackEndpointMissingError,
     FlowDisabledError,
     FlowNotPublishedError,
     IdempotencyConflictError,
@@ -23,6 +24,7 @@ from domain.errors import (
     RunNotFinalError,
     RunNotFoundError,
     RunNotRetryableError,
+    SecretKeysMissingError,
     StepDataExpiredError,
     StepNotFailedError,
     StepNotReachedError,
@@ -32,6 +34,7 @@ from resolvers.flow_runs import completion, rerun
 from schema.arguments import argument
 from schema.enums import Role
 from schema.fields import Info, columns_of
+from schema.inputs.runs import CALLBACK_URL
 from schema.mutations.declaration import mutation, result, success
 from schema.types.flow_run import FlowRun
 
@@ -67,6 +70,8 @@ RerunResult = Annotated[
     | FlowNotPublishedError
     | FlowDisabledError
     | QuotaExceededError
+    | CallbackEndpointMissingError
+    | SecretKeysMissingError
     | IdempotencyConflictError,
     result("RerunResult", "The new run, or an error that says why the run was not run again."),
 ]
@@ -129,6 +134,7 @@ class RerunMutation:
                 "that two clicks start one run."
             ),
         ] = False,
+        callback_url: Annotated[str | None, argument(CALLBACK_URL)] = None,
     ) -> RerunResult:
         request = rerun.RerunRequest(
             run_id=run_id,
@@ -137,6 +143,7 @@ class RerunMutation:
             input_text=None if input is None else values.encode_input(input),
             force=force,
             idempotency_key=idempotency_key,
+            callback_url=callback_url,
         )
         return RerunSuccess(run=await _load_run(info, await rerun.rerun(info.context, request)))
 

@@ -6,6 +6,7 @@ from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.answer_links import AnswerLinkMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
+from schema.mutations.endpoints import EndpointMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.holds import HoldMutation
 from schema.mutations.projects import ProjectMutation
@@ -26,6 +27,7 @@ class Mutation(
     ProjectMutation,
     HoldMutation,
     TriggerMutation,
+    EndpointMutation,
     BulkMutation,
     SavedViewMutation,
     SecretMutation,

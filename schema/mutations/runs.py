@@ -10,6 +10,7 @@ from db.runs import reads
 from domain import ids
 from domain.errors import (
     AlreadyRecoveredError,
+    CallbackEndpointMissingError,
     FlowDisabledError,
     FlowNotFoundError,
     FlowNotPublishedError,
@@ -28,6 +29,7 @@ from domain.errors import (
     RunNotFoundError,
     RunNotPausedError,
     RunNotRetryableError,
+    SecretKeysMissingError,
     StepDataExpiredError,
     StepNotReachedError,
 )
@@ -38,7 +40,7 @@ from resolvers.flow_runs import cancel, resume, retry, start, waiting
 from schema.arguments import argument
 from schema.enums import RetryStrategy, Role
 from schema.fields import Info, columns_of
-from schema.inputs.runs import StartRunInput
+from schema.inputs.runs import CALLBACK_URL, StartRunInput
 from schema.mutations.declaration import mutation, result, success
 from schema.types.flow_run import FlowRun, StepResult
 
@@ -85,6 +87,8 @@ StartRunResult = Annotated[
     | RunNotFoundError
     | ParentNotLiveError
     | QuotaExceededError
+    | CallbackEndpointMissingError
+    | SecretKeysMissingError
     | IdempotencyConflictError,
     result("StartRunResult", "The new run, or an error that says why it was not started."),
 ]
@@ -103,6 +107,8 @@ RetryResult = Annotated[
     | FlowNotPublishedError
     | FlowDisabledError
     | QuotaExceededError
+    | CallbackEndpointMissingError
+    | SecretKeysMissingError
     | IdempotencyConflictError,
     result("RetryResult", "The new run, or an error that says why the run was not retried."),
 ]
@@ -185,6 +191,7 @@ class RunMutation:
                 "that is refused, so that two clicks start one retry."
             ),
         ] = False,
+        callback_url: Annotated[str | None, argument(CALLBACK_URL)] = None,
     ) -> RetryResult:
         request = retry.RetryRequest(
             run_id=run_id,
@@ -193,6 +200,7 @@ class RunMutation:
             input_text=None if input is None else values.encode_input(input),
             force=force,
             idempotency_key=idempotency_key,
+            callback_url=callback_url,
         )
         new_run_id = await retry.retry(info.context, request)
         return RetrySuccess(run=await _load_run(info, new_run_id))

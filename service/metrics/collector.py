@@ -130,6 +130,9 @@ class Metrics(Collector):
         yield _gauge(declarations.BULK_OPERATIONS, [((each.kind,), each.operations) for each in bulk])
         yield _gauge(declarations.BULK_MATCHED, [((each.kind,), each.matched) for each in bulk])
         yield _gauge(declarations.BULK_PROCESSED, [((each.kind,), each.processed) for each in bulk])
+        deliveries = self._state.deliveries
+        yield _gauge(declarations.DELIVERIES_PENDING, [((), deliveries.pending)])
+        yield _gauge(declarations.DELIVERIES_OLDEST, [((), _seconds_since(deliveries.due_since))])
         yield _gauge(declarations.EVENT_LOG_POSITION, [((), self._state.newest_position)])
 
 

@@ -14,6 +14,8 @@ from db import flows, projects
 from db.bulk import reads as bulk_reads
 from db.bulk.reads import Progress
 from db.core.database import Database
+from db.deliveries import queue as delivery_queue
+from db.deliveries.queue import Backlog
 from db.events import log as event_log
 from db.queue import load
 from db.queue.load import QueueLoad
@@ -45,6 +47,7 @@ class DatabaseState:
 
     queue: QueueLoad
     bulk: Sequence[Progress]
+    deliveries: Backlog
     newest_position: int
     """Of the event log."""
     runs: Sequence[RunCount]
@@ -75,7 +78,13 @@ class StateReader:
 
 
 def _read(conn: Connection) -> DatabaseState:
-    return DatabaseState(load.read(conn), bulk_reads.progress(conn), event_log.newest(conn), _run_counts(conn))
+    return DatabaseState(
+        load.read(conn),
+        bulk_reads.progress(conn),
+        delivery_queue.backlog(conn),
+        event_log.newest(conn),
+        _run_counts(conn),
+    )
 
 
 def _run_counts(conn: Connection) -> Sequence[RunCount]:

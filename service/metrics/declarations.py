@@ -64,7 +64,10 @@ STREAM_CONNECTIONS = _declare("stream_connections", _G, "", "WebSockets and even
 EVENT_LOG_LAG = _declare(
     "event_log_lag_events", _G, "", "Events that are committed and not yet published here; absent without subscribers."
 )
-WEBHOOK_DELIVERIES = _declare("webhook_deliveries", _C, "status", "Webhook deliveries, by the HTTP status returned.")
+WEBHOOK_CALLS = _declare("webhook_calls", _C, "status", "Calls of webhooks, by the HTTP status returned.")
+WEBHOOK_HEADERS_DROPPED = _declare(
+    "webhook_headers_dropped", _C, "", "Headers that webhooks' responses lack: their templates rendered them invalid."
+)
 # Of one process: the worker.
 RUNS_CLAIMED = _declare("runs_claimed", _C, "", "Claims of runs by the worker.")
 RUNS_ENDED = _declare("runs_ended", _C, "status", "Runs that the worker ended, by final status.")
@@ -76,6 +79,15 @@ STEP_SECONDS = _declare(
 )
 LEASES_LOST = _declare(
     "leases_lost", _C, "", "Executions that were aborted: the lease was lost, or the run was cancelled meanwhile."
+)
+DELIVERY_ATTEMPTS = _declare(
+    "delivery_attempts",
+    _C,
+    "result",
+    "Attempts to deliver events to endpoints: `delivered`, or an `AttemptError` in lower case.",
+)
+DELIVERY_SECONDS = _declare(
+    "delivery_seconds", _H, "", "Time until the receiver answered or the attempt was given up, in seconds.", _SECONDS
 )
 # Of one process: its connections.
 POOL_SIZE = _declare("pool_size", _G, "pool", "Database connections that the process keeps open at most.")
@@ -97,4 +109,8 @@ SLOTS_IN_USE = _declare("slots_in_use", _G, "project flow", "Slots in use under 
 BULK_OPERATIONS = _declare("bulk_operations", _G, "kind", "Bulk operations that are being processed.")
 BULK_MATCHED = _declare("bulk_matched_runs", _G, "kind", "Runs that these operations cover.")
 BULK_PROCESSED = _declare("bulk_processed_runs", _G, "kind", "Runs of these operations that were processed.")
+DELIVERIES_PENDING = _declare("deliveries_pending", _G, "", "Deliveries that have not ended, up to 100,000.")
+DELIVERIES_OLDEST = _declare(
+    "deliveries_oldest_due_seconds", _G, "", "Seconds for which the first delivery to an enabled endpoint has been due."
+)
 EVENT_LOG_POSITION = _declare("event_log_position", _G, "", "Newest position of the event log.")

@@ -32,12 +32,15 @@ class Recorder(Observer):
         self._operation_cost = histogram(declarations.OPERATION_COST)
         self._streams_begun = counter(declarations.STREAMS_BEGUN)
         self._streams_ended = counter(declarations.STREAMS_ENDED)
-        self._webhook_deliveries = counter(declarations.WEBHOOK_DELIVERIES)
+        self._webhook_calls = counter(declarations.WEBHOOK_CALLS)
+        self._webhook_headers_dropped = counter(declarations.WEBHOOK_HEADERS_DROPPED)
         self._runs_claimed = counter(declarations.RUNS_CLAIMED)
         self._runs_ended = counter(declarations.RUNS_ENDED)
         self._attempts = counter(declarations.ATTEMPTS)
         self._step_seconds = histogram(declarations.STEP_SECONDS)
         self._leases_lost = counter(declarations.LEASES_LOST)
+        self._delivery_attempts = counter(declarations.DELIVERY_ATTEMPTS)
+        self._delivery_seconds = histogram(declarations.DELIVERY_SECONDS)
 
     def operation_executed(
         self, document: str | None, name: str | None, seconds: float, cost: int | None, *, has_errors: bool
@@ -68,7 +71,11 @@ class Recorder(Observer):
 
     def webhook_called(self, status: int) -> None:
         """See `Observer`."""
-        self._webhook_deliveries.labels(str(status)).inc()
+        self._webhook_calls.labels(str(status)).inc()
+
+    def webhook_headers_dropped(self, count: int) -> None:
+        """See `Observer`."""
+        self._webhook_headers_dropped.inc(count)
 
     def runs_claimed(self, count: int) -> None:
         """See `Observer`."""
@@ -89,3 +96,8 @@ class Recorder(Observer):
     def attempt_ended(self, kind: str, outcome: AttemptOutcome) -> None:
         """See `Observer`."""
         self._attempts.labels(kind, outcome).inc()
+
+    def delivery_attempted(self, result: str, seconds: float) -> None:
+        """See `Observer`."""
+        self._delivery_attempts.labels(result).inc()
+        self._delivery_seconds.observe(seconds)

@@ -4,6 +4,7 @@ from http import HTTPStatus
 import pytest
 
 from domain import errors
+from domain.error_declarations import ErrorField, declared, fields_of
 from domain.errors import DefinitionInvalidError, FlowRunsError, InputInvalidError, Problem, ProblemsError
 
 # Clients depend on these codes: none may change or disappear.
@@ -36,9 +37,9 @@ STABLE_CODES = {
     "UNAUTHENTICATED",
 }
 BASES = {FlowRunsError, errors.RequestError, errors.UserError, errors.RunNamedError, ProblemsError}
-DECLARED = list(errors.declared(FlowRunsError))
+DECLARED = list(declared(FlowRunsError))
 WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.SigningSecretUnreadableError | errors.InternalError
-PLAIN = [error for error in DECLARED if not issubclass(error, WITH_ARGUMENTS) and not errors.fields_of(error)]
+PLAIN = [error for error in DECLARED if not issubclass(error, WITH_ARGUMENTS) and not fields_of(error)]
 
 
 def test_codes_are_stable() -> None:
@@ -65,10 +66,10 @@ def test_status_is_one_of_an_error(error: type[FlowRunsError]) -> None:
 
 
 def test_fields_have_a_type_and_a_description() -> None:
-    (field,) = errors.fields_of(InputInvalidError).values()
-    assert field == errors.ErrorField(tuple[Problem, ...], "The problems that were found.")
-    assert list(errors.fields_of(errors.QuotaExceededError)) == ["run_id"]
-    assert errors.fields_of(errors.RunNotFoundError) == {}
+    (field,) = fields_of(InputInvalidError).values()
+    assert field == ErrorField(tuple[Problem, ...], "The problems that were found.")
+    assert list(fields_of(errors.QuotaExceededError)) == ["run_id"]
+    assert fields_of(errors.RunNotFoundError) == {}
 
 
 def test_details_are_the_values_of_the_fields() -> None:

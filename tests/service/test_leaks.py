@@ -23,6 +23,7 @@ from tests.support.processes.listener import answering
 
 VALUES = ('p@ssw0rd+1/"q\\z é-7f3', 'n€w p@ssw0rd+2/"q\\z-9c1')
 PASSWORD = "pässword: with/slash"
+CALLBACK = "token-of-a-callback/5%2B1"
 SIGNING = "signing secret + / of a webhook"
 KEY, NEW_KEY = new_key(), new_key()
 CREATE = """mutation($name: String!, $value: String!) { it: createSecret(name: $name, value: $value) {
@@ -31,6 +32,9 @@ ROTATE = """mutation($id: ID!, $value: String!) { it: rotateSecret(id: $id, valu
 WEBHOOK = """mutation($flow: ID!, $secret: String!) { it: createWebhook(
     flowId: $flow, name: "shop", signatureHeader: "x-signature", signatureSecret: $secret) {
     ... on CreateWebhookSuccess { path } ... on UserError { code message } } }"""
+ENDPOINT = """mutation($url: String) { it: createEndpoint(input: {
+    name: "e", url: $url, kinds: [RUN_ENDED, RUN_STATUS_CHANGED], payloads: true}) {
+    ... on CreateEndpointSuccess { secret } ... on UserError { code message } } }"""
 RETRY = """mutation($id: ID!) { it: retry(runId: $id, strategy: FROM_FAILED_STEP) {
     ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
 CANCEL = "mutation($id: ID!) { cancel(runId: $id) { __typename } }"
@@ -43,6 +47,8 @@ ALL = f"""{{ flowRuns(first: 100, filter: {{archived: INCLUDE}}) {{ nodes {{ {RU
     flows {{ nodes {{ name publishedVersion {{ definition steps {{ name input }} }} schedules {{ input }}
         webhooks {{ name hint signatureHeader }} }} }}
     secrets {{ name changedBy {{ name }} isReadable }}
+    endpoints {{ nodes {{ name url filter changedBy {{ name }} }} }}
+    deliveries(first: 200) {{ nodes {{ kind status isCallback attempts {{ message excerpt }} }} }}
     auditEvents(first: 100) {{ nodes {{ action details }} }}
     apiKeys {{ nodes {{ name hint }} }}
     flowRunStats {{ failures(first: 50) {{ fingerprint message }}
@@ -94,10 +100,21 @@ async def one(app: App, text: str, **variables: Any) -> Any:
     return (await app.query(text, variables))["it"]
 
 
-async def finished(app: App, flow_id: str) -> str:
-    run_id: str = (await app.start(flow_id))["run"]["id"]
+async def finished(app: App, flow_id: str, **more: Any) -> str:
+    run_id: str = (await app.start(flow_id, **more))["run"]["id"]
     await app.wait_until_final(run_id)
     return run_id
+
+
+async def delivered(app: App) -> None:
+    """Waits until the receiver has taken deliveries of both kinds, and checks that the log has what it repeated."""
+    ask = "{ deliveries(first: 200) { nodes { status isCallback attempts { excerpt } } } }"
+    log: list[Any] = []
+    async with asyncio.timeout(PATIENCE):
+        while {(each["status"], each["isCallback"]) for each in log} != {("DELIVERED", True), ("DELIVERED", False)}:
+            log = (await app.query(ask))["deliveries"]["nodes"]
+            await asyncio.sleep(0.02)
+    assert all("webhook-signature" in each["attempts"][0]["excerpt"] for each in log)
 
 
 async def cancelled(app: App, flow_id: str, echo: Echo) -> str:
@@ -131,7 +148,9 @@ async def test_no_value_is_found_anywhere(
         token = (await one(app, CREATE, name="TOKEN", value=VALUES[0]))["secret"]["id"]
         await one(app, CREATE, name="PASSWORD", value=PASSWORD)
         made = {name: await app.create_flow(definition, name) for name, definition in flows(echo.url).items()}
-        await finished(app, made["leaking"])
+        # A receiver repeats what it gets, of endpoints and of callbacks.
+        signing = [(await one(app, ENDPOINT, url=url))["secret"] for url in (f"{echo.url}/echo", None)]
+        await finished(app, made["leaking"], callbackUrl=f"{echo.url}/echo?key={CALLBACK}")
         # Under load: the secret and the key of all secrets change while runs use them.
         beside = [finished(app, made[name]) for name in ("leaking", "FAILED", "TIMEOUT", "unprintable")]
         running = [asyncio.create_task(work) for work in (*beside, cancelled(app, made["STOPPED"], echo))]
@@ -146,6 +165,7 @@ async def test_no_value_is_found_anywhere(
     hook = (await one(app, WEBHOOK, flow=made["child"], secret=SIGNING))["path"]
     refused = await app.http.post(hook, json={"token": 1}, headers={"x-signature": "sha256=00"})
     assert refused.status_code == 401
+    await delivered(app)
     answers = [await app.query(ALL), await app.query(f"{{ flowRuns(first: 100) {{ nodes {{ {RUN} }} }} }}")]
     runs = answers[0]["flowRuns"]["nodes"]
     statuses = {run["status"] for run in runs}
@@ -169,6 +189,6 @@ async def test_no_value_is_found_anywhere(
     for place in ("answers", "streams", "exports", "log", "stored files"):
         assert "***" in str(texts[place]), place
     assert "Traceback" in log.getvalue()
-    hidden = [*VALUES, PASSWORD, SIGNING, app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY]
+    hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, *signing, app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY]
     leaks = {(place, value, form) for value in hidden for place, where in texts.items() for form in found(value, where)}
     assert not leaks, sorted(leaks)

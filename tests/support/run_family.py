@@ -8,6 +8,7 @@ from uuid import UUID
 from db import api_keys, schedules, secrets, webhooks
 from db.console import saved_views
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import callbacks, endpoints, log, relay
 from db.queue import workers
 from db.queue.workers import WorkerIdentity
 from db.runs.waits import input_requests
@@ -15,7 +16,9 @@ from domain import ids, json_codec
 from domain.actor import SYSTEM
 from domain.enums import Environment, MissedFires, Role, RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.outbound.delivery import DeliveryStatus, EventKind
 from domain.time import clock
+from engine.deliveries.relay import new_delivery
 from tests.support import factory
 from tests.support.app import App
 from tests.support.factory import PublishedFlow, encode_run_id
@@ -43,6 +46,8 @@ class RunFamily:
     schedule: str
     webhook: str
     secret: str
+    endpoint: str
+    delivery: str
     bulk: str
     key: str
     token: str
@@ -64,12 +69,13 @@ async def make_run_family(app: App) -> RunFamily:
     queued, paused, request = await app.database.write(_add_waiting, published)
     waiting = (encode_run_id(queued), encode_run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
     triggers = await app.database.write(_add_triggers, published)
+    sent = await app.database.write(_add_delivery, published, runs[1])
     bulk = await _add_bulk(app, runs[1])
     access = (await _add_key(app), await _add_token(app))
     worker = await _add_worker(app, runs[1])
     view = await app.database.write(_add_view, published)
     return RunFamily(
-        *[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, *access, worker, view]
+        *[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, *sent, bulk, *access, worker, view]
     )
 
 
@@ -134,6 +140,26 @@ def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, 
         uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": SYSTEM.text}
     )
     return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook), ids.encode(IdKind.SECRET, secret)
+
+
+def _add_delivery(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> tuple[str, str]:
+    """Makes an endpoint whose secret no key decrypts, a delivery to it that failed, and a callback of the run."""
+    endpoint = ids.new_uuid()
+    now = clock.now()
+    row = {"id": endpoint, "project_id": published.project_id, "name": "crm", "url": "https://crm.example/"}
+    sent = {"run_filter": "{}", "kinds": '["RUN_ENDED"]', "payloads": False, "enabled": True, "after_seq": 0}
+    sealed = {"key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": SYSTEM.text}
+    relay.begin_change(uow)
+    endpoints.create(uow, {**row, **sent, **sealed})
+    stored = endpoints.locked(uow, endpoint)
+    assert stored is not None
+    delivery = new_delivery(stored, EventKind.RUN_ENDED, now)
+    of_run = {"run_id": run_id, "from_status": "RUNNING", "to_status": "FAILED"}
+    ended = {"status": DeliveryStatus.FAILED, "attempts": 10, "failures": 10, "due_at": None, "ended_at": now}
+    log.create(uow, {**delivery, **of_run, **ended})
+    sealed_url = {"key_id": "lost", "sealed": "", "lane": endpoint}
+    callbacks.add(uow, {"run_id": run_id, "project_id": published.project_id, **sealed_url})
+    return ids.encode(IdKind.ENDPOINT, endpoint), ids.encode(IdKind.DELIVERY, delivery["id"])
 
 
 def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID, UUID]:

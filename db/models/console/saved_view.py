@@ -17,7 +17,7 @@ class SavedView(SQLModel, table=True):
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     owner_id: UUID | None = Field(sa_column=key(nullable=True))
-    """API key that alone sees the view; None: everybody in the project does."""
+    """API key or user that alone sees the view; None: everybody in the project does."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     filter: str = Field(sa_column=Column(Text, nullable=False))
     """Filter as JSON text of the schema's `FlowRunFilter`."""

@@ -16,13 +16,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from db.assembly import COMMIT_STEPS, open_database
 from db.bulk import chunks
 from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import queue, relay
 from db.runs import claims, step_journal
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import KeyRing, parse_keys
 from service.settings import Settings
 from service.worker import Worker
 
@@ -41,9 +45,12 @@ _JOURNAL = frozenset(
         step_journal.finish,
         claims.release,
         chunks.process_chunk,
+        relay.advance,
+        queue.claim,
+        queue.end_attempts,
     }
 )
-_MAY_FIND_NOTHING = frozenset({claims.claim, claims.release_all, step_journal.advance_batch})
+_MAY_FIND_NOTHING = frozenset({claims.claim, claims.release_all, step_journal.advance_batch, queue.claim})
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,14 @@ class WorkerSpec:
     until: str | None = None
     """The run after whose end the worker stops; None: it stops at SIGTERM."""
     kill_at: int = 0
-    """The number, from 1, of the journal write, or chunk of a bulk operation, at which it kills itself."""
+    """The number, from 1, of the journal write, chunk of a bulk operation, or write of deliveries, at which it kills
+    itself."""
     when: str = "before"
     """Whether it does so `before` or `after` the commit of that write."""
     concurrency: int = 64
     lease: float = 15.0
     grace: float = 10.0
+    secret_keys: str = ""
 
 
 def settings(spec: WorkerSpec) -> Settings:
@@ -73,6 +82,8 @@ def settings(spec: WorkerSpec) -> Settings:
         worker_concurrency=spec.concurrency,
         worker_lease_seconds=spec.lease,
         shutdown_grace_seconds=spec.grace,
+        secret_keys=SecretStr(spec.secret_keys),
+        http_allow_private=bool(spec.secret_keys),
     )
 
 
@@ -116,7 +127,8 @@ def _die() -> None:
 async def work(spec: WorkerSpec) -> None:
     """Be a worker."""
     database = MortalDatabase(spec) if spec.kill_at else open_database(spec.url)
-    worker = Worker(database, FlowCache(database), settings(spec))
+    keys = KeyRing(parse_keys(spec.secret_keys))
+    worker = Worker(database, FlowCache(database), settings(spec), keys)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     if spec.until is None:
         await worker.run()

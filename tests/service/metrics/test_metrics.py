@@ -94,7 +94,7 @@ async def test_requests_runs_and_the_queue_are_measured(measured: App) -> None:
     assert samples("operation_cost_sum", type="query", operation="Names") == 1 + DEFAULT_PAGE * 2
     assert samples("compiled_reads_total", result="hit", reason="") == 1 + 3
     assert samples("compiled_reads_total", result="fallback", reason="mutation") == 5
-    assert samples("webhook_deliveries_total", status="404") == 1
+    assert samples("webhook_calls_total", status="404") == 1
     assert samples("attempts_total", kind="transform", outcome="succeeded") == 2
     assert samples("attempts_total", kind="transform", outcome="failed") == 1
     assert samples("step_seconds_count", kind="transform") == 2
@@ -132,6 +132,8 @@ async def test_queue_slots_and_bulk_operations_are_measured(database_url: str) -
         assert samples("queue_oldest_due_seconds") is not None
         assert samples("slots_limit", project="default", flow="") == 3
         assert samples("slots_in_use", project="default", flow="") == 0
+        assert samples("deliveries_pending") == 0
+        assert samples("deliveries_oldest_due_seconds") == 0
         assert samples("runs", project="default", flow="waiting", status="QUEUED") == 2
         assert not list(samples.labels("event_log_lag_events"))
         again = await read(app.service.metrics)

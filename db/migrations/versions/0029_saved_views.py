@@ -1,6 +1,6 @@
 """Saved views of lists of runs, and summaries of runs.
 
-Revision ID: 0027
+Revision ID: 0029
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from db.models.types import Timestamp
 
-revision = "0027"
-down_revision = "0026"
+revision = "0029"
+down_revision = "0028"
 
 
 def upgrade() -> None:

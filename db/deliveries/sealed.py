@@ -1,0 +1,81 @@
+"""The encrypted texts of endpoints and callbacks, for the change of keys."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Column, Connection, Table, func, select, update
+
+from db.core.unit_of_work import UnitOfWork
+from db.models import Endpoint, RunCallback
+from db.models.types import table
+
+_endpoints = table(Endpoint)
+_callbacks = table(RunCallback)
+
+
+class _Columns(NamedTuple):
+    """Columns that hold an encrypted text."""
+
+    prefix: str
+    """The beginning of the context in which it is encrypted."""
+    table: Table
+    id: Column[UUID]
+    key_id: Column[Any]
+    sealed: Column[Any]
+
+
+_COLUMNS: Mapping[str, _Columns] = {
+    "secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.key_id, _endpoints.c.sealed),
+    "old secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.old_key_id, _endpoints.c.old_sealed),
+    "callback": _Columns("callback", _callbacks, _callbacks.c.run_id, _callbacks.c.key_id, _callbacks.c.sealed),
+}
+
+
+class SealedText(NamedTuple):
+    """An encrypted text, and what it belongs to."""
+
+    place: str
+    row_id: UUID
+    key_id: str
+    sealed: str
+
+    @property
+    def context(self) -> str:
+        """The context in which it is encrypted."""
+        return f"{_COLUMNS[self.place].prefix} {self.row_id}"
+
+
+def key_counts(conn: Connection) -> Counter[str]:
+    """Returns the number of texts that each key has encrypted."""
+    counts: Counter[str] = Counter()
+    for place in _COLUMNS.values():
+        query = select(place.key_id, func.count()).where(place.key_id.is_not(None)).group_by(place.key_id)
+        counts.update({row[0]: row[1] for row in conn.execute(query)})
+    return counts
+
+
+def not_sealed_by(conn: Connection, key_id: str, after: tuple[str, UUID] | None, limit: int) -> list[SealedText]:
+    """Returns at most `limit` texts that the key has not encrypted, behind the one `after` in the order of places and
+    IDs."""
+    found: list[SealedText] = []
+    for name, place in sorted(_COLUMNS.items()):
+        if after is not None and name < after[0]:
+            continue
+        query = select(place.id, place.key_id, place.sealed).where(place.key_id.is_not(None), place.key_id != key_id)
+        if after is not None and name == after[0]:
+            query = query.where(place.id > after[1])
+        rows = conn.execute(query.order_by(place.id).limit(limit - len(found)))
+        found += [SealedText(name, *row) for row in rows]
+        if len(found) >= limit:
+            break
+    return found
+
+
+def reseal(uow: UnitOfWork, changes: Iterable[tuple[SealedText, str, str]]) -> None:
+    """Stores texts as another key has encrypted them: its ID, and the text. Texts that changed since are left."""
+    for text, key_id, sealed in changes:
+        place = _COLUMNS[text.place]
+        values: dict[Any, Any] = {place.key_id: key_id, place.sealed: sealed}
+        uow.conn.execute(update(place.table).where(place.id == text.row_id, place.sealed == text.sealed).values(values))

@@ -1,0 +1,1 @@
+"""What the service sends to other systems: deliveries of events to endpoints, and notifications of alerts."""

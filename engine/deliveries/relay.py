@@ -1,0 +1,288 @@
+"""Turns the event log into deliveries: one for each event and endpoint that match.
+
+One worker reads the log for all, under a lease. Position and deliveries are written in one transaction, so a worker
+that is killed anywhere loses no event and creates no delivery twice. Without endpoints no worker reads the log.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from db.core import pubsub
+from db.core.database import Database
+from db.deliveries import callbacks, relay
+from db.deliveries.callbacks import Callback
+from db.deliveries.relay import LeaseLostError
+from db.events import log as event_log
+from db.events.log import Gaps, LogPosition
+from db.row_types import EndpointRow, EventRow, RunRow
+from db.runs import reads as run_reads
+from db.runs.waits import input_requests
+from domain import ids, json_codec
+from domain.errors import FlowRunsError
+from domain.ids import IdKind
+from domain.outbound.delivery import MAX_AGE, DeliveryStatus, EventKind
+from domain.runs.state_machine import FINAL
+from domain.time import clock
+from engine.worker.background_service import BackgroundService
+
+_logger = logging.getLogger(__name__)
+
+PAGE_SIZE = 500
+"""Events per read."""
+IDLE_SECONDS = 10.0
+"""Seconds between two looks for endpoints, while there is none. A new one is announced."""
+READ_SECONDS = 1.0
+"""Seconds between two reads without a notification: other processes may send none."""
+GAP_SECONDS = 0.02
+"""Seconds between two reads at most, and until a missing number of the log is looked for again."""
+LEASE = timedelta(seconds=6)
+"""How long the log waits for a worker that was killed."""
+SAVED_EVENTS = 2_000
+"""Events without a delivery after which the position is saved. A worker that takes over reads as many again."""
+
+
+class EventPredicate(Protocol):
+    """The filter of an endpoint in the form in which events are matched against it."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of `flow_run` that `matches` reads."""
+        ...
+
+    def matches(self, event: EventRow, run: RunRow) -> bool:
+        """True if the run matches the filter after the event."""
+        ...
+
+
+CompileFilter = Callable[[str], EventPredicate]
+"""Makes the predicate of a filter from its stored JSON text. Raises ValueError or FlowRunsError if that is not
+understood."""
+
+
+class _Target:
+    """An endpoint with what decides which events it gets."""
+
+    __slots__ = ("kinds", "predicate", "row")
+
+    def __init__(self, row: EndpointRow, predicate: EventPredicate) -> None:
+        self.row = row
+        self.kinds = frozenset(json_codec.decode(row.kinds))
+        self.predicate = predicate
+
+    def gets(self, kind: EventKind, event: EventRow, run: RunRow) -> bool:
+        is_new = event.seq > self.row.after_seq
+        return is_new and kind in self.kinds and self.predicate.matches(event, run)
+
+
+class Relay(BackgroundService):
+    """Reads the event log for the endpoints. Any number of processes can run one."""
+
+    def __init__(self, database: Database, compile_filter: CompileFilter) -> None:
+        super().__init__("relay", IDLE_SECONDS, database.pubsub, pubsub.ENDPOINTS_CHANGED)
+        self._database = database
+        self._compile = compile_filter
+        self._token = uuid4()
+        self._notified = asyncio.Event()
+        self._targets: Mapping[UUID, Sequence[_Target]] = {}
+        """The endpoints of each project."""
+        self._columns: frozenset[str] = frozenset()
+        self._version: int | None = None
+        self._position: LogPosition = 0
+        """The position up to which all events were turned into deliveries."""
+        self._saved: LogPosition = 0
+        """The position in the database."""
+        self._leased_until: datetime | None = None
+        """The end of the lease; None: this worker has none."""
+        self._gaps: Gaps | None = None
+
+    def stop(self) -> None:
+        """Start no further turn; `run` returns when the current one has ended."""
+        super().stop()
+        self._notified.set()
+
+    async def work(self) -> float:
+        """Follows the log while there are endpoints; returns the seconds until the next look for them."""
+        await self._load()
+        if not self._targets:
+            return self.interval
+        with self._database.pubsub.subscribe(pubsub.EVENTS) as self._notified:
+            while self._targets and not self.is_stopping:
+                self._notified.clear()
+                seconds = await self._step()
+                await clock.sleep(GAP_SECONDS)
+                if seconds and not self.is_stopping:
+                    await clock.wait_for(self._notified, seconds)
+        await self._release()
+        return self.interval
+
+    async def shut_down(self) -> None:
+        """Releases the lease, so that another worker takes it at once."""
+        await self._release()
+
+    async def drain(self) -> None:
+        """Turns all events so far into deliveries, if no other worker does."""
+        await self._load()
+        while self._targets and await self._step() == 0:
+            pass
+
+    async def _step(self) -> float:
+        """Reads the next events; returns the seconds until the next read, unless a notification comes before."""
+        now = clock.now()
+        has_lease = self._leased_until is not None and now < self._leased_until - LEASE / 2
+        if not has_lease and not await self._acquire(now):
+            return READ_SECONDS
+        page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._columns)
+        if page.version != self._version:
+            await self._load()
+            return 0
+        self._gaps = page.tail.gaps
+        deliveries = await self._deliveries(page.tail.rows, page.tail.runs)
+        if deliveries or page.tail.end >= self._saved + SAVED_EVENTS:
+            await self._save(deliveries, page.tail.end)
+        else:
+            self._position = page.tail.end
+        if page.tail.gaps is not None:
+            return GAP_SECONDS
+        return READ_SECONDS if page.tail.is_last else 0
+
+    async def _load(self) -> None:
+        state, rows = await self._database.read(relay.consumers)
+        targets: dict[UUID, list[_Target]] = {}
+        for row in rows:
+            try:
+                target = _Target(row, self._compile(row.run_filter))
+            except (ValueError, FlowRunsError) as error:
+                # Another version of the service wrote the filter. A wider one would send what was not asked for.
+                fields = {"endpoint_id": ids.encode(IdKind.ENDPOINT, row.id), "error": str(error)}
+                _logger.error("filter of an endpoint is not understood: it gets no events", extra=fields)  # noqa: TRY400
+                continue
+            targets.setdefault(row.project_id, []).append(target)
+        self._targets = targets
+        self._columns = frozenset({"status"}).union(
+            *(target.predicate.columns for group in targets.values() for target in group)
+        )
+        self._version = state.version
+        self._move_to(state.seq)
+
+    def _move_to(self, saved: LogPosition) -> None:
+        """Goes on from the saved position, unless the events behind it were read already and gave no delivery."""
+        self._saved = saved
+        if saved > self._position:
+            self._position, self._gaps = saved, None
+
+    async def _acquire(self, now: datetime) -> bool:
+        """Takes or renews the lease. Returns False while another worker reads the log."""
+        until = now + LEASE
+        if not await self._database.write(relay.acquire, self._token, now, until):
+            self._leased_until = None
+            return False
+        self._leased_until = until
+        self._move_to((await self._database.read(relay.state)).seq)
+        return True
+
+    async def _release(self) -> None:
+        if self._leased_until is not None:
+            self._leased_until = None
+            await self._database.write(relay.release, self._token)
+
+    async def _save(self, deliveries: Sequence[Mapping[str, Any]], position: LogPosition) -> None:
+        until = clock.now() + LEASE
+        try:
+            await self._database.write(relay.advance, self._token, position, until, deliveries)
+        except LeaseLostError:
+            # What was read here is void: the other worker has turned these events into deliveries.
+            self._leased_until = None
+            self._position, self._gaps = self._saved, None
+            return
+        self._position = self._saved = position
+        self._leased_until = until
+
+    async def _deliveries(self, events: Sequence[EventRow], runs: Mapping[UUID, RunRow]) -> list[dict[str, Any]]:
+        """Returns the deliveries of events, in their order."""
+        runs = {**runs, **await self._runs_of_requests(events)}
+        found = [
+            (event, kind, target)
+            for event in events
+            for target in self._targets.get(event.project_id, ())
+            if (kind := _event_kind(event)) is not None
+            and (run := runs.get(event.run_id) if event.run_id else None) is not None
+            and target.gets(kind, event, run)
+        ]
+        called = {event.run_id for event, _, target in found if target.row.url is None and event.run_id is not None}
+        urls = await self._database.read(callbacks.of_runs, sorted(called)) if called else {}
+        return list(_rows(found, urls))
+
+    async def _runs_of_requests(self, events: Sequence[EventRow]) -> Mapping[UUID, RunRow]:
+        """Returns the runs of input requests that changed, which the page of events has not read."""
+        run_ids = {
+            event.run_id
+            for event in events
+            if event.kind == event_log.INPUT_REQUEST and event.run_id is not None and event.project_id in self._targets
+        }
+        return await self._database.read(run_reads.by_ids, sorted(run_ids), self._columns) if run_ids else {}
+
+
+def _event_kind(event: EventRow) -> EventKind | None:
+    """Returns the kind of an event as endpoints name it; None if no endpoint gets it."""
+    match event.kind:
+        case event_log.RUN_STATUS:
+            return EventKind.RUN_ENDED if event.to_status in FINAL else EventKind.RUN_STATUS_CHANGED
+        case event_log.INPUT_REQUEST:
+            return EventKind.INPUT_REQUEST_CHANGED
+        case event_log.RUN_ARCHIVED | event_log.RUN_UNARCHIVED | event_log.RUN_RECOVERED | event_log.RUN_CHANGED:
+            return EventKind(event.kind)
+        case _:
+            return None
+
+
+def _rows(
+    found: Iterable[tuple[EventRow, EventKind, _Target]], urls: Mapping[UUID, Callback]
+) -> Iterator[dict[str, Any]]:
+    for event, kind, target in found:
+        endpoint = target.row
+        callback = urls.get(event.run_id) if endpoint.url is None and event.run_id is not None else None
+        if endpoint.url is None and callback is None:
+            continue
+        yield {
+            **new_delivery(endpoint, kind, event.at),
+            "lane": endpoint.id if callback is None else callback.lane,
+            "event_seq": event.seq,
+            "run_id": event.run_id,
+            "callback_run_id": None if callback is None else callback.run_id,
+            "request_id": input_requests.asked(event).id if event.kind == event_log.INPUT_REQUEST else None,
+            "from_status": event.from_status,
+            "to_status": event.to_status,
+        }
+
+
+def new_delivery(endpoint: EndpointRow, kind: EventKind, at: datetime) -> dict[str, Any]:
+    """Returns the columns of a new delivery that is due at once."""
+    delivery_id = ids.new_uuid()
+    now = ids.created_at(delivery_id)
+    return {
+        "id": delivery_id,
+        "project_id": endpoint.project_id,
+        "endpoint_id": endpoint.id,
+        "lane": endpoint.id,
+        "kind": kind,
+        "event_seq": None,
+        "run_id": None,
+        "callback_run_id": None,
+        "request_id": None,
+        "from_status": None,
+        "to_status": None,
+        "at": at,
+        "status": DeliveryStatus.PENDING,
+        "attempts": 0,
+        "failures": 0,
+        "try_until": now + MAX_AGE,
+        "due_at": now,
+        "lease_token": None,
+        "response_status": None,
+        "created_at": now,
+        "ended_at": None,
+    }

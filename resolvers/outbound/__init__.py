@@ -1,0 +1,1 @@
+"""What the service sends to other systems: endpoints, deliveries, alerts."""
