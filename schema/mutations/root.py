@@ -3,9 +3,10 @@
 import strawberry
 
 from schema.mutations.access_tokens import AccessTokenMutation
-from schema.mutations.answer_links import AnswerLinkMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
+from schema.mutations.console.answer_links import AnswerLinkMutation
+from schema.mutations.console.saved_views import SavedViewMutation
 from schema.mutations.endpoints import EndpointMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.holds import HoldMutation
@@ -13,7 +14,6 @@ from schema.mutations.projects import ProjectMutation
 from schema.mutations.reruns import RerunMutation
 from schema.mutations.run_changes import RunChangeMutation
 from schema.mutations.runs import RunMutation
-from schema.mutations.saved_views import SavedViewMutation
 from schema.mutations.secrets import SecretMutation
 from schema.mutations.triggers import TriggerMutation
 
