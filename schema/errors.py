@@ -66,7 +66,7 @@ def _run_field(name: str, declared: ErrorField) -> tuple[str, Any]:
 
 
 _FIELDS: Mapping[Any, Callable[[str, ErrorField], tuple[str, Any]]] = {
-    tuple[errors.Problem, ...]: _problems_field,
+    tuple[Problem, ...]: _problems_field,
     UUID: _run_field,
 }
 """For each type of an error's field, the field of its GraphQL type. A UUID identifies a run, which clients can

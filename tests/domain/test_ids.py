@@ -108,6 +108,7 @@ def test_prefixes_match_contract() -> None:
         "hold",
         "hook",
         "key",
+        "link",
         "msg",
         "proj",
         "req",
@@ -116,6 +117,7 @@ def test_prefixes_match_contract() -> None:
         "secret",
         "token",
         "ver",
+        "view",
         "worker",
     ]
 

@@ -23,19 +23,21 @@ from graphql import (
 
 from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
-from tests.schema import outbound_contract
+from tests.schema import console_contract, outbound_contract
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
 # The GraphQL contract, type by type.
 CONTRACT = {
+    **console_contract.TYPES,
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
-        drain""",
+        drain pickers compareRuns savedViews""",
     "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
+        createSecret rotateSecret deleteSecret createSavedView updateSavedView
+        deleteSavedView createAnswerLink createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
         testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
         cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
@@ -49,7 +51,8 @@ CONTRACT = {
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
         inputRequests startedBy retriedBy cancelledBy archivedBy erasedAt logs files
-        externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl note""",
+        externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl note
+        summary""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
@@ -65,9 +68,6 @@ CONTRACT = {
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
     "FlowRunGroupStats": "key total byStatus flow flowVersion",
-    "FailureGroup": "fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows series",
-    "FlowCount": "flow count",
-    "TimeCount": "start end count",
     "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
@@ -81,7 +81,6 @@ CONTRACT = {
     "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
     "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
-    "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
     "ApiKey": """id name role payloads costPerMinute hint project userId createdBy createdAt expiresAt lastUsedAt
         revokedAt replacesId""",
@@ -141,13 +140,13 @@ CONTRACT = {
     **outbound_contract.TYPES,
 }
 ARGUMENTS = {
+    **console_contract.ARGUMENTS,
     "Query.node": "id",
     "Query.nodes": "ids",
     "Query.flow": "id",
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
-    "Query.inputRequests": "filter direction first after last before",
     "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
@@ -161,7 +160,6 @@ ARGUMENTS = {
     **{f"{name}Connection.totalCount": "limit" for name in ("FlowVersion", "Schedule", "Project")},
     "FlowRunStats.groupBy": "by first",
     "FlowRunStats.failures": "first",
-    "FailureGroup.series": "size from to timeZone",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -241,6 +239,7 @@ ARGUMENTS = {
     **outbound_contract.ARGUMENTS,
 }
 VALUES = {
+    **console_contract.VALUES,
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
@@ -267,7 +266,7 @@ VALUES = {
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE INTERNAL_ERROR""",
-    "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN ANSWER_LINK CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
@@ -281,6 +280,7 @@ VALUES = {
     **outbound_contract.VALUES,
 }
 UNIONS = {
+    **console_contract.UNIONS,
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
@@ -473,7 +473,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        *("InputRequest", "Worker", "Endpoint", "Delivery"),
+        *("InputRequest", "Worker", "Endpoint", "Delivery", "SavedView"),
     }
 
 
