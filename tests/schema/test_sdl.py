@@ -31,15 +31,15 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 CONTRACT = {
     **console_contract.TYPES,
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
-        drain pickers compareRuns savedViews""",
+        auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition drain
+        pickers compareRuns savedViews""",
     "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
-        releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
-        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret createSavedView updateSavedView
-        deleteSavedView createAnswerLink createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
-        testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
-        cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken""",
+        releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun createSchedule
+        updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook createSecret rotateSecret deleteSecret
+        createSavedView updateSavedView deleteSavedView createAnswerLink createEndpoint updateEndpoint
+        rotateEndpointSecret deleteEndpoint testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive
+        bulkUnarchive bulkErase bulkDelete cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey
+        createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
