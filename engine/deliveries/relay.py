@@ -8,6 +8,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -17,7 +19,7 @@ from db.deliveries import callbacks, relay
 from db.deliveries.callbacks import Callback
 from db.deliveries.relay import LeaseLostError
 from db.events import log as event_log
-from db.events.log import Gaps, LogPosition
+from db.events.log import Gaps, LogPosition, NeededOfRuns
 from db.row_types import EndpointRow, EventRow, RunRow
 from db.runs import reads as run_reads
 from db.runs.waits import input_requests
@@ -49,8 +51,8 @@ class EventPredicate(Protocol):
     """The filter of an endpoint in the form in which events are matched against it."""
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Columns of `flow_run` that `matches` reads."""
+    def needed(self) -> NeededOfRuns:
+        """What `matches` reads of runs."""
         ...
 
     def matches(self, event: EventRow, run: RunRow) -> bool:
@@ -89,7 +91,7 @@ class Relay(BackgroundService):
         self._notified = asyncio.Event()
         self._targets: Mapping[UUID, Sequence[_Target]] = {}
         """The endpoints of each project."""
-        self._columns: frozenset[str] = frozenset()
+        self._needed = event_log.NOTHING
         self._version: int | None = None
         self._position: LogPosition = 0
         """The position up to which all events were turned into deliveries."""
@@ -135,7 +137,7 @@ class Relay(BackgroundService):
         has_lease = self._leased_until is not None and now < self._leased_until - LEASE / 2
         if not has_lease and not await self._acquire(now):
             return READ_SECONDS
-        page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._columns)
+        page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._needed)
         if page.version != self._version:
             await self._load()
             return 0
@@ -162,9 +164,8 @@ class Relay(BackgroundService):
                 continue
             targets.setdefault(row.project_id, []).append(target)
         self._targets = targets
-        self._columns = frozenset({"status"}).union(
-            *(target.predicate.columns for group in targets.values() for target in group)
-        )
+        needed = (target.predicate.needed for group in targets.values() for target in group)
+        self._needed = reduce(or_, needed, NeededOfRuns(frozenset({"status"})))
         self._version = state.version
         self._move_to(state.seq)
 
@@ -223,7 +224,9 @@ class Relay(BackgroundService):
             for event in events
             if event.kind == event_log.INPUT_REQUEST and event.run_id is not None and event.project_id in self._targets
         }
-        return await self._database.read(run_reads.by_ids, sorted(run_ids), self._columns) if run_ids else {}
+        if not run_ids:
+            return {}
+        return await self._database.read(run_reads.by_ids, sorted(run_ids), self._needed.columns, self._needed.texts)
 
 
 def _event_kind(event: EventRow) -> EventKind | None:

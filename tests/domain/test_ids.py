@@ -116,6 +116,7 @@ def test_prefixes_match_contract() -> None:
         "sched",
         "secret",
         "token",
+        "user",
         "ver",
         "view",
         "worker",
