@@ -23,7 +23,8 @@ from graphql import (
 
 from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
-from tests.schema import console_contract, outbound_contract
+from tests.resolvers.console import contract as console_contract
+from tests.schema import outbound_contract
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
@@ -67,7 +68,6 @@ CONTRACT = {
     "FlowRunDeleted": "cursor matches runId at",
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
-    "FlowRunGroupStats": "key total byStatus flow flowVersion",
     "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
@@ -81,7 +81,6 @@ CONTRACT = {
     "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
     "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
-    "Actor": "kind id name",
     "ApiKey": """id name role payloads costPerMinute hint project userId createdBy createdAt expiresAt lastUsedAt
         revokedAt replacesId""",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",

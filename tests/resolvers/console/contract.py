@@ -1,6 +1,8 @@
-"""The GraphQL contract of what consoles use: failures, pickers, comparisons and saved views. See `test_sdl`."""
+"""The GraphQL contract of what consoles use: failures, pickers, comparisons and saved views. See `tests.schema.test_sdl`."""
 
 TYPES = {
+    "FlowRunGroupStats": "key total byStatus flow flowVersion",
+    "Actor": "kind id name",
     "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
         series""",
     "FlowCount": "flow count",
