@@ -23,14 +23,14 @@ from graphql import (
 
 from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
-from tests.resolvers.console import contract as console_contract
+from tests.resolvers.console import contract
 from tests.schema import outbound_contract
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
 # The GraphQL contract, type by type.
 CONTRACT = {
-    **console_contract.TYPES,
+    **contract.TYPES,
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
         drain pickers compareRuns savedViews""",
@@ -68,7 +68,6 @@ CONTRACT = {
     "FlowRunDeleted": "cursor matches runId at",
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
-    "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
     "FailingStep": "flow stepName count errors",
@@ -139,7 +138,7 @@ CONTRACT = {
     **outbound_contract.TYPES,
 }
 ARGUMENTS = {
-    **console_contract.ARGUMENTS,
+    **contract.ARGUMENTS,
     "Query.node": "id",
     "Query.nodes": "ids",
     "Query.flow": "id",
@@ -238,7 +237,7 @@ ARGUMENTS = {
     **outbound_contract.ARGUMENTS,
 }
 VALUES = {
-    **console_contract.VALUES,
+    **contract.VALUES,
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
@@ -281,7 +280,7 @@ VALUES = {
     **outbound_contract.VALUES,
 }
 UNIONS = {
-    **console_contract.UNIONS,
+    **contract.UNIONS,
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
