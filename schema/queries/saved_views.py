@@ -18,7 +18,7 @@ ProjectId = Annotated[
 class SavedViewsQuery:
     """Saved views, a part of the root type."""
 
-    @field("The shared views of a project and those of the key in use, in the order of their names.")
+    @field("The shared views of a project and those of the key in use or the person, in the order of their names.")
     async def saved_views(self, info: Info, project_id: ProjectId = None) -> list[SavedView]:
         rows = await saved_views.of_project(info.context, project_id, columns_of(info, SavedView))
         return [SavedView(row=row) for row in rows]

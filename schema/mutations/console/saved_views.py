@@ -72,7 +72,7 @@ class SavedViewMutation:
         filter: Annotated[FlowRunFilter, argument("The filter.")],  # noqa: A002
         order_by: Annotated[FlowRunOrder | None, argument("The order. Default: the newest first.")] = None,
         shared: Annotated[
-            bool, argument("True: every key of the project sees the view. Default: only the key in use.")
+            bool, argument("True: every key of the project sees the view. Default: only the key in use, or the person.")
         ] = False,
         project_id: Annotated[
             strawberry.ID | None,
@@ -84,7 +84,7 @@ class SavedViewMutation:
         key = await saved_views.create(info.context, project_id, name, filter.text(), order, shared=shared)
         return CreateSavedViewSuccess(saved_view=await _written(info, key))
 
-    @mutation(Role.OPERATOR, "Changes a view that is shared or belongs to the key in use.")
+    @mutation(Role.OPERATOR, "Changes a view that is shared or belongs to the key in use, or to the person.")
     async def update_saved_view(
         self,
         info: Info,
@@ -93,7 +93,8 @@ class SavedViewMutation:
         filter: Annotated[FlowRunFilter | None, argument(f"The new filter. {_KEPT}")] = None,  # noqa: A002
         order_by: Annotated[FlowRunOrder | None, argument(f"The new order. {_KEPT}")] = None,
         shared: Annotated[
-            bool | None, argument(f"True shares the view; false makes it a view of the key in use. {_KEPT}")
+            bool | None,
+            argument(f"True shares the view; false makes it a view of the key in use, or of the person. {_KEPT}"),
         ] = None,
     ) -> UpdateSavedViewResult:
         if filter is not None:
@@ -108,7 +109,7 @@ class SavedViewMutation:
             saved_view=await _written(info, await saved_views.change(info.context, id, requested))
         )
 
-    @mutation(Role.OPERATOR, "Deletes a view that is shared or belongs to the key in use.")
+    @mutation(Role.OPERATOR, "Deletes a view that is shared or belongs to the key in use, or to the person.")
     async def delete_saved_view(
         self,
         info: Info,

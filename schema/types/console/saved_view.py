@@ -23,14 +23,16 @@ class SavedOrder:
     direction: OrderDirection = strawberry.field(description="The direction of the order.")
 
 
-@strawberry.type(description="A name for a filter and an order of runs: shared in its project, or of one API key.")
+@strawberry.type(
+    description="A name for a filter and an order of runs: shared in its project, or of one API key or person."
+)
 class SavedView(Node):
     """A name for a filter and an order of runs."""
 
     row: strawberry.Private[SavedViewRow]
 
     id: strawberry.ID = id_column(IdKind.SAVED_VIEW, "The view's ID.")
-    name: str = column("name", "The name. Shared views of a project have different names, as do those of one key.")
+    name: str = column("name", "The name. Shared views of a project have different names, as do those of one owner.")
     filter: JSON = json_column("filter", "The filter: a value for the argument `filter` of `flowRuns`.")
     created_at: datetime = column("created_at", "The creation.")
     updated_at: datetime = column("updated_at", "The time of the last change.")
@@ -38,7 +40,10 @@ class SavedView(Node):
     updated_by: Actor = actor_column("updated_by", "Who changed the view last.")
     project: Project = link("The project of the view.", "project_id", projects.by_ids, "project")
 
-    @field("True if every key of the project sees the view; false if only the key that created it does.", "owner_id")
+    @field(
+        "True if every key of the project sees the view; false if only the key or the person who created it does.",
+        "owner_id",
+    )
     def is_shared(self) -> bool:
         return self.row.owner_id is None
 

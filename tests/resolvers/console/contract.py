@@ -1,6 +1,9 @@
-"""The GraphQL contract of what consoles use: failures, pickers, comparisons and saved views. See `test_sdl`."""
+"""The GraphQL contract of failures, pickers, comparisons, saved views and answer links: see `tests.schema.test_sdl`."""
 
 TYPES = {
+    "StatusCount": "status count",
+    "FlowRunGroupStats": "key total byStatus flow flowVersion",
+    "Actor": "kind id name",
     "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
         series""",
     "FlowCount": "flow count",
