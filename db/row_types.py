@@ -387,6 +387,48 @@ class DeliveryAttemptRow(Protocol):
     excerpt: str | None
 
 
+class AlertRow(Protocol):
+    """A row of `alert`."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    run_filter: str
+    condition: str
+    threshold: int | None
+    quiet_seconds: int
+    enabled: bool
+    hint: str
+    key_id: str
+    sealed: str
+    after_seq: int
+    created_at: datetime
+    changed_at: datetime
+    changed_by: str
+
+
+class NotificationRow(Protocol):
+    """A row of `notification`."""
+
+    id: UUID
+    project_id: UUID
+    alert_id: UUID
+    is_test: bool
+    flow_id: UUID | None
+    run_id: UUID | None
+    endpoint_id: UUID | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+    status: str
+    attempts: int
+    message: str | None
+    due_at: datetime | None
+    lease_token: UUID | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
 class BulkOperationRow(Protocol):
     """A row of `bulk_operation`."""
 

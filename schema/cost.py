@@ -59,6 +59,8 @@ _PAGED = {
     "projects",
     "endpoints",
     "deliveries",
+    "alerts",
+    "notifications",
     "groupBy",
     "failures",
     "runs",

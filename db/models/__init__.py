@@ -6,6 +6,7 @@ from db.models.api_key import ApiKey, CostBudget
 from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
+from db.models.outbound.alert import Alert, AlertGroup, Notification
 from db.models.outbound.delivery import Delivery, DeliveryAttempt
 from db.models.outbound.endpoint import Endpoint, RelayState, RunCallback
 from db.models.project import Project
@@ -28,6 +29,8 @@ metadata = SQLModel.metadata
 
 __all__ = [
     "RUN_ROLLUP_DELTA",
+    "Alert",
+    "AlertGroup",
     "ApiKey",
     "AuditEvent",
     "BulkOperation",
@@ -42,6 +45,7 @@ __all__ = [
     "FlowRun",
     "FlowVersion",
     "InputRequest",
+    "Notification",
     "Project",
     "QuotaUse",
     "RelayState",

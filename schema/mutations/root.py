@@ -3,6 +3,7 @@
 import strawberry
 
 from schema.mutations.access_tokens import AccessTokenMutation
+from schema.mutations.alerts import AlertMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.endpoints import EndpointMutation
@@ -26,6 +27,7 @@ class Mutation(
     HoldMutation,
     TriggerMutation,
     EndpointMutation,
+    AlertMutation,
     BulkMutation,
     SecretMutation,
     ApiKeyMutation,
