@@ -1,4 +1,4 @@
-"""Reads and writes of endpoints. Who changes one calls `relay.begin_change` first."""
+"""Reads and writes of endpoints. Before a change, the caller calls `relay.begin_change`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,8 +100,8 @@ def note_success(uow: UnitOfWork, endpoint_ids: Collection[UUID]) -> None:
 
 def note_failure(uow: UnitOfWork, endpoint_ids: Collection[UUID], at: datetime) -> None:
     """Notes that an attempt at endpoints has failed."""
-    sound = (_endpoint.id.in_(sorted(endpoint_ids)), _endpoint.failing_since.is_(None))
-    uow.conn.execute(update(_table).where(*sound).values(failing_since=at))
+    is_first = (_endpoint.id.in_(sorted(endpoint_ids)), _endpoint.failing_since.is_(None))
+    uow.conn.execute(update(_table).where(*is_first).values(failing_since=at))
 
 
 def switch_off(uow: UnitOfWork, endpoint_id: UUID, reason: DisabledReason, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """The position up to which the event log was turned into deliveries: read once, by one worker for all.
 
-The position moves in the transaction that inserts the deliveries, so each event is turned into them exactly once. Who
-changes endpoints locks the row first: so it is certain which events precede the change.
+The position moves in the transaction that inserts the deliveries, so each event is turned into them exactly once. A
+change of endpoints locks the row first, so that it is certain which events precede the change.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ def state(conn: Connection) -> State:
 def begin_change(uow: UnitOfWork) -> LogPosition:
     """Locks the state before an endpoint or an alert is changed; returns the newest log position.
 
-    Without any of them nobody reads the log. Then the position jumps to its end.
+    Without endpoints no worker reads the log. In this case the position moves to its end.
     """
     uow.conn.execute(select(_state.id).with_for_update())
     newest: LogPosition = uow.conn.execute(_NEWEST).scalar_one()
@@ -109,7 +109,7 @@ def acquire(uow: UnitOfWork, token: UUID, now: datetime, until: datetime) -> boo
 
 
 def release(uow: UnitOfWork, token: UUID | None) -> None:
-    """Gives the lease back; with None, whoever has it."""
+    """Ends the lease with this token; with None, the lease of any worker."""
     held = update(_table).values(lease_token=None, leased_until=None)
     uow.conn.execute(held if token is None else held.where(_state.lease_token == token))
 

@@ -1,4 +1,4 @@
-"""Endpoints and deliveries: which events are sent, how long they are tried, and what becomes of them."""
+"""Endpoints and deliveries: the kinds of events, the schedule of attempts, and the results."""
 
 import random
 from datetime import timedelta
@@ -57,7 +57,7 @@ class DisabledReason(DescribedEnum):
     """Why an endpoint gets no events."""
 
     REQUESTED = "REQUESTED", "A client disabled it."
-    GONE = "GONE", "It answered 410 Gone: it wants no more events."
+    GONE = "GONE", "It answered 410 Gone."
     FAILING = "FAILING", "No attempt has succeeded for three days."
 
 

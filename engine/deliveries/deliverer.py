@@ -167,7 +167,7 @@ class Deliverer(BackgroundService):
         return self._keys.open(Sealed(*sealed), sealing.callback_context(delivery.callback_run_id))
 
     async def _judge(self, endpoint: EndpointRow, attempt: Attempt, *, is_gone: bool) -> None:
-        """Switches off an endpoint that wants no more events, or that has failed for too long."""
+        """Disables an endpoint that answered 410, or that has failed for `MAX_AGE`."""
         if attempt.is_delivered or endpoint.url is None:
             return
         now = clock.now()

@@ -113,12 +113,12 @@ class Relay(BackgroundService):
                 await clock.sleep(GAP_SECONDS)
                 if seconds and not self.is_stopping:
                     await clock.wait_for(self._notified, seconds)
-        await self._give_back()
+        await self._release()
         return self.interval
 
     async def shut_down(self) -> None:
-        """Gives the lease back, so that another worker takes it at once."""
-        await self._give_back()
+        """Releases the lease, so that another worker takes it at once."""
+        await self._release()
 
     async def drain(self) -> None:
         """Turns all events so far into deliveries, if no other worker does."""
@@ -191,7 +191,7 @@ class Relay(BackgroundService):
         self._move_to((await self._database.read(relay.state)).seq)
         return True
 
-    async def _give_back(self) -> None:
+    async def _release(self) -> None:
         if self._leased_until is not None:
             self._leased_until = None
             await self._database.write(relay.release, self._token)

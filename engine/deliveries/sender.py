@@ -42,7 +42,7 @@ class Sender:
         self._transport = with_proxies(transport) if use_proxies else transport
 
     async def send(self, url: str, content: bytes, headers: Mapping[str, str]) -> Attempt:
-        """Posts a body to `url`; returns what came of it, whatever that is."""
+        """Posts a body to `url`; returns the result, and raises no error of the receiver or the network."""
         started_at = clock.now()
         try:
             request = _request(url, content, headers)

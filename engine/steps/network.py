@@ -9,6 +9,7 @@ checks the certificate against the name. Redirects are requests like any other a
 """
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -84,6 +85,46 @@ async def resolve(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in entries))
 
 
+class _Connection(httpcore.AsyncNetworkStream):
+    """A connection that polls its socket itself.
+
+    The pool asks all its idle connections at each request whether they were closed by the server. httpcore would look
+    up the socket each time, together with its addresses.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, connected: Any) -> None:
+        """`connected` is the socket."""
+        self._stream = stream
+        self._socket = connected
+        self._poll = select.poll()
+        self._poll.register(connected.fileno(), select.POLLIN)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the interface
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Closes the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface
+    ) -> httpcore.AsyncNetworkStream:
+        """Returns the connection with TLS."""
+        return _Connection(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._socket)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Returns a property of the connection."""
+        if info == "is_readable":
+            return self._socket.fileno() < 0 or bool(self._poll.poll(0))
+        return self._stream.get_extra_info(info)
+
+
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects only to addresses that a rule allows."""
 
@@ -111,10 +152,12 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             try:
-                return await self._backend.connect_tcp(str(address), port, share, local_address, socket_options)
+                stream = await self._backend.connect_tcp(str(address), port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._backend.connect_tcp(str(addresses[-1]), port, share, local_address, socket_options)
+            return _Connection(stream, stream.get_extra_info("socket"))
+        stream = await self._backend.connect_tcp(str(addresses[-1]), port, share, local_address, socket_options)
+        return _Connection(stream, stream.get_extra_info("socket"))
 
     async def _checked(
         self,

@@ -132,7 +132,7 @@ def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any]) -> None:
 
 async def update(context: Context, endpoint_id: str, given: Mapping[str, Any]) -> UUID:
     """Sets the columns `given` of an endpoint; returns its key. An endpoint that is enabled gets events from now on,
-    and what waits for it.
+    and its pending deliveries.
 
     Raises:
         InvalidIdError, InvalidArgumentError, EndpointNotFoundError, EndpointInvalidError.

@@ -62,9 +62,9 @@ class DeleteEndpointSuccess:
 
 @success
 class TestEndpointSuccess:
-    """A test is being sent."""
+    """The test is being sent."""
 
-    delivery: Delivery = strawberry.field(description="The delivery of the test. Its attempts say what came of it.")
+    delivery: Delivery = strawberry.field(description="The delivery of the test. Its attempts have the result.")
 
 
 @success

@@ -129,6 +129,15 @@ WAYS = {
         "workers(first: 5) { edges { node { %s } } }",
     ],
     "WorkerConnection": ["workers { %s }"],
+    "Endpoint": ["node(id: $endpoint) { ... on Endpoint { %s } }", "endpoints { edges { node { %s } } }"],
+    "EndpointConnection": ["endpoints { %s }"],
+    "Delivery": [
+        "node(id: $delivery) { ... on Delivery { %s } }",
+        "deliveries { edges { node { %s } } }",
+        "endpoints { nodes { deliveries { nodes { %s } } } }",
+    ],
+    "DeliveryConnection": ["deliveries { %s }"],
+    "DeliveryAttempt": ["deliveries { nodes { attempts { %s } } }"],
     "Queue": ["queues { %s }", "queues(by: PROJECT) { %s }", "queues(by: PRIORITY) { %s }"],
 }
 
@@ -242,7 +251,7 @@ def test_every_object_type_is_covered() -> None:
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
-    elsewhere |= {"WorkerEdge", "RunRetention", "ExpiredRuns"}
+    elsewhere |= {"WorkerEdge", "RunRetention", "ExpiredRuns", "EndpointEdge", "DeliveryEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -23,21 +23,21 @@ from graphql import (
 
 from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
+from tests.schema import outbound_contract
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents inputRequests schedules projects workers queues
-        validateFlowDefinition drain""",
+        auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
+        drain""",
     "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
-        createApiKey updateApiKey rotateApiKey revokeApiKey
-        createAccessToken revokeAccessToken""",
+        createSecret rotateSecret deleteSecret createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
+        testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
+        cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -49,8 +49,7 @@ CONTRACT = {
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
         inputRequests startedBy retriedBy cancelledBy archivedBy erasedAt logs files
-        externalId source scheduledFor waitingFor
-        queuedMs runningMs pausedMs flowId projectId logUrl note""",
+        externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl note""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
@@ -66,8 +65,7 @@ CONTRACT = {
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
     "FlowRunGroupStats": "key total byStatus flow flowVersion",
-    "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
-        series""",
+    "FailureGroup": "fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows series",
     "FlowCount": "flow count",
     "TimeCount": "start end count",
     "StatusCount": "status count",
@@ -119,8 +117,8 @@ CONTRACT = {
     "RunRetention": "status days",
     "ExpiredRuns": "toDelete toArchive",
     "DeleteFlowSuccess": "flow runs liveRuns flowVersions schedules webhooks",
-    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks secrets apiKeys
-        bulkOperations""",
+    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks endpoints secrets
+        apiKeys bulkOperations""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
     "UpdateProjectInput": """projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays runRetention
@@ -139,7 +137,8 @@ CONTRACT = {
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published held",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
-        source idempotencyKey waitMs""",
+        source idempotencyKey waitMs callbackUrl""",
+    **outbound_contract.TYPES,
 }
 ARGUMENTS = {
     "Query.node": "id",
@@ -186,8 +185,8 @@ ARGUMENTS = {
     "Project.expiredRuns": "runRetention archiveSucceededAfterDays",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
-    "Mutation.retry": "runId strategy stepName input idempotencyKey force",
-    "Mutation.rerun": "runId flowVersionId stepName input idempotencyKey force",
+    "Mutation.retry": "runId strategy stepName input idempotencyKey force callbackUrl",
+    "Mutation.rerun": "runId flowVersionId stepName input idempotencyKey force callbackUrl",
     "Mutation.completeStep": "runId stepName output skip note idempotencyKey force",
     "Mutation.cancel": "runId includeDescendants",
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
@@ -204,8 +203,7 @@ ARGUMENTS = {
     "Mutation.deleteSecret": "id",
     "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkRetry": """filter excludeIds strategy stepName failedOf spreadOverMs maxPerSecond dryRun planId
-        idempotencyKey
-        waitMs""",
+        idempotencyKey waitMs""",
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.bulkErase": "filter excludeIds dryRun planId idempotencyKey waitMs",
@@ -240,6 +238,7 @@ ARGUMENTS = {
     "Subscription.flowRunProgressed": "runId after",
     "Subscription.flowRunStatsChanged": "filter",
     "Subscription.inputRequestsChanged": "filter after",
+    **outbound_contract.ARGUMENTS,
 }
 VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
@@ -267,19 +266,19 @@ VALUES = {
     "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
-        RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
-        RUN_CHANGED_SINCE INTERNAL_ERROR""",
+        RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
         REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        CREATE_ENDPOINT UPDATE_ENDPOINT ROTATE_ENDPOINT_SECRET DELETE_ENDPOINT TEST_ENDPOINT REDELIVER REDELIVER_ALL
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION
-        ARCHIVE_RUNS DELETE_RUNS""",
+        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
+    **outbound_contract.VALUES,
 }
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
@@ -295,12 +294,13 @@ UNIONS = {
     "ReleaseProjectResult": "ReleaseProjectSuccess ProjectRequired ProjectNotFound",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
-        RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
+        RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict CallbackEndpointMissing SecretKeysMissing""",
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
         RetryLimitReached StepDataExpired StepNotReached InputInvalid InputTooLarge FlowNotPublished
-        FlowDisabled QuotaExceeded IdempotencyConflict""",
+        FlowDisabled QuotaExceeded IdempotencyConflict CallbackEndpointMissing SecretKeysMissing""",
     "RerunResult": """RerunSuccess RunNotFound RunNotFinal RerunUnderWay StepDataExpired StepNotReached InputInvalid
-        InputTooLarge FlowNotPublished FlowDisabled QuotaExceeded IdempotencyConflict""",
+        InputTooLarge FlowNotPublished FlowDisabled QuotaExceeded IdempotencyConflict CallbackEndpointMissing
+        SecretKeysMissing""",
     "CompleteStepResult": """CompleteStepSuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
         RetryLimitReached StepDataExpired StepNotFailed InputTooLarge FlowDisabled QuotaExceeded
         IdempotencyConflict""",
@@ -334,11 +334,11 @@ UNIONS = {
     "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
     "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
     "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound SettingsInvalid",
-    "UpdateApiKeyResult": """UpdateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded
-        SettingsInvalid""",
+    "UpdateApiKeyResult": "UpdateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded SettingsInvalid",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
+    **outbound_contract.UNIONS,
 }
 
 
@@ -473,7 +473,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        *("InputRequest", "Worker"),
+        *("InputRequest", "Worker", "Endpoint", "Delivery"),
     }
 
 

@@ -52,10 +52,13 @@ class Receiver:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Take a request."""
         body = b""
-        while (message := await receive())["type"] == "http.request":
+        is_complete = False
+        while not is_complete:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return  # The client was killed while it sent.
             body += message["body"]
-            if not message.get("more_body"):
-                break
+            is_complete = not message.get("more_body")
         path = scope["path"]
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
         self.requests.append(Received(path, headers, body))

@@ -1,4 +1,4 @@
-"""Deliveries of events to real receivers: what is sent, what becomes of it, and what is never lost."""
+"""Deliveries of events to real receivers: the requests, their results, and that none is lost."""
 
 import asyncio
 from datetime import timedelta

@@ -41,7 +41,14 @@ async def listening_with(config: uvicorn.Config) -> AsyncIterator[tuple[str, uvi
 async def answering(app: Any, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """The URL of a server whose application is `app`, for steps to call."""
     config = uvicorn.Config(
-        app, host=host, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"
+        app,
+        host=host,
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ws="none",
     )
     async with listening_with(config) as (url, _):
         yield url
