@@ -24,6 +24,8 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.EndpointRow: models.Endpoint,
     row_types.DeliveryRow: models.Delivery,
     row_types.DeliveryAttemptRow: models.DeliveryAttempt,
+    row_types.AlertRow: models.Alert,
+    row_types.NotificationRow: models.Notification,
     row_types.EventRow: models.RunEvent,
     row_types.StartHoldRow: models.StartHold,
     row_types.ApiKeyRow: models.ApiKey,

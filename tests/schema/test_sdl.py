@@ -30,14 +30,15 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
+        auditEvents inputRequests schedules projects workers queues endpoints deliveries alerts validateFlowDefinition
         drain""",
     "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
-        testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
-        cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken""",
+        createSecret rotateSecret deleteSecret bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
+        cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken
+        """
+    + outbound_contract.MUTATIONS,
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -117,7 +118,7 @@ CONTRACT = {
     "RunRetention": "status days",
     "ExpiredRuns": "toDelete toArchive",
     "DeleteFlowSuccess": "flow runs liveRuns flowVersions schedules webhooks",
-    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks endpoints secrets
+    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks endpoints alerts secrets
         apiKeys bulkOperations""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
@@ -272,8 +273,9 @@ VALUES = {
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
         REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
-        CREATE_ENDPOINT UPDATE_ENDPOINT ROTATE_ENDPOINT_SECRET DELETE_ENDPOINT TEST_ENDPOINT REDELIVER REDELIVER_ALL
-        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
+        """
+    + outbound_contract.AUDIT_ACTIONS
+    + """ START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
@@ -473,7 +475,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        *("InputRequest", "Worker", "Endpoint", "Delivery"),
+        *("InputRequest", "Worker", "Endpoint", "Delivery", "Alert", "Notification"),
     }
 
 
