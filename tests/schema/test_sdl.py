@@ -32,13 +32,12 @@ CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues endpoints deliveries alerts validateFlowDefinition
         drain""",
-    "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
+    "Mutation": f"""createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
         cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken
-        """
-    + outbound_contract.MUTATIONS,
+        {outbound_contract.MUTATIONS}""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -269,13 +268,11 @@ VALUES = {
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
-    "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
+    "AuditAction": f"""CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
         REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
-        """
-    + outbound_contract.AUDIT_ACTIONS
-    + """ START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
+        {outbound_contract.AUDIT_ACTIONS} START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
