@@ -39,8 +39,8 @@ def render(notification: NotificationRow, alert: AlertRow, sources: Notification
     count = f"{notification.count:,} {'run' if notification.count == 1 else 'runs'}"
     flow = sources.flow_name or "a deleted flow"
     title = _title(f"{flow}: {_TITLES[condition].format(count=count)}")
-    lines = [f"{title}.", "", *_details(notification, condition, alert, sources)]
-    return Message(title, "\n".join(lines) + "\n")
+    paragraphs = [f"{title}.", "", *_details(notification, condition, alert, sources)]
+    return Message(title, "\n".join(paragraphs) + "\n")
 
 
 def _of_endpoint(notification: NotificationRow, alert: AlertRow, sources: NotificationSources) -> Message:
@@ -58,22 +58,22 @@ def _details(
     notification: NotificationRow, condition: AlertCondition, alert: AlertRow, sources: NotificationSources
 ) -> list[str]:
     first, last = (f"{at:%Y-%m-%d %H:%M:%S} UTC" for at in (notification.first_at, notification.last_at))
-    lines = [f"When: {first}" if notification.count == 1 else f"When: {first} to {last}"]
+    paragraphs = [f"When: {first}" if notification.count == 1 else f"When: {first} to {last}"]
     threshold = alert.threshold or DEFAULT_THRESHOLDS.get(condition)
     if condition is AlertCondition.LATE:
-        lines.append(f"No worker has claimed them for {threshold:,} ms.")
+        paragraphs.append(f"No worker has claimed them for {threshold:,} ms.")
     if condition is AlertCondition.SLOW:
-        lines.append(f"They took at least {threshold:,} % of the 95th percentile of earlier runs.")
+        paragraphs.append(f"They took at least {threshold:,} % of the 95th percentile of earlier runs.")
     if (run := sources.run) is not None:
-        lines.append(f"Last run: {ids.encode(IdKind.RUN, run.id)} ({run.status}, {run.environment})")
+        paragraphs.append(f"Last run: {ids.encode(IdKind.RUN, run.id)} ({run.status}, {run.environment})")
         if run.error_code is not None:
             step = f" in step {run.failed_step_name}" if run.failed_step_name else ""
-            lines.append(f"Error: {run.error_code}{step}: {_line(run.error_message or '')[:MAX_ERROR]}")
+            paragraphs.append(f"Error: {run.error_code}{step}: {_line(run.error_message or '')[:MAX_ERROR]}")
         if run.duration_ms is not None and condition is AlertCondition.SLOW:
-            lines.append(f"Duration: {run.duration_ms:,} ms")
+            paragraphs.append(f"Duration: {run.duration_ms:,} ms")
     elif notification.run_id is not None:
-        lines.append("The last run was deleted.")
-    return [*lines, f"Alert: {alert.name}"]
+        paragraphs.append("The last run was deleted.")
+    return [*paragraphs, f"Alert: {alert.name}"]
 
 
 def _title(text: str) -> str:

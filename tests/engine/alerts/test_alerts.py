@@ -17,6 +17,7 @@ from domain.outbound.delivery import DisabledReason
 from domain.time import clock
 from tests.engine.alerts.conftest import CREATE, Alerting, run_id
 from tests.engine.deliveries import conftest as deliveries
+from tests.support import factory
 
 FAILED = (RunStatus.RUNNING, RunStatus.FAILED)
 SUCCEEDED = (RunStatus.RUNNING, RunStatus.SUCCEEDED)
@@ -63,7 +64,7 @@ async def test_conditions(alerting: Alerting) -> None:
     disabled = await alerting.alert(condition="ENDPOINT_DISABLED")
     yesterday = clock.now() - timedelta(days=1)
     await alerting.app.database.write(
-        lambda uow: deliveries.factory.make_runs(
+        lambda uow: factory.make_runs(
             uow, alerting.flow, [{"status": RunStatus.FAILED, "error_fingerprint": "old", "finished_at": yesterday}]
         )
     )
@@ -122,7 +123,7 @@ async def test_message_that_is_refused_is_sent_later_and_a_killed_worker_loses_n
     assert len(alerting.mailbox.mails) == 1
 
 
-async def test_events_are_counted_once_whoever_reads_the_log(alerting: Alerting) -> None:
+async def test_events_are_counted_once_by_two_relays(alerting: Alerting) -> None:
     await alerting.alert()
     second = deliveries.new_relay(alerting.app)
     await alerting.runs(FAILED, 700, error_fingerprint="f1", **ERROR)
