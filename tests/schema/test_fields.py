@@ -134,7 +134,7 @@ WAYS = {
     "Delivery": [
         "node(id: $delivery) { ... on Delivery { %s } }",
         "deliveries { edges { node { %s } } }",
-        "endpoints { nodes { deliveries { nodes { %s } } } }",
+        "node(id: $endpoint) { ... on Endpoint { deliveries { nodes { %s } } } }",
     ],
     "DeliveryConnection": ["deliveries { %s }"],
     "DeliveryAttempt": ["deliveries { nodes { attempts { %s } } }"],
