@@ -142,9 +142,9 @@ WAYS = {
     "AlertConnection": ["alerts { %s }"],
     "Notification": [
         "node(id: $notification) { ... on Notification { %s } }",
-        "alerts { nodes { notifications { edges { node { %s } } } } }",
+        "node(id: $alert) { ... on Alert { notifications { edges { node { %s } } } } }",
     ],
-    "NotificationConnection": ["alerts { nodes { notifications { %s } } }"],
+    "NotificationConnection": ["node(id: $alert) { ... on Alert { notifications { %s } } }"],
     "Queue": ["queues { %s }", "queues(by: PROJECT) { %s }", "queues(by: PRIORITY) { %s }"],
 }
 
