@@ -2,6 +2,7 @@
 
 import smtplib
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -95,18 +96,28 @@ def send(server: MailServer, recipients: list[str], message: Message) -> None:
     mail.set_content(message.body)
     context = ssl.create_default_context()
     try:
-        with _connection(server, context) as smtp:
-            smtp.ehlo()
-            if not server.is_tls and smtp.has_extn("starttls"):
-                smtp.starttls(context=context)
-                smtp.ehlo()
-            elif not server.is_tls and server.username is not None:
-                raise MailError("The server offers no STARTTLS, and a password is not sent without encryption.")
-            if server.username is not None:
-                smtp.login(server.username, server.password)
-            smtp.send_message(mail)
+        smtp = _connection(server, context)
+        try:
+            _submit(smtp, server, context, mail)
+        finally:
+            # The message has been accepted, or not: how the server takes the leave changes nothing.
+            with suppress(smtplib.SMTPException, OSError):
+                smtp.quit()
+            smtp.close()
     except (smtplib.SMTPException, OSError) as error:
         raise MailError(_reason(error)) from error
+
+
+def _submit(smtp: smtplib.SMTP, server: MailServer, context: ssl.SSLContext, mail: EmailMessage) -> None:
+    smtp.ehlo()
+    if not server.is_tls and smtp.has_extn("starttls"):
+        smtp.starttls(context=context)
+        smtp.ehlo()
+    elif not server.is_tls and server.username is not None:
+        raise MailError("The server offers no STARTTLS, and a password is not sent without encryption.")
+    if server.username is not None:
+        smtp.login(server.username, server.password)
+    smtp.send_message(mail)
 
 
 def _connection(server: MailServer, context: ssl.SSLContext) -> smtplib.SMTP:

@@ -1,6 +1,7 @@
 """Finds the events that alerts count, as the relay reads the event log, and the runs that are late."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -43,6 +44,21 @@ class RunPredicate(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Usual:
+    """The usual duration of a flow."""
+
+    computed_at: datetime
+    ms: int | None
+    """In milliseconds; None: there are too few successful runs."""
+    missing: int
+    """Successful runs until the duration is known."""
+
+    def is_valid(self, now: datetime) -> bool:
+        """True if the duration need not be computed again."""
+        return self.computed_at > now - USUAL_FOR if self.ms is not None else self.missing > 1
+
+
 class _Watch:
     """An alert with its filter."""
 
@@ -66,8 +82,8 @@ class AlertMatcher:
         self._database = database
         self._watches: Mapping[UUID, Sequence[_Watch]] = {}
         """The alerts of each project."""
-        self._usual: dict[UUID, tuple[datetime, int | None]] = {}
-        """By flow: when its usual duration was computed, and the duration in milliseconds; None: it is unknown."""
+        self._usual: dict[UUID, _Usual] = {}
+        """By flow."""
         self.columns: frozenset[str] = frozenset()
         """Columns of `flow_run` that matching reads."""
 
@@ -125,13 +141,14 @@ class AlertMatcher:
         """Returns the 95th percentile of the durations of a flow's runs before this one; None: there are too few."""
         now = clock.now()
         known = self._usual.get(run.flow_id)
-        if known is not None and known[0] > now - USUAL_FOR:
-            return known[1]
+        if known is not None and known.is_valid(now):
+            known.missing -= 1
+            return known.ms
         found = sorted(await self._database.read(samples.durations, run.flow_id, run.id))
         usual = found[-(-len(found) * _PERCENTILE // 100) - 1] if len(found) >= MIN_SAMPLES else None
         if len(self._usual) >= MAX_FLOWS:
             self._usual.clear()
-        self._usual[run.flow_id] = (now, usual)
+        self._usual[run.flow_id] = _Usual(now, usual, MIN_SAMPLES - len(found))
         return usual
 
     async def late(self, after: datetime, until: datetime, limit: int) -> list[Hit]:

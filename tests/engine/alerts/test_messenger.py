@@ -17,14 +17,11 @@ async def test_services_get_messages_over_http_and_private_ones_none() -> None:
     open_, guarded = (Messenger(None, allow_private=allow, use_proxies=False) for allow in (True, False))
     async with receiving() as receiver:
         target = receiver.url.replace("http://", "json://") + "/ok/chat"
-        sent, refused, local = await asyncio.gather(
-            open_.send(target, MESSAGE), guarded.send(target, MESSAGE), guarded.send("syslog://", MESSAGE)
-        )
+        sent, refused = await asyncio.gather(open_.send(target, MESSAGE), guarded.send(target, MESSAGE))
         assert sent is None
         (got,) = receiver.requests
         assert (got.path, got.json["title"], got.json["message"]) == ("/ok/chat", MESSAGE.title, "All of them.")
     assert refused is not None
-    assert local == "Only services over HTTP are supported, and `mailto:` for e-mail."
     assert await open_.send("mailto:a@example.com", MESSAGE) == "The worker has no mail server: set FLOWRUNS_SMTP_URL."
 
 
