@@ -102,11 +102,13 @@ def test_prefixes_match_contract() -> None:
     assert sorted(IdKind) == [
         "audit",
         "bulk",
+        "ep",
         "file",
         "flow",
         "hold",
         "hook",
         "key",
+        "msg",
         "proj",
         "req",
         "run",
