@@ -9,9 +9,12 @@ uses are masked, wherever a library or an action repeats them.
 import json
 import logging
 import math
+import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TextIO
 
 from domain.log_context import current_log_fields
 from engine.secrets.masks import mask_everywhere
@@ -76,6 +79,21 @@ class JsonFormatter(logging.Formatter):
         return mask_everywhere(json.dumps(masked))
 
 
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines to standard error, or to another stream."""
+
+    def __init__(self, formatter: logging.Formatter, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self.addFilter(ContextFilter())
+        self.setFormatter(formatter)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - a method of the base class
+        """Says that a line could not be written, and why. The base class would print the line's values, unmasked."""
+        with suppress(Exception):
+            kind = type(sys.exception()).__name__
+            sys.stderr.write(f"A log line of {record.pathname}:{record.lineno} could not be written: {kind}\n")
+
+
 _FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {
     LogFormat.CONSOLE: ConsoleFormatter,
     LogFormat.JSON: JsonFormatter,
@@ -84,10 +102,7 @@ _FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
     """Sends the log lines of this process and its libraries to standard error."""
-    handler = logging.StreamHandler()
-    handler.addFilter(ContextFilter())
-    handler.setFormatter(_FORMATTERS[log_format]())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[LogHandler(_FORMATTERS[log_format]())], force=True)
     # httpx logs each request of a step, which the run's own log has too. Alembic lists its settings.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

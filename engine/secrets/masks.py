@@ -10,9 +10,10 @@ import base64
 import html
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import RLock
 from typing import Any
 from urllib.parse import quote, quote_plus
-from weakref import WeakSet
+from weakref import ReferenceType, ref
 
 import orjson
 
@@ -29,8 +30,10 @@ _CUT_LENGTH = 200
 _SAFE = ("", "/", "!'()*", "!$&'()*+,;=:@/?", "!$'()*,;:@/?")
 """Characters that URL encoders leave as they are, by encoder."""
 
-_live: "WeakSet[Masker]" = WeakSet()
-"""The maskers that this process uses."""
+_live: tuple[ReferenceType["Masker"], ...] = ()
+"""The maskers that this process uses. Replaced as a whole, because actions log in threads of their own, and an object
+that is collected while a line is masked may log as well: its thread would wait for a lock that it holds itself."""
+_adding = RLock()
 
 
 class Masker:
@@ -42,7 +45,7 @@ class Masker:
         self._forms = sorted(found, key=lambda form: (-len(form), form))
         self._json_forms = list(dict.fromkeys(_json(form) for form in self._forms))
         if self._forms:
-            _live.add(self)
+            _keep(self)
 
     @property
     def is_empty(self) -> bool:
@@ -107,9 +110,16 @@ class Masker:
 
 def mask_everywhere(text: str) -> str:
     """Returns `text`, a part of the service log, with the values of all projects masked that this process uses."""
-    for masker in list(_live):
-        text = masker.text(text)
+    for reference in _live:
+        if (masker := reference()) is not None:
+            text = masker.text(text)
     return text
+
+
+def _keep(masker: Masker) -> None:
+    global _live
+    with _adding:
+        _live = (*(reference for reference in _live if reference() is not None), ref(masker))
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -79,6 +79,9 @@ CHANGE_BATCH = 20_000
 OLD_RUN_BATCH = 2_000
 """Approximate number of old runs that are counted in one transaction: runs created within 15 minutes are counted
 together."""
+START_SECONDS = 0.5
+"""Time between the first runs of two jobs, in seconds: together they would take all connections of a worker that
+starts, and opening them takes a server more time than the jobs."""
 PAUSE_SECONDS = 0.1
 """Pause between two batches, in seconds, for other writers."""
 
@@ -87,7 +90,7 @@ _FILE_KEY = re.compile("([0-9a-f]{32})/([0-9a-f]{32})")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One maintenance job. It runs at the start of a worker, and again `seconds` after it has ended."""
+    """One maintenance job. It runs soon after the start of a worker, and again `seconds` after it has ended."""
 
     name: str
     seconds: float
@@ -141,10 +144,13 @@ def maintenance_jobs(
 
 
 class MaintenanceRunner:
-    """Runs the maintenance jobs concurrently: a job that takes long, or fails, does not delay the others."""
+    """Runs the maintenance jobs concurrently: a job that takes long, or fails, does not delay the others.
+
+    They begin one after the other, `START_SECONDS` apart.
+    """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self._services = [_JobService(job) for job in jobs]
+        self._services = [_JobService(job, START_SECONDS * index) for index, job in enumerate(jobs)]
 
     async def run(self) -> None:
         """Runs the jobs until `stop`, or until cancelled."""
@@ -159,9 +165,14 @@ class MaintenanceRunner:
 
 
 class _JobService(BackgroundService):
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, delay: float) -> None:
         super().__init__(job.name, job.seconds)
         self._job = job
+        self._delay = delay
+
+    async def run(self) -> None:
+        await clock.wait_for(self._stopping, self._delay)
+        await super().run()
 
     async def work(self) -> float:
         await self._job.work()

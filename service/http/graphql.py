@@ -52,7 +52,7 @@ from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of
 from service.http.compression import compression
 from service.http.cross_origin import OtherOrigins
 from service.http.documents import Documents
-from service.http.media_types import accepts_graphql_response, response_type
+from service.http.media_types import is_graphql_response, response_type
 from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
@@ -310,7 +310,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         request.state.has_errors = bool(result.errors)
         if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
-            if accepts_graphql_response(request):
+            if is_graphql_response(request):
                 request.state.sub_response.status_code = 400
         request.state.sub_response.headers["content-type"] = response_type(request)
         return body

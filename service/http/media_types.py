@@ -1,31 +1,40 @@
 """Reads the media types that a client accepts from its `Accept` headers (RFC 9110)."""
 
 import re
+from collections.abc import Mapping
 
 from starlette.requests import Request
 
-_ZERO = re.compile(r"0(\.0{0,3})?")
+_WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 GRAPHQL_RESPONSE = "application/graphql-response+json"
+JSON = "application/json"
 
 
-def accepted(request: Request) -> list[str]:
-    """Returns the media ranges that the client accepts, in lower case. Several headers are one list."""
+def accepted(request: Request) -> Mapping[str, float]:
+    """Returns the media ranges that the client accepts, in lower case, with their weights from 0.001 to 1.
+
+    Several headers are one list. A weight that is none counts as 1.
+    """
     media_ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
     parsed = [[part.strip() for part in media_range.split(";")] for media_range in media_ranges]
-    return [name for name, *parameters in parsed if name and not any(map(_is_refusal, parameters))]
+    weights = {name: _weight(parameters) for name, *parameters in parsed if name}
+    return {name: weight for name, weight in weights.items() if weight > 0}
 
 
-def _is_refusal(parameter: str) -> bool:
-    """Returns True for `q=0`, with which a client lists what it does not accept."""
-    name, _, value = parameter.partition("=")
-    return name.strip() == "q" and _ZERO.fullmatch(value.strip()) is not None
+def _weight(parameters: list[str]) -> float:
+    """Returns the `q` of a media range. With `q=0`, a client lists what it does not accept."""
+    pairs = dict(parameter.partition("=")[::2] for parameter in parameters)
+    given = pairs.get("q", "1")
+    return float(given) if _WEIGHT.fullmatch(given) else 1.0
 
 
-def accepts_graphql_response(request: Request) -> bool:
-    """Returns True if the client accepts the media type of GraphQL responses by its name."""
-    return GRAPHQL_RESPONSE in accepted(request)
+def is_graphql_response(request: Request) -> bool:
+    """Returns True if the response has the media type of GraphQL responses: the client names it, and does not prefer
+    JSON."""
+    weights = accepted(request)
+    return weights.get(GRAPHQL_RESPONSE, 0) >= max(weights.get(JSON, 0), 0.001)
 
 
 def response_type(request: Request) -> str:
     """Returns the content type of the GraphQL response to `request`, errors included."""
-    return f"{GRAPHQL_RESPONSE if accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+    return f"{GRAPHQL_RESPONSE if is_graphql_response(request) else JSON}; charset=utf-8"

@@ -10,7 +10,7 @@ from enum import StrEnum
 import pytest
 
 from domain.log_context import log_fields
-from service.log_output import ConsoleFormatter, ContextFilter, JsonFormatter, LogFormat, configure_logging
+from service.log_output import ConsoleFormatter, JsonFormatter, LogFormat, LogHandler, configure_logging
 
 HOSTILE = 'x\n2026-11-28 15:03:45.123Z INFO service: forged\r\x1b[2K\x00\u2028\x85\u202e"\ud800 a=b\\'
 
@@ -29,11 +29,8 @@ class Unprintable:
 def writer(formatter: logging.Formatter) -> Log:
     """Returns a function that logs an event and returns what was written."""
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(ContextFilter())
-    handler.setFormatter(formatter)
     logger = logging.Logger("tests.log_output")  # no other handler sees its records
-    logger.addHandler(handler)
+    logger.addHandler(LogHandler(formatter, stream))
 
     def log(message: str, *args: object, level: int = logging.INFO, **options: object) -> str:
         logger.log(level, message, *args, **options)  # type: ignore[arg-type]
@@ -197,3 +194,15 @@ def test_configured_log_is_written_to_standard_error(log_format: LogFormat, capf
         assert json.loads(line)["port"] == 80
     else:
         assert line.endswith("INFO uvicorn.error: ready port=80")
+
+
+def test_a_line_that_cannot_be_written_is_reported_without_its_values(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(JsonFormatter):
+        def format(self, record: logging.LogRecord) -> str:
+            raise RuntimeError(f"no line for {record.args}")
+
+    assert writer(Broken())("got %s", "a secret", extra={"token": "another secret"}) == ""
+    reported = capsys.readouterr().err
+    assert reported.startswith("A log line of ")
+    assert reported.endswith("could not be written: RuntimeError\n")
+    assert "secret" not in reported

@@ -10,19 +10,24 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from sqlalchemy import Engine, event, insert
 
-from db import api_keys, projects
+from db import api_keys, projects, secret_tokens
 from db.assembly import open_database
 from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
+from db.models import ApiKey
+from db.models.types import table
 from db.runs import reads as run_reads
 from domain import ids
+from domain.actor import SYSTEM
 from domain.enums import Role
 from domain.ids import IdKind
 from domain.observation.spans import NO_TRACES, Tracer
 from domain.runs.state_machine import FINAL
+from domain.time import clock
 from engine.secrets.key_ring import new_key
 from service.asgi import Service, create_service
 from service.http.auth import BrowserSessions
@@ -33,6 +38,20 @@ PATIENCE = 30.0
 SECRET_KEY = new_key()
 TOKEN_KEY = "a key for tests that signs access tokens"
 BASE_URL = "http://flow-runs.test"
+
+
+class _Settings(Settings):
+    """Settings that are the given ones, whatever the environment is: reading it takes a fifth of a test's time."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 @dataclass(frozen=True)
@@ -163,7 +182,7 @@ async def run_app(
         database_url, query_timeout=settings.get("query_timeout"), is_traced=tracer is not NO_TRACES
     )
     own, other, keys = await database.write(_populate)
-    options = Settings(database_url=database_url, **settings)
+    options = _Settings(database_url=database_url, **settings)
     service = create_service(options, database, own, with_worker=with_worker, tracer=tracer)
     # ASGITransport raises what the application raises: an unhandled exception fails the test.
     transport = httpx.ASGITransport(service.app)
@@ -176,13 +195,26 @@ async def run_app(
 
 
 def _populate(uow: UnitOfWork) -> tuple[UUID, UUID, Keys]:
+    # All keys in one statement: `api_keys.create` would take a seventh of the time of most tests.
     own, other = projects.create(uow, "default"), projects.create(uow, "other")
-
-    def key(project: UUID | None, role: Role) -> str:
-        return api_keys.create(uow, project_id=project, role=role, name=f"{role.lower()} for tests")
-
-    secrets = [key(project, role) for project in (own, other) for role in Role]
-    return own, other, Keys(*[*secrets, key(None, Role.ADMIN)])
+    owners = [*[(project, role) for project in (own, other) for role in Role], (None, Role.ADMIN)]
+    secrets = [api_keys.new_secret() for _ in owners]
+    rows = [
+        {
+            "id": ids.new_uuid(),
+            "project_id": project,
+            "role": role,
+            "payloads": True,
+            "name": f"{role.lower()} for tests",
+            "secret_hash": secret_tokens.hash_token(secret),
+            "hint": secret[: secret_tokens.HINT_LENGTH],
+            "created_by": SYSTEM.text,
+            "created_at": clock.now(),
+        }
+        for (project, role), secret in zip(owners, secrets, strict=True)
+    ]
+    uow.conn.execute(insert(table(ApiKey)).values(rows))
+    return own, other, Keys(*secrets)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, make_url, text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.log_output import ContextFilter, JsonFormatter
+from service.log_output import JsonFormatter, LogHandler
 from tests.support import secret_actions
 from tests.support.databases.binaries import find_binaries
 
@@ -43,9 +43,7 @@ class Echo:
 def process_log() -> Iterator[io.StringIO]:
     """Collects the log of this process as the service writes it."""
     written = io.StringIO()
-    handler = logging.StreamHandler(written)
-    handler.addFilter(ContextFilter())
-    handler.setFormatter(JsonFormatter())
+    handler = LogHandler(JsonFormatter(), written)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

@@ -128,7 +128,7 @@ def _matching(where: RunFilter, rows: Sequence[AnyRow]) -> list[AnyRow]:
             if name != "created_within" and getattr(where, name) is not None
         }
     )
-    return [row for row in rows if of_filters.matches(plain, row)]
+    return of_filters.matching(plain, rows)
 
 
 @pytest.fixture
@@ -163,7 +163,9 @@ async def test_counts_durations_and_failures(
         expected = sorted(((*step, count) for step, count in steps.items()), key=lambda each: (-each[2], *each[:2]))
         assert stats.failures(conn, where, NOW, 4) == expected[:4], where
 
-    for where in _filters(rows, window):
+    # Each window meets each scope and each dimension, and every scope each dimension: not all three.
+    first = list(WINDOWS.values()).index(window) % 2
+    for where in _filters(rows, window)[first::2]:
         await filled.read(check, where)
 
 

@@ -217,13 +217,9 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "rerun_of_id": same("rerun_of_id"),
     "unrecovered": lambda row, only: not only or (row.status in UNSUCCESSFUL and row.recovered_by_id is None),
     "archived": lambda row, how: how == "INCLUDE" or (row.archived_at is not None) is (how == "ONLY"),
-    "not_": lambda row, where: not matches(where, row),
-    "or_": lambda row, parts: any(matches(part, row) for part in parts),
+    "not_": lambda row, where: not matching(where, [row]),
+    "or_": lambda row, parts: any(matching(part, [row]) for part in parts),
 }
-
-
-def matches(where: RunFilter, row: AnyRow) -> bool:
-    return all(REFERENCE[name](row, value) for name, value in restrictions(where))
 
 
 def restrictions(where: RunFilter) -> list[tuple[str, Any]]:
@@ -359,9 +355,13 @@ def ids_in_sql(conn: Connection, where: RunFilter) -> list[UUID]:
     return [row.id for row in run_reads.page(conn, (), where, RunOrder(), Page(COUNT + 1))]
 
 
-def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+def matching(where: RunFilter, rows: Sequence[AnyRow]) -> list[AnyRow]:
     named = restrictions(where)
-    return [row.id for row in reversed(rows) if all(REFERENCE[name](row, value) for name, value in named)]
+    return [row for row in rows if all(REFERENCE[name](row, value) for name, value in named)]
+
+
+def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+    return [row.id for row in matching(where, rows)][::-1]
 
 
 def ids_in_memory(runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter) -> list[UUID]:

@@ -1,7 +1,7 @@
 """Reads that are narrowed by an index first: their results, and their plans on both databases."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -124,11 +124,13 @@ def projects_of(conn: Connection, number: int | None) -> list[UUID] | None:
 
 @pytest.mark.parametrize("name", list(FILTERS))
 async def test_narrowed_reads_find_what_the_filter_matches(filled: Database, name: str) -> None:
-    for number in (1, 9, None):
-        await filled.read(check, FILTERS[name], number)
+    # Each filter meets each order and each choice of projects, and these each other: not all three.
+    shift = list(FILTERS).index(name)
+    for start, number in enumerate((1, 9, None)):
+        await filled.read(check, FILTERS[name], number, ORDERS[(start + shift) % 3 :: 3])
 
 
-def check(conn: Connection, values: dict[str, Any], number: int | None) -> None:
+def check(conn: Connection, values: dict[str, Any], number: int | None, orders: Sequence[RunOrder]) -> None:
     where = RunFilter(project_ids=projects_of(conn, number), **values)
     condition = matches(where, conn.dialect.name)
     sorted_by = [name for name in reads.SORT_COLUMNS.values() if name is not None]
@@ -136,7 +138,7 @@ def check(conn: Connection, values: dict[str, Any], number: int | None) -> None:
     runs = conn.execute(select(row.id, *(row[name] for name in sorted_by)).where(condition)).all()
     assert reads.count(conn, where, None) == len(runs)
     assert reads.count(conn, where, 10) == min(10, len(runs))
-    for order in ORDERS:
+    for order in orders:
         column = reads.SORT_COLUMNS[order.field]
         expected = sorted(
             runs, key=lambda run: (0 if column is None else getattr(run, column), run.id), reverse=order.descending

@@ -207,7 +207,7 @@ async def test_orphans_are_deleted_in_batches(
     assert stored(folder) == set()
 
 
-async def test_each_job_runs_at_the_start_and_periodically_whatever_fails(
+async def test_each_job_runs_soon_and_periodically_whatever_fails(
     fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     started_at = clock.now()
@@ -234,9 +234,9 @@ async def test_each_job_runs_at_the_start_and_periodically_whatever_fails(
     await fake_clock.drive(task)
     assert runs == {
         "good": [0, 10, 20, 30],
-        "database": [0, 1, 3, 7, 13, 19, 25, 31],
-        "store": [0, 1, 3, 7, 15, 31],
-        "broken": [0, 1, 3, 7, 15, 31],
+        "database": [0.5, 1.5, 3.5, 7.5, 13.5, 19.5, 25.5, 31.5],
+        "store": [1, 2, 4, 8, 16, 32],
+        "broken": [1.5, 2.5, 4.5, 8.5, 16.5],
     }
     events = {(vars(record)["service"], record.message) for record in caplog.records}
     assert events == {

@@ -37,16 +37,19 @@ def code(response: httpx.Response) -> str:
     return found
 
 
-@pytest.mark.parametrize("accept", [JSON, GRAPHQL, f"{GRAPHQL}, {JSON};q=0.9"])
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL, f"{GRAPHQL}, {JSON};q=0.9", f"{GRAPHQL} ; q=high , {JSON}"])
 async def test_response_has_accepted_media_type(idle_app: App, accept: str) -> None:
     response = await post(idle_app, {"query": ROLE}, accept)
     assert response.status_code == 200
-    assert response.headers["content-type"] == f"{accept.partition(',')[0]}; charset=utf-8"
+    assert response.headers["content-type"] == f"{accept.partition(',')[0].partition(' ')[0]}; charset=utf-8"
     assert response.json() == {"data": {"viewer": {"role": "ADMIN"}}}
 
 
-@pytest.mark.parametrize("accept", ["*/*", "", "text/plain"])
-async def test_response_is_json_by_default(idle_app: App, accept: str) -> None:
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "", "text/plain", f"{GRAPHQL};q=0.5, {JSON};q=0.9", f"{GRAPHQL};q=0.2,{JSON}", f"{GRAPHQL}; q=0, */*"],
+)
+async def test_response_is_json_by_default_and_if_preferred(idle_app: App, accept: str) -> None:
     response = await post(idle_app, {"query": ROLE}, accept)
     assert response.headers["content-type"] == f"{JSON}; charset=utf-8"
 

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 
 from service.http.cross_origin import OtherOrigins
 from service.http.request_ids import HEADER, MaskedErrors, RequestIds
-from service.log_output import ContextFilter, JsonFormatter
+from service.log_output import JsonFormatter, LogHandler
 from tests.support.app import BASE_URL, App
 from tests.support.query import query
 from tests.support.run_family import make_run_family
@@ -29,9 +29,7 @@ ORIGIN = "https://ui.example"
 def log() -> Iterator[io.StringIO]:
     """The log of this process, as JSON."""
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(ContextFilter())
-    handler.setFormatter(JsonFormatter())
+    handler = LogHandler(JsonFormatter(), stream)
     logging.getLogger().addHandler(handler)
     yield stream
     logging.getLogger().removeHandler(handler)

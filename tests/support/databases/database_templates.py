@@ -19,8 +19,10 @@ from filelock import FileLock
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from db.core import pg_url
 from db.migrate import upgrade
 from tests.support.account import unprivileged
+from tests.support.databases.poolers import expect_no_pooler
 from tests.support.databases.postgres import start_server
 
 GIVEN_SERVER = "TEST_DATABASE_URL"
@@ -96,6 +98,8 @@ def postgres_template(shared: Path) -> Iterator[PostgresTemplate]:
         # For a small template quicker than the default; before version 15 there was no other, and no word for it.
         modern = int(execute("SHOW server_version_num")) >= 150_000
         strategy = "STRATEGY file_copy" if modern else ""
+        if GIVEN_SERVER not in os.environ:
+            expect_no_pooler(pg_url.parse(_database_on(server, "")).dsn)
         yield PostgresTemplate(server, name, execute, strategy)
 
 
@@ -113,6 +117,14 @@ def _make_postgres_template(shared: Path, server: str, name: str, execute: Execu
     execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     execute(f"CREATE DATABASE {name}")
     _upgrade(_database_on(server, name))
+    with _administrator(_database_on(server, name)) as execute_there:
+        # Each copy would have to find out again that all rows of the catalogue are valid, in their first read.
+        for catalogue in ("attribute", "class", "constraint", "depend", "index", "proc", "type"):
+            execute_there(f"VACUUM (FREEZE) pg_{catalogue}")
+    with _administrator(_database_on(server, name)) as execute_there:
+        # The first connection after a change of the schema writes the server's file of the catalogue's rows; copies
+        # have it, too.
+        execute_there("SELECT 1")
     _made(shared).touch()
 
 

@@ -1,10 +1,11 @@
 import { useEffect, useMemo, useState } from 'react'
 import { Button, Progress, SegmentedControl } from '@mantine/core'
 import { Link, useNavigate, useParams } from '@tanstack/react-router'
-import { fetchQuery, graphql, useLazyLoadQuery, useRelayEnvironment, useSubscription } from 'react-relay/hooks'
+import { graphql, useLazyLoadQuery, useRelayEnvironment, useSubscription } from 'react-relay/hooks'
 import type { operationPageQuery } from '../__generated__/operationPageQuery.graphql'
 import type { operationPageSubscription } from '../__generated__/operationPageSubscription.graphql'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { readAgain } from '../shared/read-again'
 import { words } from '../shared/status'
 import { Time } from '../shared/time'
 import { useMayOperate } from '../shared/viewer'
@@ -84,7 +85,7 @@ export function OperationPage() {
   const finishedAt = operation?.finishedAt
   useEffect(() => {
     if (!finishedAt) return
-    const request = fetchQuery(environment, QUERY, variables).subscribe({ error: () => {} })
+    const request = readAgain<operationPageQuery>(environment, QUERY, variables).subscribe({ error: () => {} })
     return () => request.unsubscribe()
   }, [environment, variables, finishedAt])
 

@@ -1,10 +1,11 @@
-import { fetchQuery, graphql } from 'react-relay/hooks'
+import { graphql } from 'react-relay/hooks'
 import type { Environment } from 'relay-runtime'
 import type { scheduleRequestsAddMutation } from '../__generated__/scheduleRequestsAddMutation.graphql'
 import type { scheduleRequestsEnableMutation } from '../__generated__/scheduleRequestsEnableMutation.graphql'
 import type { scheduleRequestsReadQuery } from '../__generated__/scheduleRequestsReadQuery.graphql'
 import type { scheduleRequestsRemoveMutation } from '../__generated__/scheduleRequestsRemoveMutation.graphql'
 import { mutate, refused } from '../shared/mutate'
+import { readAgain } from '../shared/read-again'
 
 const ADD = graphql`
   mutation scheduleRequestsAddMutation($input: CreateScheduleInput!) {
@@ -98,5 +99,5 @@ export async function enableSchedule(environment: Environment, id: string, enabl
 export async function removeSchedule(environment: Environment, flowId: string, id: string): Promise<void> {
   const { deleteSchedule } = await mutate<scheduleRequestsRemoveMutation>(environment, REMOVE, { id })
   if (!deleteSchedule.scheduleId) refused(deleteSchedule)
-  await fetchQuery<scheduleRequestsReadQuery>(environment, READ, { flowId }).toPromise()
+  await readAgain<scheduleRequestsReadQuery>(environment, READ, { flowId }).toPromise()
 }

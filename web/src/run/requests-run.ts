@@ -7,6 +7,7 @@ import type { requestsRunRetryMutation, RetryStrategy } from '../__generated__/r
 import type { requestsRunUnarchiveMutation } from '../__generated__/requestsRunUnarchiveMutation.graphql'
 import { mutate, refused } from '../shared/mutate'
 
+// Of a run, a mutation selects nothing that changes: its answer may come after that of a later read.
 const RETRY = graphql`
   mutation requestsRunRetryMutation($runId: ID!, $strategy: RetryStrategy!) {
     retry(runId: $runId, strategy: $strategy) {
@@ -28,8 +29,6 @@ const CANCEL = graphql`
       ... on CancelSuccess {
         run {
           id
-          status
-          finishedAt
         }
       }
       ... on UserError {
@@ -89,10 +88,6 @@ const RESUME = graphql`
       ... on ResumeRunSuccess {
         run {
           id
-          status
-          pendingInputs {
-            id
-          }
         }
       }
       ... on UserError {

@@ -35,7 +35,7 @@ export function RunPage() {
   const search = useSearch({ from: '/runs/$runId' })
   const navigate = useNavigate({ from: '/runs/$runId' })
   const variables = useMemo(() => ({ id: runId }), [runId])
-  const { flowRun } = useLazyLoadQuery<runPageQuery>(QUERY, variables, { fetchPolicy: 'store-and-network' })
+  const { flowRun } = useLazyLoadQuery<runPageQuery>(QUERY, variables, { fetchPolicy: 'store-or-network' })
   const lines = useLiveRun(QUERY, runId)
   const select = useCallback(
     (step: string | undefined) => void navigate({ search: (old) => ({ ...old, step }), replace: true }),

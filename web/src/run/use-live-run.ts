@@ -1,8 +1,10 @@
-import { useEffect, useMemo, useRef, useState } from 'react'
-import { fetchQuery, graphql, useRelayEnvironment, useSubscription, type GraphQLTaggedNode } from 'react-relay/hooks'
+import { useEffect, useMemo, useState } from 'react'
+import { graphql, useRelayEnvironment, useSubscription, type GraphQLTaggedNode } from 'react-relay/hooks'
 import type { runPageQuery } from '../__generated__/runPageQuery.graphql'
 import type { useLiveRunSubscription } from '../__generated__/useLiveRunSubscription.graphql'
 import { LOST } from '../shared/environment'
+import { MUTATED } from '../shared/mutate'
+import { readAgain } from '../shared/read-again'
 
 /** The page reads the run again after changes, but not more often than this. */
 const READ_MS = 200
@@ -46,26 +48,26 @@ export type LogLine = {
 export function useLiveRun(query: GraphQLTaggedNode, runId: string): LogLine[] {
   const environment = useRelayEnvironment()
   const [lines, setLines] = useState<LogLine[]>([])
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined)
 
-  const read = useMemo(() => {
-    const request = () => {
-      timer.current = undefined
-      fetchQuery<runPageQuery>(environment, query, { id: runId }).subscribe({ error: () => {} })
-    }
-    return () => {
-      timer.current ??= setTimeout(request, READ_MS)
-    }
-  }, [environment, query, runId])
+  const reader = useMemo(
+    () =>
+      createReader((ended) => {
+        const variables = { id: runId }
+        const reading = readAgain<runPageQuery>(environment, query, variables).subscribe({ complete: ended, error: ended })
+        return () => reading.unsubscribe()
+      }),
+    [environment, query, runId],
+  )
   useEffect(() => {
     setLines([])
-    addEventListener(LOST, read)
+    // What the page shows at first may be from an earlier visit.
+    reader.read()
+    for (const event of [LOST, MUTATED]) addEventListener(event, reader.read)
     return () => {
-      removeEventListener(LOST, read)
-      clearTimeout(timer.current)
-      timer.current = undefined
+      for (const event of [LOST, MUTATED]) removeEventListener(event, reader.read)
+      reader.stop()
     }
-  }, [read])
+  }, [reader])
 
   useSubscription<useLiveRunSubscription>(
     useMemo(
@@ -77,12 +79,43 @@ export function useLiveRun(query: GraphQLTaggedNode, runId: string): LogLine[] {
           if (event?.__typename === 'LogLinesAppended') {
             const added = [...event.lines]
             queueMicrotask(() => setLines((old) => [...old, ...added]))
-          } else if (event) read()
+          } else if (event) reader.read()
         },
         onError: () => {},
       }),
-      [runId, read],
+      [runId, reader],
     ),
   )
   return lines
+}
+
+/** Reads `READ_MS` after the first change. One that comes during a read is read after it: the answer may be older. */
+function createReader(begin: (ended: () => void) => () => void) {
+  let cancel: (() => void) | undefined
+  let isReading = false
+  let isOld = false
+
+  function read() {
+    if (isReading) isOld = true
+    else if (!cancel) {
+      const timer = setTimeout(request, READ_MS)
+      cancel = () => clearTimeout(timer)
+    }
+  }
+  function request() {
+    isReading = true
+    isOld = false
+    cancel = begin(() => {
+      const again = isOld
+      isReading = false
+      cancel = undefined
+      if (again) read()
+    })
+  }
+  function stop() {
+    cancel?.()
+    cancel = undefined
+    isReading = false
+  }
+  return { read, stop }
 }

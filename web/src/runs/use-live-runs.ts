@@ -1,9 +1,10 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
-import { fetchQuery, graphql, useRelayEnvironment, useSubscription, type GraphQLTaggedNode } from 'react-relay/hooks'
+import { graphql, useRelayEnvironment, useSubscription, type GraphQLTaggedNode } from 'react-relay/hooks'
 import { commitLocalUpdate, type RecordSourceSelectorProxy } from 'relay-runtime'
 import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
 import type { useLiveRunsSubscription } from '../__generated__/useLiveRunsSubscription.graphql'
 import { LOST } from '../shared/environment'
+import { readAgain as readList } from '../shared/read-again'
 import { words } from '../shared/status'
 import { insertRun, removeRun } from './connection'
 
@@ -83,7 +84,7 @@ export function useLiveRuns(query: GraphQLTaggedNode, variables: Variables): Liv
   }, [environment, apply])
   const readAgain = useCallback(() => {
     changes.current = []
-    fetchQuery<runsPageQuery>(environment, query, variables).subscribe({ complete: onRead, error: () => {} })
+    readList<runsPageQuery>(environment, query, variables).subscribe({ complete: onRead, error: () => {} })
   }, [environment, query, variables, onRead])
 
   useEffect(() => {

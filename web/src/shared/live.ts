@@ -24,7 +24,7 @@ const FIRST_WAIT_MS = 250
 const LONGEST_WAIT_MS = 8_000
 /** Sockets that fail to open, with a service that answers, before events are streamed by HTTP. */
 const SOCKET_TRIES = 2
-const PASSING = new Set(['SERVICE_STOPPING', 'DATABASE_UNAVAILABLE', 'SLOW_CONSUMER'])
+const PASSING = new Set(['SERVICE_STOPPING', 'DATABASE_UNAVAILABLE', 'QUERY_TIMEOUT', 'SLOW_CONSUMER'])
 
 let state: LiveState = 'idle'
 let socketFailures = 0

@@ -1,6 +1,9 @@
 import { commitMutation, type GraphQLTaggedNode } from 'react-relay/hooks'
 import type { Environment, MutationParameters } from 'relay-runtime'
 
+/** An event of the window: a mutation has ended, so what it changed can be read again. */
+export const MUTATED = 'flow-runs-mutated'
+
 /** What a mutation returned that was refused. */
 export type Refusal = { readonly code?: string; readonly message?: string }
 
@@ -11,7 +14,11 @@ export function mutate<M extends MutationParameters>(
   variables: M['variables'],
 ): Promise<M['response']> {
   return new Promise((resolve, reject) => {
-    commitMutation<M>(environment, { mutation, variables, onCompleted: (response) => resolve(response), onError: reject })
+    const onCompleted = (response: M['response']) => {
+      dispatchEvent(new Event(MUTATED))
+      resolve(response)
+    }
+    commitMutation<M>(environment, { mutation, variables, onCompleted, onError: reject })
   })
 }
 
