@@ -91,7 +91,7 @@ class Worker:
         messenger = Messenger(
             settings.mail_server, allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies
         )
-        self._notifier = Notifier(database, messenger, self._secrets)
+        self._notifier = Notifier(database, messenger, self._secrets, observer)
         self._presence = Presence(database, _identity(settings.worker_concurrency), self._executing)
 
     @property

@@ -16,6 +16,7 @@ from db.core.database import Database
 from db.row_types import AlertRow, NotificationRow
 from domain import ids
 from domain.ids import IdKind
+from domain.observation.observer import SILENT, Observer
 from domain.time import clock
 from engine.alerts import message
 from engine.alerts.messenger import CHAT_SECONDS, Messenger
@@ -46,12 +47,15 @@ def target_context(alert_id: UUID) -> str:
 class Notifier(BackgroundService):
     """Sends the notifications of one database. Any number of processes can run one."""
 
-    def __init__(self, database: Database, messenger: Messenger, secrets: SecretStore) -> None:
-        """`secrets` has the keys that decrypt targets."""
+    def __init__(
+        self, database: Database, messenger: Messenger, secrets: SecretStore, observer: Observer = SILENT
+    ) -> None:
+        """`secrets` has the keys that decrypt targets; `observer` receives a report of each attempt."""
         super().__init__("notifier", INTERVAL_SECONDS, database.pubsub, pubsub.ALERTS_DUE)
         self._database = database
         self._messenger = messenger
         self._secrets = secrets
+        self._observer = observer
 
     @property
     def _keys(self) -> KeyRing:
@@ -107,6 +111,7 @@ class Notifier(BackgroundService):
             problem: str | None = "The alert was deleted or disabled."
         else:
             problem = await self._send(notification, alert, found)
+        self._observer.notification_attempted(is_sent=problem is None)
         await self._database.write(notifications.end_attempt, notification, problem, clock.now())
         if problem is not None:
             fields = {"notification_id": ids.encode(IdKind.NOTIFICATION, notification.id), "reason": problem}
