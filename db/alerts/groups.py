@@ -30,7 +30,9 @@ _SKEW = timedelta(seconds=10)
 
 
 def add(uow: UnitOfWork, hits: Sequence[Hit]) -> None:
-    """Counts events. The caller has locked the state of the relay, which serialises this."""
+    """Counts events of alerts that are enabled. The caller has locked the state of the relay, which serialises this
+    with changes of alerts."""
+    hits = _of_enabled(uow.conn, hits)
     if not hits:
         return
     now = clock.now()
@@ -53,6 +55,15 @@ def add(uow: UnitOfWork, hits: Sequence[Hit]) -> None:
         uow.conn.execute(insert(_table), new)
     if any(group["notify_at"] is not None for group in changed.values()):
         uow.publish_after_commit(pubsub.ALERTS_DUE)
+
+
+def _of_enabled(conn: Connection, hits: Sequence[Hit]) -> Sequence[Hit]:
+    """Returns the events of alerts that were neither disabled nor deleted since the relay has read them."""
+    if not hits:
+        return ()
+    alert_ids = sorted({hit.alert_id for hit in hits})
+    enabled = set(conn.execute(select(_alert.id).where(any_of(_alert.id, alert_ids), _alert.enabled)).scalars())
+    return [hit for hit in hits if hit.alert_id in enabled]
 
 
 def _known(conn: Connection, hits: Iterable[Hit]) -> dict[tuple[UUID, str], dict[str, Any]]:

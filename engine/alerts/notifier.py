@@ -66,8 +66,8 @@ class Notifier(BackgroundService):
         now = clock.now()
         due = await self._database.read(groups.next_due)
         if due is not None and due <= now:
-            await self._database.write(groups.notify, now, GROUP_BATCH)
-            return 0
+            # None if another worker has locked them.
+            return 0 if await self._database.write(groups.notify, now, GROUP_BATCH) else 1
         waiting = await self._database.read(notifications.next_due)
         if waiting is None or waiting > now:
             following = min((each for each in (due, waiting) if each is not None), default=None)
