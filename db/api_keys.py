@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, not_, or_, select, true, update
+import orjson
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, not_, or_, select, true, update
 
 from db import audit_events, secret_tokens
 from db.core import pubsub
@@ -17,7 +18,7 @@ from db.row_types import ApiKeyRow
 from db.sql.listing import Listing
 from db.sql.rows import fetch_all, fetch_first, select_columns
 from domain import ids
-from domain.actor import BY_SYSTEM, Origin
+from domain.actor import BY_SYSTEM, Actor, Origin
 from domain.audit import AuditAction
 from domain.enums import Role
 from domain.ids import IdKind
@@ -29,6 +30,8 @@ _project = table(Project).c
 
 PREFIX = "fr_"
 """Prefix of every API key."""
+SESSIONS_KEPT = timedelta(days=7)
+"""Time for which `apiKeys` shows the sessions of people after they expired."""
 USE_PRECISION = timedelta(minutes=5)
 """Largest age of `last_used_at` while a key is in use. Each key costs at most one write in this time."""
 
@@ -45,6 +48,10 @@ class ActiveKey(NamedTuple):
     name: str
     expires_at: datetime | None
     last_used_at: datetime | None
+    user_id: UUID | None
+    """The person whose session it is; None for a key."""
+    granted_project_ids: str | None
+    """JSON text: the projects for which this person may have a session; None for a key."""
 
 
 class ListedKey(NamedTuple):
@@ -106,6 +113,50 @@ def create(
     }
     audit_events.record(uow, origin, AuditAction.CREATE_API_KEY, IdKind.API_KEY, key_id, project_id, details=details)
     return secret
+
+
+def create_session(
+    uow: UnitOfWork,
+    user: Actor,
+    *,
+    project_id: UUID | None,
+    role: Role,
+    granted_project_ids: Sequence[UUID],
+    lifetime: timedelta,
+    replaces_id: UUID | None,
+    request_id: str | None,
+) -> str:
+    """Inserts the session of a person who signed in; returns its secret. Without a project it sees all projects.
+
+    It ends the session `replaces_id` of the same person, so that a change of the project leaves one session.
+    """
+    origin, key_id, expires_at = Origin(user, request_id), ids.new_uuid(), clock.now() + lifetime
+    listed = orjson.dumps([str(granted) for granted in granted_project_ids]).decode()
+    values = {"project_id": project_id, "role": role, "name": user.name, "user_id": user.id}
+    secret = _insert(uow, key_id, new_secret(), {**values, "granted_project_ids": listed}, expires_at, origin)
+    if replaces_id is not None:
+        replaced = update(_table).where(_key.id == replaces_id, _key.user_id == user.id, _key.revoked_at.is_(None))
+        if uow.conn.execute(replaced.values(revoked_at=clock.now())).rowcount:
+            uow.publish_after_commit(pubsub.KEY_REVOKED)
+    details = {"name": user.name, "role": role, "expiresAt": expires_at}
+    assert user.id is not None
+    audit_events.record(uow, origin, AuditAction.SIGN_IN, IdKind.USER, user.id, project_id, details=details)
+    return secret
+
+
+def end_session(uow: UnitOfWork, key_id: UUID, origin: Origin) -> None:
+    """Revokes the session of a person who signs out."""
+    statement = update(_table).where(_key.id == key_id, _key.user_id.is_not(None), _key.revoked_at.is_(None))
+    ended = uow.conn.execute(statement.values(revoked_at=clock.now()).returning(_key.project_id, _key.user_id)).first()
+    if ended is not None:
+        uow.publish_after_commit(pubsub.KEY_REVOKED)
+        audit_events.record(uow, origin, AuditAction.SIGN_OUT, IdKind.USER, ended.user_id, ended.project_id)
+
+
+def purge_sessions(uow: UnitOfWork) -> int:
+    """Deletes the sessions of people that expired more than `SESSIONS_KEPT` ago; returns their number."""
+    is_old = _key.expires_at <= clock.now() - SESSIONS_KEPT
+    return uow.conn.execute(delete(_table).where(_key.user_id.is_not(None), is_old)).rowcount
 
 
 def rotate(

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from filelock import FileLock
-from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy import URL, Connection, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from db import text_indexes
@@ -21,6 +21,8 @@ _TARGET = "head"
 """The revision to which databases are migrated."""
 _ADVISORY_LOCK = 7_366_201
 """An arbitrary number for the lock that makes processes which start together migrate one after the other."""
+OLDEST = "alembic_version_oldest"
+"""Table with one row: the oldest revision that a version must know to use the schema."""
 MISSING = "The database must be migrated: python -m service migrate"
 NEWER = "The database was migrated by a newer version of the service. Start that version, or a later one."
 
@@ -87,6 +89,8 @@ def _run(conn: Connection) -> None:
     config = _config()
     config.attributes["connection"] = conn
     before = MigrationContext.configure(conn).get_current_heads()
+    if not set(before) <= _REVISIONS and problem(conn) is None:
+        return  # A newer version has migrated it, and this one can use it.
     command.upgrade(config, _TARGET)
     text_indexes.ensure(conn)
     if before != MigrationContext.configure(conn).get_current_heads():
@@ -111,7 +115,20 @@ def problem(conn: Connection) -> str | None:
     heads = set(MigrationContext.configure(conn).get_current_heads())
     if heads == _HEADS:
         return None
-    return MISSING if heads <= _REVISIONS else NEWER
+    if heads <= _REVISIONS:
+        return MISSING
+    return None if _oldest_revision(conn) in _REVISIONS else NEWER
+
+
+def _oldest_revision(conn: Connection) -> str | None:
+    """Returns the oldest revision that a version must know to use the schema; None if the schema lacks it.
+
+    Migrations that only expand the schema leave it unchanged. A migration that removes what earlier versions use sets
+    it to its own revision, so that these versions stop.
+    """
+    if not inspect(conn).has_table(OLDEST):
+        return None
+    return conn.execute(text(f"SELECT version_num FROM {OLDEST}")).scalar()  # noqa: S608 - a constant
 
 
 def _config() -> Config:

@@ -300,6 +300,8 @@ class ApiKeyRow(Protocol):
     name: str
     hint: str
     created_by: str | None
+    user_id: UUID | None
+    granted_project_ids: str | None
     replaces_id: UUID | None
     created_at: datetime
     last_used_at: datetime | None
@@ -441,6 +443,7 @@ class BulkOperationRow(Protocol):
     source_id: UUID | None
     filter: str | None
     excluded_ids: str
+    user_id: UUID | None
     key_id: UUID
     key_name: str
     idempotency_key: str | None

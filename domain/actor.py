@@ -14,6 +14,7 @@ class ActorKind(DescribedEnum):
     """What kind of actor did something."""
 
     API_KEY = "API_KEY", "A client with an API key."
+    USER = "USER", "A person who signed in through the identity provider."
     SCHEDULE = "SCHEDULE", "A schedule."
     WEBHOOK = "WEBHOOK", "A webhook."
     PARENT_RUN = "PARENT_RUN", "A run, by its `flow` step."
@@ -23,6 +24,7 @@ class ActorKind(DescribedEnum):
 
 _ID_KINDS = {
     ActorKind.API_KEY: IdKind.API_KEY,
+    ActorKind.USER: IdKind.USER,
     ActorKind.SCHEDULE: IdKind.SCHEDULE,
     ActorKind.WEBHOOK: IdKind.WEBHOOK,
     ActorKind.PARENT_RUN: IdKind.RUN,
@@ -35,7 +37,7 @@ class Actor:
 
     kind: ActorKind
     id: UUID | None = None
-    """The ID of the key, schedule, webhook or run; None for actors without an ID."""
+    """The ID of the key, user, schedule, webhook or run; None for actors without an ID."""
     name: str | None = None
     """The actor's name at that time; for CLI the user of the host. None: the actor had no name."""
 
@@ -48,6 +50,11 @@ class Actor:
     def text(self) -> str:
         """Returns the actor as JSON text: an object with the members that clients see."""
         return orjson.dumps({"kind": self.kind.value, "id": self.shown_id, "name": self.name}).decode()
+
+    @property
+    def cancellation_message(self) -> str:
+        """The status message of a run that this actor cancelled."""
+        return f"Cancelled {'by' if self.kind is ActorKind.USER else 'with the key'} {self.name!r}"
 
 
 SYSTEM = Actor(ActorKind.SYSTEM)

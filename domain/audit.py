@@ -13,7 +13,7 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """The recorded action: the mutation or the command of the same name, or a work of the service itself."""
+    """The recorded action: the mutation or command of the same name, a sign-in or sign-out, a work of the service."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
@@ -69,6 +69,8 @@ class AuditAction(DescribedEnum):
     CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
     ARCHIVE_RUNS = "ARCHIVE_RUNS", "The service archived old runs, by the settings of their project."
     DELETE_RUNS = "DELETE_RUNS", "The service deleted runs at the end of their retention."
+    SIGN_IN = "SIGN_IN", "A person signed in through the identity provider."
+    SIGN_OUT = "SIGN_OUT", "A person signed out."
 
 
 BY_SERVICE = frozenset({AuditAction.ARCHIVE_RUNS, AuditAction.DELETE_RUNS})

@@ -78,6 +78,24 @@ class ForbiddenError(RequestError, code="FORBIDDEN", http_status=HTTPStatus.FORB
     """The API key has no permission for this. Use a key with a higher role."""
 
 
+class SignInRefusedError(RequestError, code="SIGN_IN_REFUSED", http_status=HTTPStatus.FORBIDDEN):
+    """The identity provider or the service does not let this person in. Ask an administrator."""
+
+
+class SignInExpiredError(RequestError, code="SIGN_IN_EXPIRED"):
+    """This sign-in is too old, was begun in another browser, or was replaced by a later one. Sign in again."""
+
+
+class IdentityProviderUnavailableError(
+    RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
+):
+    """The identity provider cannot be reached. Try again later, or sign in with an API key."""
+
+
+class IdentityProviderInvalidError(RequestError, code="IDENTITY_PROVIDER_INVALID", http_status=HTTPStatus.BAD_GATEWAY):
+    """The identity provider gave an answer that cannot be used. The service log has the details."""
+
+
 class DeletedWhileReadError(RequestError, code="DELETED_WHILE_READ", http_status=HTTPStatus.CONFLICT):
     """A run, flow or project was deleted while the request read it. Repeat the request."""
 

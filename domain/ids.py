@@ -19,6 +19,7 @@ class IdKind(StrEnum):
 
     PROJECT = "proj"
     API_KEY = "key"
+    USER = "user"
     ACCESS_TOKEN = "token"  # noqa: S105 - a prefix
     AUDIT_EVENT = "audit"
     FLOW = "flow"

@@ -31,6 +31,12 @@ def add_log_fields(**fields: object) -> None:
     _fields.set({**_fields.get(), **fields})
 
 
+def current_request_id() -> str | None:
+    """Returns the ID of the present request; None outside of requests."""
+    request_id = _fields.get().get(REQUEST_ID)
+    return None if request_id is None else str(request_id)
+
+
 def current_log_fields() -> Mapping[str, object]:
     """Returns the fields of the present task."""
     return _fields.get()

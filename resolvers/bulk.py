@@ -297,6 +297,7 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
         "excluded_ids": json_codec.encode(
             list(request.excluded_ids), limit=json_codec.MAX_INPUT_BYTES, what="excludeIds"
         ),
+        "user_id": context.viewer.user_id,
         "key_id": context.viewer.key_id,
         "key_name": context.viewer.name,
         **pace,

@@ -1,6 +1,6 @@
 """The context of a request: its viewer, and the services for resolvers."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,7 @@ from db.core.database import Database
 from domain.access_token import NO_TOKEN_KEYS, TokenKeys
 from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
-from domain.log_context import REQUEST_ID, current_log_fields
+from domain.log_context import current_request_id
 from domain.runs.run_filter import RunFilter
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
@@ -21,7 +21,7 @@ from resolvers.rates.budgets import Budgets, RateLimit
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The API key of a request, or the access token."""
+    """The API key of a request, the access token, or the session of a person who signed in."""
 
     key_id: UUID
     project_id: UUID | None
@@ -38,6 +38,10 @@ class Viewer:
     """The filter of a token, which can see only these runs. None for a key."""
     expires_at: datetime | None = None
     """The instant at which the token or key expires; None: it does not expire."""
+    user_id: UUID | None = None
+    """The person who signed in, whose name is `name`; `key_id` is the session. None for keys of machines."""
+    granted_project_ids: Sequence[UUID] = ()
+    """The projects for which this person may have a session."""
     cost_per_minute: int | None = None
     """The highest cost in a minute of the operations of the key and of its tokens; None: the default of the service."""
 
@@ -54,6 +58,8 @@ class Viewer:
     @property
     def actor(self) -> Actor:
         """Returns the viewer as the actor of its changes."""
+        if self.user_id is not None:
+            return Actor(ActorKind.USER, self.user_id, self.name)
         return Actor(self.kind, self.key_id, self.name)
 
 
@@ -112,5 +118,4 @@ class Context:
     @property
     def origin(self) -> Origin:
         """Returns the origin of the changes of the present operation."""
-        request_id = current_log_fields().get(REQUEST_ID)
-        return Origin(self.viewer.actor, None if request_id is None else str(request_id))
+        return Origin(self.viewer.actor, current_request_id())

@@ -11,8 +11,8 @@ from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
 from db.runs import reads
-from domain import error_declarations, errors
-from domain.error_declarations import ErrorField
+from domain import errors
+from domain.error_declarations import ErrorField, declared, default_message, fields_of
 from domain.errors import BadRequestError, FlowRunsError, InternalError
 from schema.enums import ErrorCode
 from schema.fields import Info, columns_of, field
@@ -75,17 +75,15 @@ select."""
 
 def _declare_type(error: type[errors.UserError]) -> type[UserError]:
     name = error.__name__.removesuffix("Error")
-    fields = dict(_FIELDS[field.type](name, field) for name, field in error_declarations.fields_of(error).items())
-    declared: type[UserError] = strawberry.type(
+    fields = dict(_FIELDS[field.type](name, field) for name, field in fields_of(error).items())
+    error_type: type[UserError] = strawberry.type(
         type(name, (UserError,), {"__doc__": error.__doc__, **fields}),
-        description=error_declarations.default_message(error),
+        description=default_message(error),
     )
-    return declared
+    return error_type
 
 
-ERROR_TYPES: Mapping[type, type[UserError]] = {
-    error: _declare_type(error) for error in error_declarations.declared(errors.UserError)
-}
+ERROR_TYPES: Mapping[type, type[UserError]] = {error: _declare_type(error) for error in declared(errors.UserError)}
 """The GraphQL types of the errors that mutations return. Name, description and fields are those of the classes."""
 
 
@@ -100,7 +98,7 @@ class _ErrorMapping:
         return self.error_type(error=exception)
 
 
-ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in error_declarations.declared(errors.UserError)]
+ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in declared(errors.UserError)]
 
 
 def to_client_error(error: GraphQLError) -> GraphQLError:

@@ -34,6 +34,7 @@ from service.http.documents import Documents, PersistedDocuments, TrustedDocumen
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
+from service.http.public_path import PublicUrl
 from service.http.request_ids import MaskedErrors, RequestIds, abandoned
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
@@ -41,6 +42,9 @@ from service.keys.secret_keys import load_key_ring
 from service.keys.token_keys import load_token_keys
 from service.metrics.collector import Metrics
 from service.settings import Settings
+from service.sign_in.config import openid_config
+from service.sign_in.openid import OpenIdSignIn
+from service.sign_in.provider import OpenIdProvider
 from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.traces.requests import TracedRequests
 from service.worker import Worker
@@ -67,10 +71,14 @@ def create_service(
 ) -> Service:
     """Creates the application. It closes `database` and `tracer` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
-    pages = Pages(WEB)
     token_keys = load_token_keys(settings)
     viewers = Viewers(database, token_keys)
-    sessions = BrowserSessions(database, viewers, project_id)
+    public_url = PublicUrl(settings.public_url.rstrip("/"))
+    config = openid_config(settings)
+    provider = OpenIdProvider(config) if config else None
+    openid = OpenIdSignIn(config, provider, database, viewers, public_url) if config and provider else None
+    pages = Pages(WEB, sign_in_label=config.label if config else "")
+    sessions = BrowserSessions(database, viewers, project_id, public_url=public_url, provider_sessions=openid)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_location))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
@@ -92,7 +100,11 @@ def create_service(
             stack.enter_context(viewers.forget_revoked())
             notifications = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(notifications)
-            beside = [asyncio.create_task(work) for work in (connections.watch(), viewers.record_uses())]
+            works = [connections.watch(), viewers.record_uses()]
+            if openid and provider:
+                stack.push_async_callback(provider.close)
+                works.append(openid.report_provider())
+            beside = [asyncio.create_task(work) for work in works]
             task = asyncio.create_task(worker.run()) if worker else None
             yield
             for running in beside:
@@ -135,6 +147,7 @@ def create_service(
             *Webhooks(database, flows, settings.max_body_bytes, keys, observer).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
+            *(openid.routes() if openid else ()),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
             Route("/runs/{run_id}/log", downloads.log),
             Route("/files/{file_id}", downloads.file),

@@ -44,6 +44,7 @@ from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.backup import backup
 from service.commands.database import command_origin, with_database
 from service.commands.drain import drain, undrain
 from service.http.pages import Pages
@@ -107,8 +108,7 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-for _command in (runs, workers, queues, drain, undrain):
-    main.add_command(_command)
+main.commands.update(runs=runs, workers=workers, queues=queues, backup=backup, drain=drain, undrain=undrain)
 
 
 @main.command(help="Migrate the database, prepare the first start, and run API and worker in one process.")
@@ -470,6 +470,4 @@ def _greet(url: str, found: Bootstrapped, token: str) -> None:
 
 
 def _shown_key(found: Bootstrapped) -> str:
-    if found.key_file is not None:
-        return f"$(cat {found.key_file})"
-    return found.new_secret or "$FLOWRUNS_KEY"
+    return f"$(cat {found.key_file})" if found.key_file is not None else found.new_secret or "$FLOWRUNS_KEY"

@@ -19,6 +19,8 @@ from engine.run_output import MAX_FILE_BYTES
 from engine.secrets.key_ring import parse_keys
 from resolvers.limits import MAX_COST_PER_MINUTE
 from service.log_output import LogFormat
+from service.sign_in import grants
+from service.sign_in.safe_urls import is_safe_url
 from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
 FILES_FOLDER = "files"
@@ -189,6 +191,37 @@ class Settings(BaseSettings):
         "same, and written straight to their sockets. False: clients get the same responses and "
         "messages more slowly.",
     )
+    public_url: str = Field(
+        default="",
+        description="The URL by which browsers reach the service, such as `https://example.org/flowruns`. Default: the"
+        " URL of each request and the headers of trusted proxies.",
+    )
+    oidc_issuer: str = Field(
+        default="", description="The OpenID provider through which people sign in, such as `https://id.example.org`."
+    )
+    oidc_client_id: str = Field(default="", description="The ID of the service as a client of the OpenID provider.")
+    oidc_client_secret: SecretStr = Field(
+        default=SecretStr(""), description="The secret of this client; empty for a public client."
+    )
+    oidc_scope: str = Field(
+        default="openid profile email", description="The scope that is requested from the provider."
+    )
+    oidc_groups_claim: str = Field(
+        default="groups",
+        min_length=1,
+        description="The claim with the groups of a person; a path such as `realm_access.roles` too.",
+    )
+    oidc_roles: str = Field(
+        default="",
+        description="The roles of groups: a JSON object from groups to roles, `ROLE` in the project `default`,"
+        " `ROLE@project`, `ROLE@*` in all projects, or a list of these. The group `*` is every person.",
+    )
+    oidc_session_hours: float = Field(
+        default=12.0, gt=0, le=720, description="Hours after which people have to sign in again."
+    )
+    oidc_label: str = Field(
+        default="", max_length=80, description="The name of the provider on the sign-in page. Default: its host."
+    )
     metrics: bool = Field(default=False, description="Measure, and serve the metrics for Prometheus: `on` or `off`.")
     metrics_host: str = Field(
         default="127.0.0.1", description="The address where metrics are read; no key is needed there."
@@ -264,6 +297,42 @@ class Settings(BaseSettings):
     def _refuse_credentials_of_every_origin(self) -> Self:
         if self.cors_credentials and "*" in self.origins:
             raise PydanticCustomError("cors", "with FLOWRUNS_CORS_CREDENTIALS, FLOWRUNS_CORS_ORIGINS must list origins")
+        return self
+
+    @field_validator("public_url", "oidc_issuer")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError(f"the URL must be like https://host/path, without a query, got {value!r}")
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _safe_issuer(cls, value: str) -> str:
+        if value and not is_safe_url(value):
+            raise ValueError("the URL must begin with https://; http:// is for providers on this machine")
+        return value
+
+    @field_validator("oidc_scope")
+    @classmethod
+    def _openid_scope(cls, value: str) -> str:
+        if "openid" not in value.split():
+            raise ValueError("the scope must contain `openid`")
+        return value
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        grants.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _complete_sign_in(self) -> Self:
+        needed = {"ISSUER": self.oidc_issuer, "CLIENT_ID": self.oidc_client_id, "ROLES": self.oidc_roles}
+        missing = [f"FLOWRUNS_OIDC_{name}" for name, value in needed.items() if not value]
+        if missing and len(missing) < len(needed):
+            raise PydanticCustomError("oidc", f"sign-in through an OpenID provider also needs {' and '.join(missing)}")
         return self
 
     @field_validator("files_url")

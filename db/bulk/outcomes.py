@@ -51,6 +51,13 @@ _RECORD_RELATED = (
 _RECORD_MISSING = _RECORD.where(~exists().where(table(FlowRun).c.id == _outcome.run_id))
 
 
+def requester_of(operation: BulkOperationRow) -> Actor:
+    """Returns who requested an operation, a row with `user_id`, `key_id` and `key_name`."""
+    if operation.user_id is not None:
+        return Actor(ActorKind.USER, operation.user_id, operation.key_name)
+    return Actor(ActorKind.API_KEY, operation.key_id, operation.key_name)
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """The runs of `operation`, a complete row, with IDs greater than `after` and up to `through`."""
@@ -72,7 +79,7 @@ class Chunk:
     @property
     def requested_by(self) -> Actor:
         """Returns the actor that requested the operation."""
-        return Actor(ActorKind.API_KEY, self.operation.key_id, self.operation.key_name)
+        return requester_of(self.operation)
 
 
 def record(

@@ -30,6 +30,10 @@ class ApiKey(SQLModel, table=True):
     """The first characters of the secret, by which people distinguish keys."""
     created_by: str | None = Field(sa_column=Column(Text))
     """Actor that created the key, as JSON text (domain/actor.py); None: unknown."""
+    user_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The person whose session this is, who signed in through the identity provider; None: a key for machines."""
+    granted_project_ids: str | None = Field(sa_column=Column(Text))
+    """JSON text, a list: the projects for which the person may have a session; None for a key."""
     replaces_id: UUID | None = Field(sa_column=key(nullable=True))
     """The key that this key replaced by rotation."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

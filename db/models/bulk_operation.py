@@ -56,7 +56,10 @@ class BulkOperation(SQLModel, table=True):
     """Filter as the client sent it, as JSON text."""
     excluded_ids: str = Field(sa_column=Column(Text, nullable=False))
     """Run IDs as the client sent them, as a JSON array."""
+    user_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The person who requested the operation; None: a key did."""
     key_id: UUID = Field(sa_column=key())
+    """The key, or the session of the person; `key_name` is its name."""
     key_name: str = Field(sa_column=Column(Text, nullable=False))
     """Name of the API key that requested the operation."""
     idempotency_key: str | None = Field(sa_column=Column(Text))

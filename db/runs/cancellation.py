@@ -71,11 +71,6 @@ class Cancelled:
     """All runs that were stopped, ancestors before their descendants."""
 
 
-def message_for(key_name: str) -> str:
-    """Returns the status message of a run that was cancelled with the API key of this name."""
-    return f"Cancelled with the key {key_name!r}"
-
-
 def stop(
     uow: UnitOfWork, run_id: UUID, message: str, by: Actor | None = None, *, include_descendants: bool = False
 ) -> Cancelled:

@@ -34,6 +34,9 @@ class Observer:
     def webhook_called(self, status: int) -> None:
         """A webhook was called, and got a response with this HTTP status."""
 
+    def webhook_headers_dropped(self, count: int) -> None:
+        """The template of a webhook's response rendered headers that are invalid."""
+
     def runs_claimed(self, count: int) -> None:
         """A worker has claimed runs."""
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 
-from domain import body_text, json_codec
-from domain.body_text import DamagedContentError, Decoder, UnsupportedCodingError
+from domain import json_codec
 from domain.errors import NumberOutOfRangeError
+from domain.http import body_text
+from domain.http.body_text import DamagedContentError, Decoder, UnsupportedCodingError
 from engine.errors import StepError
 
 ACCEPT_ENCODING = "gzip, deflate"

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import access_tokens, audit_events, retention, secrets, text_indexes
+from db import access_tokens, api_keys, audit_events, retention, secrets, text_indexes
 from db.alerts import groups, notifications
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
@@ -130,6 +130,7 @@ def maintenance_jobs(
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
+        Job("prune sessions", PRUNE_SECONDS, partial(database.write, api_keys.purge_sessions)),
         Job("prune full budgets", PRUNE_SECONDS, partial(database.write, budgets.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune deliveries", PRUNE_SECONDS, partial(prune_deliveries, database, delivery_days)),

@@ -168,6 +168,10 @@ def _rotate(
     uow: UnitOfWork, viewer: Viewer, origin: Origin, key_id: UUID, old_ends_at: datetime, expires_at: datetime | None
 ) -> IssuedKey:
     key = _locked(uow, viewer, key_id)
+    if key.user_id is not None:
+        raise ApiKeyNotActiveError(
+            "This is the session of a person, which cannot be rotated. Revoke it, or create a key."
+        )
     if key.payloads and not viewer.payloads:
         raise PrivilegeExceededError
     _check_active(key)

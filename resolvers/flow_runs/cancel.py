@@ -36,7 +36,7 @@ async def cancel(context: Context, run_id: str, *, include_descendants: bool = F
         RunNotCancellableError: the run has ended, and nothing was cancelled.
     """
     run = await runs.get_existing(context, run_id, frozenset())
-    message = cancellation.message_for(context.viewer.name)
+    message = context.viewer.actor.cancellation_message
     cancelled = await context.database.write(
         _cancel, context.origin, run, message, include_descendants=include_descendants
     )

@@ -155,7 +155,7 @@ async def update(
     if "input" in given:
         flow = await context.loaders.load_existing(db_flows.by_ids, schedule.flow_id, _VERSION)
         await _check_input(context.flows, flow, given["input"])
-    message = cancellation.message_for(context.viewer.name) if cancel_backlog else None
+    message = context.viewer.actor.cancellation_message if cancel_backlog else None
     cancelled = await context.database.write(_update, context.origin, schedule.id, columns, message)
     return UpdatedSchedule(schedule.id, cancelled)
 
@@ -199,7 +199,7 @@ async def remove(context: Context, schedule_id: str, *, cancel_backlog: bool = F
     schedule = await get(context, schedule_id, frozenset())
     if schedule is None:
         raise ScheduleNotFoundError
-    message = cancellation.message_for(context.viewer.name)
+    message = context.viewer.actor.cancellation_message
     return await context.database.write(_remove, context.origin, schedule.id, message if cancel_backlog else None)
 
 

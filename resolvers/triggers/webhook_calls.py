@@ -16,7 +16,7 @@ from uuid import UUID
 from db.core.database import Database
 from db.row_types import WebhookRow
 from db.runs import reads, retries
-from domain import ids, json_codec, webhook_signatures
+from domain import ids, json_codec
 from domain.actor import ActorKind
 from domain.enums import Environment, RetryStrategy, Role, RunStatus, TriggerMethod
 from domain.errors import (
@@ -29,6 +29,7 @@ from domain.errors import (
     SigningSecretUnreadableError,
     StepDataExpiredError,
 )
+from domain.http import webhook_signatures
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 from domain.time import clock

@@ -11,7 +11,7 @@ from db import flows as db_flows
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
-from domain import ids, json_codec, webhook_signatures
+from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import Environment, WebhookSignature
@@ -25,6 +25,7 @@ from domain.errors import (
     WebhookNotFoundError,
 )
 from domain.flows.templated import is_template
+from domain.http import response_headers, webhook_signatures
 from domain.ids import IdKind
 from engine.secrets import signing
 from engine.secrets.key_ring import NoKeyError
@@ -163,11 +164,26 @@ def _template_problems(given: NewWebhook) -> Iterator[Problem]:
     status = respond.get("status", 200)
     if not is_template(status) and (not isinstance(status, int) or isinstance(status, bool) or not 200 <= status < 600):
         yield Problem("respond.status", "A number from 200 to 599 is expected")
-    headers = respond.get("headers", {})
-    if not is_template(headers) and not isinstance(headers, dict):
-        yield Problem("respond.headers", "An object of texts is expected")
+    yield from _header_problems(respond.get("headers", {}))
     rest = {name: part for name, part in respond.items() if name != "when"}
     yield from compile_problems(rest, "respond", RESPONSE_NAMES)
+
+
+def _header_problems(headers: Any) -> Iterator[Problem]:
+    """Yields the problems of headers that do not depend on a call."""
+    if is_template(headers):
+        return
+    if not isinstance(headers, dict):
+        yield Problem("respond.headers", "An object of texts is expected")
+        return
+    for name, value in headers.items():
+        path = f"respond.headers.{name}"
+        if not is_template(name) and (reason := response_headers.name_problem(name)):
+            yield Problem(path, reason)
+        if not isinstance(value, str):
+            yield Problem(path, "A text is expected")
+        elif not is_template(value) and (reason := response_headers.value_problem(value)):
+            yield Problem(path, reason)
 
 
 def _template_text(name: str, template: Any) -> str | None:

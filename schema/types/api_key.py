@@ -38,6 +38,11 @@ class ApiKey:
         projects.by_ids,
         "project",
     )
+    user_id: strawberry.ID | None = column(
+        "user_id",
+        "The ID of the person whose session this is, who signed in through the identity provider; null for a key.",
+        convert=lambda key: ids.encode(IdKind.USER, key),
+    )
     created_by: Actor | None = actor_column("created_by", "Who created the key; null if unknown.")
     created_at: datetime = column("created_at", "The instant of the key's creation.")
     expires_at: datetime | None = column(

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db import projects
+from db.bulk import outcomes
 from db.bulk import reads as bulk_reads
 from db.bulk.reads import OutcomeFilter
 from db.row_types import BulkOperationRow, BulkOutcomeRow
@@ -17,12 +18,12 @@ from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
 from resolvers import bulk
-from schema.enums import ActorKind, BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
+from schema.enums import BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.relay.node import Node
 from schema.scalars import BigInt
-from schema.types.actor import Actor
+from schema.types.actor import Actor, actor
 from schema.types.flow_run import FlowRun
 from schema.types.project import Project
 
@@ -175,10 +176,9 @@ class BulkOperation(Node):
             return None
         return Project(row=await info.context.loaders.load_existing(projects.by_ids, key, columns_of(info, Project)))
 
-    @field("Who requested the operation.", "key_id", "key_name")
+    @field("Who requested the operation.", "user_id", "key_id", "key_name")
     def requested_by(self) -> Actor:
-        shown = ids.encode(IdKind.API_KEY, self.row.key_id)
-        return Actor(kind=ActorKind.API_KEY, id=strawberry.ID(shown), name=self.row.key_name)
+        return actor(outcomes.requester_of(self.row).text)
 
     @field("The earlier operation whose runs this one selected. Null if a filter selected them.", "source_id")
     async def source(self, info: Info) -> "BulkOperation | None":

@@ -15,10 +15,10 @@ from db.row_json.sources import Column, Form, Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from db.sql.keyset import Page
 from domain import ids, json_codec
+from domain.http.webhook_signatures import form_of
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
 from domain.time.cron_text import describe, warnings
-from domain.webhook_signatures import form_of
 from resolvers.flow_runs.flow_stats import FlowStatistics
 from resolvers.flow_runs.runs import TriggeredRuns, scoped
 from resolvers.flows import VersionList

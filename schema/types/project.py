@@ -1,5 +1,6 @@
 """Projects and the viewer."""
 
+import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from db.queue import holds, quota
 from db.removal import expiry
 from db.row_json.sources import Rows
 from db.row_types import ProjectRow
-from domain import json_codec
+from domain import ids, json_codec
 from domain.ids import IdKind
 from domain.time import clock
 from resolvers import bulk
@@ -174,13 +175,13 @@ class Limits:
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 
 
-@strawberry.type(description="The API key of the request.")
+@strawberry.type(description="The API key of the request, or the session of a person who signed in.")
 class Viewer:
-    """The API key of the request."""
+    """The API key of the request, or the session of a person."""
 
     key: strawberry.Private[KeyInUse]
 
-    @field("The name of the key.")
+    @field("The name of the key or of the person.")
     def key_name(self) -> str:
         return self.key.name
 
@@ -194,6 +195,18 @@ class Viewer:
             return None
         columns = columns_of(info, Project)
         return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.key.project_id, columns))
+
+    @field("The ID of the person who signed in through the identity provider; null for an API key.")
+    def user_id(self) -> strawberry.ID | None:
+        key = self.key.user_id
+        return strawberry.ID(ids.encode(IdKind.USER, key)) if key is not None else None
+
+    @field("The projects that this person may choose when signing in. Empty for an API key.")
+    async def granted_projects(self, info: Info) -> list[Project]:
+        columns = columns_of(info, Project)
+        keys = self.key.granted_project_ids
+        found = await asyncio.gather(*(info.context.loaders.load(projects.by_ids, key, columns) for key in keys))
+        return [Project(row=row) for row in found if row is not None]
 
     @field("The limits of a request.")
     def limits(self, info: Info) -> Limits:

@@ -1,1 +1,1 @@
-"""Commands of the command line, and what they share."""
+"""Commands of the command line, and what they share. cli.py adds them."""

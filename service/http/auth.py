@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 import orjson
@@ -13,10 +14,12 @@ from db import api_keys
 from db.core.database import Database
 from domain.actor import Origin
 from domain.enums import Role
-from domain.errors import FlowRunsError, RateLimitedError, UnauthenticatedError
+from domain.errors import BadRequestError, FlowRunsError, RateLimitedError, UnauthenticatedError
+from domain.http.body_text import media_type
+from domain.log_context import current_request_id
 from resolvers.context import Viewer
 from schema.errors import extensions
-from service.http.public_path import public_path
+from service.http.public_path import PublicUrl
 from service.http.viewers import Viewers
 
 COOKIE = "flow_runs_session"
@@ -72,10 +75,30 @@ def error_response(error: FlowRunsError, status: int | None = None) -> Response:
     return JSONResponse(body, status_code=status or error.http_status, headers=headers)
 
 
+class ProviderSessions(Protocol):
+    """The sessions of people with their identity provider."""
+
+    async def end_session_url(self, request: Request) -> str | None:
+        """Returns the URL at which the browser ends its session with the provider; None if there is none."""
+
+    def forget(self, request: Request, response: Response) -> None:
+        """Deletes the cookies of the browser for that."""
+
+
 class BrowserSessions:
     """Signs browsers in with a key or a single-use token, and signs them out."""
 
-    def __init__(self, database: Database, viewers: Viewers, project_id: UUID) -> None:
+    def __init__(
+        self,
+        database: Database,
+        viewers: Viewers,
+        project_id: UUID,
+        *,
+        public_url: PublicUrl,
+        provider_sessions: ProviderSessions | None = None,
+    ) -> None:
+        self._public_url = public_url
+        self._provider_sessions = provider_sessions
         self._database = database
         self._viewers = viewers
         self._project_id = project_id
@@ -89,11 +112,12 @@ class BrowserSessions:
 
     async def sign_in_by_token(self, request: Request) -> Response:
         """Responds to `GET /sign-in?token=…`: redirects to the console, and signs in if the token is valid."""
-        response = RedirectResponse(f"{public_path(request)}/", status_code=303)
+        response = RedirectResponse(f"{self._public_url.path(request)}/", status_code=303)
         token = request.query_params.get("token", "")
         if token in self._tokens:
             self._tokens.remove(token)
-            _set_cookie(request, response, await self._new_session())
+            secret = await self._new_session()
+            set_session_cookie(response, secret, SESSION_LIFETIME, secure=self._public_url.is_secure(request))
         return response
 
     async def _new_session(self) -> str:
@@ -104,7 +128,12 @@ class BrowserSessions:
         )
 
     async def sign_in_by_key(self, request: Request) -> Response:
-        """Responds to `POST /sign-in` with `{"key": …}`: sets a cookie with the key, which scripts cannot read."""
+        """Responds to `POST /sign-in` with `{"key": …}`: sets a cookie with the key, which scripts cannot read.
+
+        Forms cannot send JSON, so a page of another site cannot sign a browser in with a key of its own.
+        """
+        if media_type(request.headers.get("content-type", "")) != "application/json":
+            return error_response(BadRequestError("The content type must be application/json."), 415)
         try:
             body = orjson.loads(await request.body())
         except orjson.JSONDecodeError:
@@ -113,25 +142,37 @@ class BrowserSessions:
         if not isinstance(secret, str) or await self._viewers.find(secret) is None:
             return error_response(UnauthenticatedError("The API key is not valid."))
         response = Response(status_code=204)
-        _set_cookie(request, response, secret)
+        set_session_cookie(response, secret, SESSION_LIFETIME, secure=self._public_url.is_secure(request))
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token made."""
+        """Responds to `POST /sign-out`: deletes the cookie, and revokes the session of a token or a person.
+
+        The body of the response to a person is `{"location": …}`, the URL at which the provider ends its session.
+        """
         viewer = await self._viewers.find(request.cookies.get(COOKIE))
-        if viewer is not None and viewer.name == SESSION_NAME and viewer.token_id is None:
-            await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
         response = Response(status_code=204)
-        response.delete_cookie(COOKIE)
+        if viewer is not None and viewer.user_id is not None and viewer.token_id is None:
+            await self._database.write(api_keys.end_session, viewer.key_id, Origin(viewer.actor, current_request_id()))
+            if self._provider_sessions is not None:
+                location = await self._provider_sessions.end_session_url(request)
+                response = response if location is None else JSONResponse({"location": location})
+                self._provider_sessions.forget(request, response)
+        elif viewer is not None and viewer.name == SESSION_NAME and viewer.token_id is None:
+            await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
+        if COOKIE in request.cookies:
+            # Browsers do not send it for pages of other sites, so these cannot sign a browser out.
+            response.delete_cookie(COOKIE)
         return response
 
 
-def _set_cookie(request: Request, response: Response, secret: str) -> None:
+def set_session_cookie(response: Response, secret: str, lifetime: timedelta, *, secure: bool) -> None:
+    """Sets the cookie of a signed-in browser. Scripts cannot read it, and pages of other sites do not send it."""
     response.set_cookie(
         COOKIE,
         secret,
-        max_age=int(SESSION_LIFETIME.total_seconds()),
+        max_age=int(lifetime.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=secure,
     )

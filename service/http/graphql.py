@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from json import JSONDecodeError
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
@@ -36,6 +37,7 @@ from domain.errors import (
     RateLimitedError,
     TooManyConnectionsError,
 )
+from domain.http.body_text import charset_of, known_charset, media_type
 from domain.observation import spans
 from domain.observation.observer import SILENT, Observer
 from domain.observation.spans import NO_SPAN, NO_TRACES, Tracer
@@ -65,6 +67,8 @@ from service.streams.subscription_rendering import Operation, Streams
 
 _STREAM_TYPES = ("event-stream", "multipart")
 """Parts of the media types of protocols by which a response may come in several parts."""
+_JSON_CHARSETS = ("utf-8", "ascii")
+"""Charsets of JSON that a request can declare. ASCII is a part of UTF-8."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has between its handshake and its `connection_init`."""
 
@@ -75,6 +79,7 @@ class _RequestAdapter(StarletteRequestAdapter):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.state = request.state
+        self.query_string: bytes = request.scope["query_string"]
 
     @property
     def content_type(self) -> str | None:
@@ -331,9 +336,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return known
 
     async def _checked_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        content_type = (request.content_type or "").partition(";")[0].strip().lower()
-        if request.method == "POST" and content_type != "application/json":
-            raise HTTPException(415, "The content type must be application/json.")
+        assert isinstance(request, _RequestAdapter)
+        if request.method == "POST":
+            _check_content_type(request.content_type or "")
+        else:
+            _check_encoding(request.query_string)
         data = await self._parsed_body(request)
         if isinstance(data, GraphQLRequestData):
             data.operation_name = None if data.operation_name == "" else data.operation_name
@@ -377,6 +384,24 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def encode_json(self, data: object) -> bytes:
         """Encodes a response. JSON columns in `data` are text already, and are written unchanged."""
         return orjson.dumps(data)
+
+
+def _check_content_type(content_type: str) -> None:
+    if content_type == "application/json":
+        return  # Most requests have it.
+    if media_type(content_type) != "application/json":
+        raise HTTPException(415, "The content type must be application/json.")
+    charset = charset_of(content_type)
+    if charset is not None and known_charset(charset) not in _JSON_CHARSETS:
+        raise HTTPException(415, "The charset of the request body must be UTF-8.")
+
+
+def _check_encoding(query_string: bytes) -> None:
+    """Refuses parameters that are not UTF-8: parsing them would replace the invalid bytes."""
+    try:
+        unquote_to_bytes(query_string).decode()
+    except UnicodeDecodeError:
+        raise HTTPException(400, "The parameters of the URL must be percent-encoded UTF-8.") from None
 
 
 def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation:

@@ -1,5 +1,6 @@
 """Serves the console and GraphiQL from this machine, so that they work without the internet."""
 
+import html
 from pathlib import Path
 
 from starlette.requests import Request
@@ -29,6 +30,8 @@ _CONSOLE_PATHS = (
 """The addresses of the console's pages. All of them are one document."""
 _BASE_PATH = 'name="base-path" content=""'
 """The tag of a page from which its scripts read the base path of the service."""
+_PROVIDER = 'name="identity-provider" content=""'
+"""The tag of a page from which its scripts read the name of the identity provider."""
 _VARY = {"vary": f"accept, {HEADER}"}
 _MISSING = (
     "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
@@ -53,8 +56,10 @@ class _Assets(StaticFiles):
 class Pages:
     """Serves the pages in `folder`, or a message that says how to build them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sign_in_label: str = "") -> None:
+        """`sign_in_label` is the name of the identity provider, which the sign-in page offers; empty without one."""
         self._folder = folder
+        self._provider = f'name="identity-provider" content="{html.escape(sign_in_label)}"'
 
     @property
     def are_built(self) -> bool:
@@ -86,5 +91,6 @@ class Pages:
         text = (self._folder / name).read_text()
         # Addresses are absolute, because the console's pages have paths of different depths.
         text = text.replace('"./assets/', f'"{path}/assets/').replace(_BASE_PATH, _BASE_PATH.replace('""', f'"{path}"'))
+        text = text.replace(_PROVIDER, self._provider)
         headers = {"cache-control": "no-cache", "content-security-policy": POLICY, **_HEADERS, **_VARY}
         return HTMLResponse(text, headers=headers)

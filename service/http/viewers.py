@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import orjson
+
 from db import access_tokens, api_keys, secret_tokens
 from db.api_keys import USE_PRECISION, ActiveKey
 from db.core import pubsub
@@ -47,6 +49,8 @@ def _viewer(key: ActiveKey) -> Viewer:
         key.name,
         payloads=key.payloads,
         expires_at=key.expires_at,
+        user_id=key.user_id,
+        granted_project_ids=tuple(map(UUID, orjson.loads(key.granted_project_ids or "[]"))),
         cost_per_minute=key.cost_per_minute,
     )
 

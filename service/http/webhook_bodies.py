@@ -10,9 +10,10 @@ import orjson
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from domain import body_text, json_codec
-from domain.body_text import DamagedContentError, UnsupportedCodingError
+from domain import json_codec
 from domain.errors import NumberOutOfRangeError, PayloadTooLargeError
+from domain.http import body_text
+from domain.http.body_text import DamagedContentError, UnsupportedCodingError
 
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"

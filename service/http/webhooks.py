@@ -1,5 +1,6 @@
 """Responds to calls of `/hooks/<token>`, which start runs of the webhook's flow."""
 
+import logging
 import math
 import re
 import sys
@@ -23,6 +24,7 @@ from domain.errors import (
     ProblemsError,
     QuotaExceededError,
 )
+from domain.http import response_headers
 from domain.ids import IdKind
 from domain.observation.observer import SILENT, Observer
 from domain.runs.state_machine import FINAL
@@ -37,6 +39,8 @@ from resolvers.triggers.webhook_calls import Answer, Call, Delivery
 from service.http import webhook_bodies
 from service.http.request_limits import bounded
 
+_logger = logging.getLogger(__name__)
+
 WAIT = "wait"
 """URL parameter with the milliseconds to wait for the run's end."""
 _CREDENTIALS = re.compile(
@@ -46,10 +50,6 @@ _CREDENTIALS = re.compile(
 _HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority", "idempotency-key", "x-event-key"})
 """Headers that match and hold no credentials. `X-Event-Key` is Bitbucket's kind of the event."""
 _MILLISECONDS = re.compile("[0-9]{1,9}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "set-cookie"})
-"""Headers that a template of a response cannot set: they belong to the connection, or to this service."""
-
 _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed_step_name"})
 
 
@@ -101,7 +101,7 @@ class Webhooks:
         # HEAD shares the route of GET. It is a request without a body, and senders of events do not use it.
         if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
             if request.method == "GET" and (answer := await self._handshake_by_get(webhook, request)) is not None:
-                return _answered(answer)
+                return self._answered(webhook, answer)
             raise MethodNotAllowedError
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
@@ -112,13 +112,13 @@ class Webhooks:
         if (challenge := _slack_challenge(call)) is not None:
             return challenge
         if (answer := webhook_calls.handshake(webhook, call.request)) is not None:
-            return _answered(answer)
+            return self._answered(webhook, answer)
         context = webhook_calls.context_of(self._database, self._flows, webhook)
         try:
             delivery = await webhook_calls.receive(context, webhook, call)
         except QuotaExceededError as error:
             return await self._beyond_quota(webhook, error)
-        return await _response(context, webhook, call, delivery, milliseconds)
+        return await self._response(context, webhook, call, delivery, milliseconds)
 
     async def _handshake_by_get(self, webhook: WebhookRow, request: Request) -> Answer | None:
         """Returns the response to a handshake, which no sender signs; None: the call is none, and GET starts no run."""
@@ -145,6 +145,34 @@ class Webhooks:
         response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_id))
         response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
         return response
+
+    async def _response(
+        self, context: Context, webhook: WebhookRow, call: Call, delivery: Delivery, milliseconds: int
+    ) -> Response:
+        """Returns the response to a call that started a run or found one."""
+        content: dict[str, Any] = {"runId": ids.encode(IdKind.RUN, delivery.run_id)}
+        if delivery.is_duplicate:
+            content["duplicate"] = True
+        if delivery.retry_of is not None:
+            content["retryOf"] = ids.encode(IdKind.RUN, delivery.retry_of)
+        run: RunRow | None = None
+        if milliseconds:
+            await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
+            run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
+            assert run is not None  # The run has just been started.
+        answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
+        if answer is not None:
+            return self._answered(webhook, answer)
+        return _json(content, 202) if run is None else _outcome(content, run)
+
+    def _answered(self, webhook: WebhookRow, answer: Answer) -> Response:
+        """Returns the response that a webhook's template rendered, without headers that are invalid."""
+        headers = {name.lower(): value for name, value in answer.headers.items() if _is_usable(name, value)}
+        if dropped := [name for name, value in answer.headers.items() if not _is_usable(name, value)]:
+            self._observer.webhook_headers_dropped(len(dropped))
+            webhook_id = ids.encode(IdKind.WEBHOOK, webhook.id)
+            _logger.warning("headers of response dropped", extra={"webhook_id": webhook_id, "names": dropped})
+        return _rendered(answer, headers)
 
 
 def _is_withheld(name: str, webhook: WebhookRow, exposed: list[str]) -> bool:
@@ -191,26 +219,6 @@ def _wait_of(request: Request) -> int:
     return int(text)
 
 
-async def _response(
-    context: Context, webhook: WebhookRow, call: Call, delivery: Delivery, milliseconds: int
-) -> Response:
-    """Returns the response to a call that started a run or found one."""
-    content: dict[str, Any] = {"runId": ids.encode(IdKind.RUN, delivery.run_id)}
-    if delivery.is_duplicate:
-        content["duplicate"] = True
-    if delivery.retry_of is not None:
-        content["retryOf"] = ids.encode(IdKind.RUN, delivery.retry_of)
-    run: RunRow | None = None
-    if milliseconds:
-        await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
-        run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
-        assert run is not None  # The run has just been started.
-    answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
-    if answer is not None:
-        return _answered(answer)
-    return _json(content, 202) if run is None else _outcome(content, run)
-
-
 def _run_scope(run_id: str, run: RunRow | None) -> dict[str, Any]:
     if run is None:
         return {"id": run_id}
@@ -233,23 +241,20 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
     return {"code": run.error_code, "message": run.error_message, "stepName": run.failed_step_name}
 
 
-def _answered(answer: Answer) -> Response:
+def _rendered(answer: Answer, headers: Mapping[str, str]) -> Response:
     """Returns the response of a webhook's template: text unchanged, other values as JSON, null as an empty body."""
-    headers = {
-        name.lower(): value
-        for name, value in answer.headers.items()
-        if name.isascii() and name.replace("-", "").isalnum() and _HEADER_VALUE.fullmatch(value)
-    }
-    for name in _FRAMING_HEADERS:
-        headers.pop(name, None)
     # A signed-in browser must not treat the response as a page of this service, whatever the template renders.
-    headers |= {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
+    headers = {**headers, "x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
     if answer.body is None:
         return Response(status_code=answer.status, headers=headers)
     is_text = isinstance(answer.body, str)
     headers.setdefault("content-type", "text/plain; charset=utf-8" if is_text else "application/json")
     content = answer.body.encode(errors="replace") if is_text else orjson.dumps(answer.body)
     return Response(content, answer.status, headers)
+
+
+def _is_usable(name: str, value: str) -> bool:
+    return response_headers.name_problem(name) is None and response_headers.value_problem(value) is None
 
 
 def _refusal(error: FlowRunsError, **more: str) -> Response:

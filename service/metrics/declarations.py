@@ -65,6 +65,9 @@ EVENT_LOG_LAG = _declare(
     "event_log_lag_events", _G, "", "Events that are committed and not yet published here; absent without subscribers."
 )
 WEBHOOK_CALLS = _declare("webhook_calls", _C, "status", "Calls of webhooks, by the HTTP status returned.")
+WEBHOOK_HEADERS_DROPPED = _declare(
+    "webhook_headers_dropped", _C, "", "Headers that webhooks' responses lack: their templates rendered them invalid."
+)
 # Of one process: the worker.
 RUNS_CLAIMED = _declare("runs_claimed", _C, "", "Claims of runs by the worker.")
 RUNS_ENDED = _declare("runs_ended", _C, "status", "Runs that the worker ended, by final status.")

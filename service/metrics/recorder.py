@@ -33,6 +33,7 @@ class Recorder(Observer):
         self._streams_begun = counter(declarations.STREAMS_BEGUN)
         self._streams_ended = counter(declarations.STREAMS_ENDED)
         self._webhook_calls = counter(declarations.WEBHOOK_CALLS)
+        self._webhook_headers_dropped = counter(declarations.WEBHOOK_HEADERS_DROPPED)
         self._runs_claimed = counter(declarations.RUNS_CLAIMED)
         self._runs_ended = counter(declarations.RUNS_ENDED)
         self._attempts = counter(declarations.ATTEMPTS)
@@ -72,6 +73,10 @@ class Recorder(Observer):
     def webhook_called(self, status: int) -> None:
         """See `Observer`."""
         self._webhook_calls.labels(str(status)).inc()
+
+    def webhook_headers_dropped(self, count: int) -> None:
+        """See `Observer`."""
+        self._webhook_headers_dropped.inc(count)
 
     def runs_claimed(self, count: int) -> None:
         """See `Observer`."""

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from domain import body_text
-from domain.body_text import DamagedContentError, UnsupportedCodingError
+from domain.http import body_text
+from domain.http.body_text import DamagedContentError, UnsupportedCodingError
 
 TEXT = "Müller €"
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain import webhook_signatures
 from domain.enums import WebhookSignature
+from domain.http import webhook_signatures
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STAMP = str(int(NOW.timestamp()))

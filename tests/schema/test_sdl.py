@@ -83,8 +83,8 @@ CONTRACT = {
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": """id name role payloads costPerMinute hint project createdBy createdAt expiresAt lastUsedAt revokedAt
-        replacesId""",
+    "ApiKey": """id name role payloads costPerMinute hint project userId createdBy createdAt expiresAt lastUsedAt
+        revokedAt replacesId""",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -124,7 +124,7 @@ CONTRACT = {
     "UpdateProjectInput": """projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays runRetention
         archiveSucceededAfterDays""",
     "RunRetentionInput": "status days",
-    "Viewer": "keyName role project limits",
+    "Viewer": "keyName role project userId grantedProjects limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",
@@ -267,14 +267,14 @@ VALUES = {
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE INTERNAL_ERROR""",
-    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": f"""CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
         REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         {outbound_contract.AUDIT_ACTIONS}
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS""",
+        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS SIGN_IN SIGN_OUT""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",

@@ -51,7 +51,7 @@ class CancelRuns(BulkAction):
         """Stops `runs` and every live run below them."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
         run_ids = [run.id for run in runs]
-        message = cancellation.message_for(chunk.operation.key_name)
+        message = chunk.requested_by.cancellation_message
         stopped = cancellation.stop_locked(uow, run_ids, message, chunk.requested_by)
         outcomes.record_related(uow, chunk, stopped)
 

@@ -1,5 +1,6 @@
 """Tests of authentication: API keys, browser sessions and the sign-in token."""
 
+import json
 from datetime import timedelta
 
 import httpx
@@ -102,10 +103,20 @@ async def test_cookie_is_secure_under_https(idle_app: App) -> None:
     [b"", b"{", b"5", b"{}", b'{"key": 5}', b'{"key": ""}', b'{"key": "x"}', b'{"key": "\\ud800"}', b"[" * 9_999],
 )
 async def test_sign_in_requires_key(idle_app: App, body: bytes) -> None:
-    response = await idle_app.http.post("/sign-in", content=body)
+    response = await idle_app.http.post("/sign-in", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 401
     assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert "set-cookie" not in response.headers
+
+
+async def test_forms_of_other_sites_change_no_session(idle_app: App) -> None:
+    body = json.dumps({"key": idle_app.keys.operator})
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+        response = await idle_app.http.post("/sign-in", content=body, headers={"content-type": content_type})
+        assert (response.status_code, "set-cookie" in response.headers) == (415, False)
+    # The browser keeps the cookie to itself.
+    left = await idle_app.http.post("/sign-out")
+    assert (left.status_code, "set-cookie" in left.headers) == (204, False)
 
 
 @pytest.fixture

@@ -221,6 +221,8 @@ def test_documents_of_the_console_are_trusted_and_valid(dialect: str) -> None:
     texts = read_trusted([CONSOLE_DOCUMENTS])
     graphql_schema = build_schema()._schema
     assert any("subscription" in text for text in texts.values())
+    # With this query every page begins.
+    assert any(text.startswith("query sessionViewerQuery") for text in texts.values())
     for name, text in texts.items():
         assert name == f"sha256:{sha256(text)}"
         assert validate(graphql_schema, parse(text)) == []

@@ -121,9 +121,21 @@ async def test_other_content_types_are_refused(idle_app: App, kind: str) -> None
     assert (response.status_code, code(response)) == (415, "BAD_REQUEST")
 
 
-async def test_content_type_can_name_charset(idle_app: App) -> None:
-    response = await post(idle_app, {"query": ROLE}, **{"content-type": f"{JSON}; charset=utf-8"})
-    assert response.status_code == 200
+@pytest.mark.parametrize(
+    ("charset", "status"), [("utf-8", 200), ('"UTF8"', 200), ("us-ascii", 200), ("iso-8859-1", 415), ("bogus", 415)]
+)
+async def test_charset_can_be_declared_if_it_is_that_of_json(idle_app: App, charset: str, status: int) -> None:
+    response = await post(idle_app, {"query": ROLE}, **{"content-type": f"{JSON}; charset={charset}"})
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    "parameter", ["query={viewer{role}}%23%FF", "query={viewer{role}}&variables={%22a%22:%22%E9%22}"]
+)
+async def test_parameters_that_are_not_utf_8_are_refused(idle_app: App, parameter: str) -> None:
+    headers = {"authorization": f"Bearer {idle_app.keys.admin}"}
+    response = await idle_app.http.get(f"/graphql?{parameter}", headers=headers)
+    assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
 
 
 async def test_byte_order_mark_is_ignored(idle_app: App) -> None:

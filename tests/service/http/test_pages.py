@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from db.assembly import open_database
-from db.migrate import MISSING, NEWER
+from db.migrate import MISSING, NEWER, OLDEST
 from domain import ids
 from engine.secrets.key_ring import new_key
 from service.asgi import create_service
@@ -153,7 +153,7 @@ async def test_service_is_healthy_and_ready(idle_app: App) -> None:
 async def test_service_is_not_ready_before_its_database_is_migrated(
     idle_app: App, database_url: str, change: str, reason: str
 ) -> None:
-    await query(database_url, change)
+    await query(database_url, f"UPDATE {OLDEST} SET version_num = 'x'", change)
     response = await idle_app.http.get("/readyz")
     assert (response.status_code, response.text) == (503, f"{reason}\n")
     assert (await idle_app.http.get("/healthz")).status_code == 200

@@ -92,6 +92,10 @@ async def test_flow_that_accepts_no_request_needs_a_mapping(idle_app: App, schem
         ({"respond": {"status": 99}}, "respond.status"),
         ({"respond": {"status": True}}, "respond.status"),
         ({"respond": {"headers": []}}, "respond.headers"),
+        ({"respond": {"headers": {"X-A": 5}}}, "respond.headers.X-A"),
+        ({"respond": {"headers": {"X-A": "a\nSet-Cookie: b"}}}, "respond.headers.X-A"),
+        ({"respond": {"headers": {"X A": "a"}}}, "respond.headers.X A"),
+        ({"respond": {"headers": {"Set-Cookie": "{{ run.id }}"}}}, "respond.headers.Set-Cookie"),
         ({"respond": {"when": 5}}, "respond.when"),
         ({"respond": {"when": "{{ request.body.a }} == 1"}}, "respond.when"),
         ({"respond": {"body": "{{ steps.a }}"}}, "respond.body"),
@@ -107,7 +111,7 @@ async def test_templates_are_checked_when_the_webhook_is_created(idle_app: App, 
 async def test_response_is_a_template(app: App) -> None:
     respond = {
         "status": "{{ 201 if request.body.ok else 422 }}",
-        "headers": {"X-Run": "{{ run.id }}", "Set-Cookie": "a=b", "Content-Type": "text/html"},
+        "headers": {"X-Run": "{{ run.id }}", "Content-Type": "text/html"},
         "body": "<p>{{ run.output.body.ok }}</p>",
     }
     created = await create(app, respond=respond)
@@ -116,8 +120,23 @@ async def test_response_is_a_template(app: App) -> None:
     assert response.headers["content-type"] == "text/html"
     assert response.headers["content-security-policy"] == "sandbox"
     assert response.headers["x-run"].startswith("run_")
-    assert "set-cookie" not in response.headers
     assert (await app.http.post(f"{created['path']}?wait=30000", json={"ok": False})).status_code == 422
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_headers_that_become_invalid_are_dropped_and_reported(
+    idle_app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"{{ request.body.name }}": "{{ request.body.value }}", "X-Run": "{{ run.id }}"}
+    created = await create(idle_app, respond={"headers": headers, "body": "thanks"})
+    for name, value in (("Set-Cookie", "a=b"), ("X A", "a"), ("X-A", "a\r\nSet-Cookie: b"), ("X-A", "\u20ac")):
+        caplog.clear()
+        response = await idle_app.http.post(created["path"], json={"name": name, "value": value})
+        assert (response.status_code, response.text) == (200, "thanks")
+        assert response.headers["x-run"].startswith("run_")
+        assert not {"set-cookie", "x-a", "x a"} & set(response.headers)
+        (record,) = [record for record in caplog.records if record.message == "headers of response dropped"]
+        assert vars(record)["names"] == [name]
 
 
 async def test_response_whose_template_fails_is_the_usual_one(idle_app: App) -> None:

@@ -51,10 +51,7 @@ export default function Explorer({ viewer, onUnauthenticated }: Props) {
 function Account({ viewer }: { viewer: Viewer }) {
   const [error, setError] = useState('')
   const leave = () =>
-    signOut().then(
-      () => location.reload(),
-      (reason: Error) => setError(reason.message),
-    )
+    signOut().catch((reason: Error) => setError(reason.message))
   return (
     <div className="account" role="group" aria-label="Session">
       <span className="project">{viewer.project?.name ?? 'All projects'}</span>

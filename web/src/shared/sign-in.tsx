@@ -1,5 +1,6 @@
 import { useState, type FormEvent } from 'react'
-import { signIn } from './session'
+import { IDENTITY_PROVIDER } from './base-path'
+import { providerSignIn, signIn } from './session'
 import icon from './icon.svg'
 
 export function SignIn() {
@@ -26,6 +27,14 @@ export function SignIn() {
       <h1>
         <img src={icon} alt="" /> Flow Runs
       </h1>
+      {IDENTITY_PROVIDER && (
+        <>
+          <a className="provider" href={providerSignIn()}>
+            Sign in with {IDENTITY_PROVIDER}
+          </a>
+          <p className="hint">Or with an API key:</p>
+        </>
+      )}
       <label htmlFor="key">API key</label>
       <input
         id="key"
@@ -37,7 +46,7 @@ export function SignIn() {
         aria-invalid={Boolean(error)}
         aria-describedby={error ? 'error' : undefined}
         required
-        autoFocus
+        autoFocus={!IDENTITY_PROVIDER}
       />
       {error && (
         <p id="error" className="error" role="alert">

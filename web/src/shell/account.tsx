@@ -1,6 +1,6 @@
 import { useState } from 'react'
 import { Button, Menu, useComputedColorScheme, useMantineColorScheme } from '@mantine/core'
-import { GRAPHQL_PATH, signOut } from '../shared/session'
+import { GRAPHQL_PATH, providerSignIn, signOut } from '../shared/session'
 import { words } from '../shared/status'
 import { useViewer } from '../shared/viewer'
 
@@ -9,12 +9,11 @@ export function Account() {
   const viewer = useViewer()
   const [error, setError] = useState('')
   const { setColorScheme } = useMantineColorScheme()
+  // A person may have roles in several projects; a session has one.
+  const otherProjects = viewer.grantedProjects.filter((project) => project.id !== viewer.project?.id)
   const scheme = useComputedColorScheme('light')
   const leave = () =>
-    signOut().then(
-      () => location.reload(),
-      (reason: Error) => setError(reason.message),
-    )
+    signOut().catch((reason: Error) => setError(reason.message))
   return (
     <>
       {error && <span role="alert">{error}</span>}
@@ -28,6 +27,11 @@ export function Account() {
           <Menu.Label>
             {viewer.keyName}, {words(viewer.role)}
           </Menu.Label>
+          {otherProjects.map((project) => (
+            <Menu.Item key={project.id} component="a" href={providerSignIn(project.name)}>
+              Change to {project.name}
+            </Menu.Item>
+          ))}
           <Menu.Item onClick={() => setColorScheme(scheme === 'dark' ? 'light' : 'dark')}>
             {scheme === 'dark' ? 'Light colours' : 'Dark colours'}
           </Menu.Item>

@@ -1,6 +1,6 @@
 """Alerts, the groups of equal events that they count, and notifications.
 
-Revision ID: 0028
+Revision ID: 0029
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from db.models.types import Timestamp
 
-revision = "0028"
-down_revision = "0027"
+revision = "0029"
+down_revision = "0028"
 
 
 def upgrade() -> None:

@@ -1,0 +1,1 @@
+"""What HTTP messages carry: bodies as they are sent, and signatures."""

