@@ -16,6 +16,9 @@ from uuid import UUID
 
 from domain.error_declarations import default_message, fields_of
 
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+_OUT_OF_RANGE = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
 
 class FlowRunsError(Exception):
     """An error of the service."""
@@ -86,9 +89,7 @@ class SignInExpiredError(RequestError, code="SIGN_IN_EXPIRED"):
     """This sign-in is too old, was begun in another browser, or was replaced by a later one. Sign in again."""
 
 
-class IdentityProviderUnavailableError(
-    RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
-):
+class IdentityProviderUnavailableError(RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=_UNAVAILABLE):
     """The identity provider cannot be reached. Try again later, or sign in with an API key."""
 
 
@@ -140,15 +141,11 @@ class RunFileGoneError(RequestError, code="FILE_GONE", http_status=HTTPStatus.GO
     """The file is no longer in the file store."""
 
 
-class FileStoreUnavailableError(
-    RequestError, code="FILE_STORE_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
-):
+class FileStoreUnavailableError(RequestError, code="FILE_STORE_UNAVAILABLE", http_status=_UNAVAILABLE):
     """The file store is unavailable. Try again later."""
 
 
-class RangeNotSatisfiableError(
-    RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-):
+class RangeNotSatisfiableError(RequestError, code="RANGE_NOT_SATISFIABLE", http_status=_OUT_OF_RANGE):
     """The requested range of bytes lies outside the file."""
 
 
@@ -192,9 +189,7 @@ class RateLimitedError(RequestError, code="RATE_LIMITED", http_status=HTTPStatus
         self.retry_after = retry_after
 
 
-class SigningSecretUnreadableError(
-    RequestError, code="SIGNING_SECRET_UNREADABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
-):
+class SigningSecretUnreadableError(RequestError, code="SIGNING_SECRET_UNREADABLE", http_status=_UNAVAILABLE):
     """The service cannot read the signing secret of the webhook, because the key that encrypted it is missing."""
 
     def __init__(self, key_id: str) -> None:
