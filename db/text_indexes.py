@@ -65,7 +65,6 @@ _FORGET = (
     f"UPDATE {_ROWS} SET run_id = NULL WHERE {_OF_RUNS}",  # noqa: S608
 )
 _HAS_FORGOTTEN = f"SELECT 1 FROM {_ROWS} WHERE run_id IS NULL LIMIT 1"  # noqa: S608
-_MERGE = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('merge', ?)"  # noqa: S608
 _MERGED = f"DELETE FROM {_ROWS} WHERE run_id IS NULL"  # noqa: S608
 
 _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
@@ -117,12 +116,18 @@ def merge_forgotten(uow: UnitOfWork, pages: int) -> bool:
     conn = uow.conn
     if conn.dialect.name != "sqlite" or not exists(conn) or conn.exec_driver_sql(_HAS_FORGOTTEN).first() is None:
         return False
-    before = _changes(conn)
-    conn.exec_driver_sql(_MERGE, (-pages,))  # negative: of all segments, however few they are
-    if _changes(conn) - before >= _MIN_CHANGES:
+    if merge(conn, ERROR_TEXT, pages):
         return True
     conn.exec_driver_sql(_MERGED)
     return False
+
+
+def merge(conn: Connection, index: str, pages: int) -> bool:
+    """Merges about `pages` pages of the segments of an index of SQLite; returns False if it was merged already."""
+    before = _changes(conn)
+    # A negative number merges all segments, however few they are.
+    conn.exec_driver_sql(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", (-pages,))  # noqa: S608
+    return _changes(conn) - before >= _MIN_CHANGES
 
 
 def _changes(conn: Connection) -> int:

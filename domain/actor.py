@@ -47,6 +47,11 @@ class Actor:
         return ids.encode(_ID_KINDS[self.kind], self.id) if self.id is not None else None
 
     @property
+    def is_client(self) -> bool:
+        """True for callers of the API: keys for machines, and people."""
+        return self.kind in (ActorKind.API_KEY, ActorKind.USER)
+
+    @property
     def text(self) -> str:
         """Returns the actor as JSON text: an object with the members that clients see."""
         return orjson.dumps({"kind": self.kind.value, "id": self.shown_id, "name": self.name}).decode()

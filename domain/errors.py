@@ -82,11 +82,11 @@ class ForbiddenError(RequestError, code="FORBIDDEN", http_status=HTTPStatus.FORB
 
 
 class SignInRefusedError(RequestError, code="SIGN_IN_REFUSED", http_status=HTTPStatus.FORBIDDEN):
-    """The identity provider or the service does not let this person in. Ask an administrator."""
+    """The identity provider or the service refuses this person. Ask an administrator."""
 
 
 class SignInExpiredError(RequestError, code="SIGN_IN_EXPIRED"):
-    """This sign-in is too old, was begun in another browser, or was replaced by a later one. Sign in again."""
+    """The sign-in has expired, began in another browser, or was replaced by a later one. Sign in again."""
 
 
 class IdentityProviderUnavailableError(RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=_UNAVAILABLE):
@@ -94,7 +94,7 @@ class IdentityProviderUnavailableError(RequestError, code="IDENTITY_PROVIDER_UNA
 
 
 class IdentityProviderInvalidError(RequestError, code="IDENTITY_PROVIDER_INVALID", http_status=HTTPStatus.BAD_GATEWAY):
-    """The identity provider gave an answer that cannot be used. The service log has the details."""
+    """The identity provider sent an unusable response. The service log has the details."""
 
 
 class DeletedWhileReadError(RequestError, code="DELETED_WHILE_READ", http_status=HTTPStatus.CONFLICT):
@@ -119,6 +119,10 @@ class NumberOutOfRangeError(RequestError, code="NUMBER_OUT_OF_RANGE"):
 
 class QueryTimeoutError(RequestError, code="QUERY_TIMEOUT", http_status=HTTPStatus.GATEWAY_TIMEOUT):
     """The query took longer than its time limit. Narrow its filter, for example by `createdAfter`."""
+
+
+class SearchOffError(RequestError, code="SEARCH_OFF"):
+    """Search is off in this deployment. An operator switches it on by `python -m service search on`."""
 
 
 class QueryTooComplexError(RequestError, code="QUERY_TOO_COMPLEX"):

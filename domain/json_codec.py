@@ -25,8 +25,8 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """The range of whole numbers that are kept: 64 bits, signed or not. JSON readers change others silently."""
 
 _MAX_DIGITS = len(str(MIN_INTEGER))
-_MANY_DIGITS = re.compile(rb"[0-9]{19}")
-"""Matches the numbers that can be beyond 64 bits."""
+_MANY_DIGITS = re.compile(rb"(?:^|[-:,\[\s])[0-9]{19}")
+"""Matches the numbers that can be beyond 64 bits. In text, such as an ID, other characters precede the digits."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The escape of the character U+0000 in JSON text. After an odd number of backslashes, `u0000` is plain text."""
 

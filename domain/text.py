@@ -1,5 +1,6 @@
 """Two forms of text: the folded form, in which upper and lower case are equal, and the names that clients know."""
 
+import re
 from string import ascii_lowercase, ascii_uppercase
 from unicodedata import normalize
 
@@ -28,3 +29,21 @@ def client_name(name: str) -> str:
     """Returns the name under which clients know an attribute or a column, in camel case."""
     head, *tail = name.rstrip("_").split("_")
     return head + "".join(word.capitalize() for word in tail)
+
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_ESCAPE = re.compile(r"\\(u00[01][0-9a-f]|.)")
+
+
+def searched_json(text: str) -> str:
+    """Returns the text of a JSON document in which is searched: folded, its strings as they are, without escapes."""
+    return fold(_ESCAPE.sub(_unescaped, text) if "\\" in text else text)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    escape = match[1]
+    if len(escape) > 1:
+        code = int(escape[1:], 16)
+        # PostgreSQL's texts cannot hold U+0000; U+0001 has a use of its own there.
+        return chr(code) if code > 1 else match[0]
+    return _ESCAPES.get(escape, escape)

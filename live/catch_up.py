@@ -40,7 +40,7 @@ class LogReader:
 
         async def read() -> Page:
             async with self._slots:
-                return await self._database.read(event_log.page, after, until, topic.scope, PAGE_SIZE, matcher.columns)
+                return await self._database.read(event_log.page, after, until, topic.scope, PAGE_SIZE, matcher.needed)
 
         return await _when_available(read)
 

@@ -1,8 +1,12 @@
 """The filter of an endpoint or an alert, matched against the events of the log."""
 
+<<<<<<< HEAD
 from datetime import datetime
 
 from db.events.log import RUN_KINDS
+=======
+from db.events.log import RUN_KINDS, NeededOfRuns
+>>>>>>> main
 from db.row_types import EventRow, RunRow
 from domain.runs.run_filter import RunFilter
 from live.matching import RunSnapshot, snapshot_after
@@ -14,8 +18,8 @@ class EventPredicate:
 
     def __init__(self, where: RunFilter) -> None:
         self._compiled = CompiledFilter(where)
-        self.columns = self._compiled.columns | {"status"}
-        """Columns of `flow_run` that `matches` reads."""
+        self.needed = NeededOfRuns(self._compiled.columns | {"status"}, self._compiled.texts)
+        """What `matches` reads of runs."""
 
     def matches(self, event: EventRow, run: RunRow) -> bool:
         """True if the run matches after the event. An event that changes no run is matched as the run is now."""

@@ -9,13 +9,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import Context
+from functools import reduce
+from operator import or_
 from typing import Protocol
 from uuid import UUID
 
 from db.core import pubsub
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import Gaps, LogPosition, Tail
+from db.events.log import Gaps, LogPosition, NeededOfRuns, Tail
 from db.row_types import RunRow
 from domain.errors import DatabaseUnavailableError
 from domain.time import clock
@@ -188,13 +190,13 @@ class LogTailer:
             self._position, self._gaps = self._gaps.until, None
             self._has_position.set()
             return True
-        columns = self._columns()
-        tail = await self._database.read(event_log.tail, self._position, self._gaps, PAGE_SIZE, columns)
+        needed = self._needed()
+        tail = await self._database.read(event_log.tail, self._position, self._gaps, PAGE_SIZE, needed)
         runs = tail.runs
-        while tail.rows and not (columns_now := self._columns()) <= columns:
-            # A subscriber that joined during the read may need other columns.
-            columns |= columns_now
-            runs = await self._database.read(event_log.changed_runs, tail.rows, columns)
+        while tail.rows and not needed.covers(needed_now := self._needed()):
+            # A subscriber that joined during the read may need something else.
+            needed |= needed_now
+            runs = await self._database.read(event_log.changed_runs, tail.rows, needed)
         self._gaps = tail.gaps
         self._publish(tail, runs)
         return not tail.is_last or tail.gaps is not None
@@ -204,8 +206,8 @@ class LogTailer:
             return await self._database.read(event_log.end)
         return await self._database.read(event_log.remaining, gaps)
 
-    def _columns(self) -> frozenset[str]:
-        return frozenset[str]().union(*(group.matcher.columns for group in self._topics.values()))
+    def _needed(self) -> NeededOfRuns:
+        return reduce(or_, (group.matcher.needed for group in self._topics.values()), event_log.NOTHING)
 
     def _publish(self, tail: Tail, runs: Mapping[UUID, RunRow]) -> None:
         # No await from here to the new position: no subscriber may join or leave in between.

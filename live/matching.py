@@ -6,9 +6,10 @@ reconnect delivers the same events as the live stream. Some values depend on the
 lasted, and how long ago something was. For an instant before the event they are ranges: a run may have lasted any time
 up to the one at the event, and its last change was at an unknown time since its creation. The same holds when a run was
 archived and has been recovered since. Tags and metadata are exact around a change of them; elsewhere they are those of
-the row.
+the row. A text that is searched for is found if the run has it when the row is read.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -39,6 +40,7 @@ class RunSnapshot:
         "error_message",
         "failed_step_name",
         "finished_at",
+        "found_texts",
         "is_past",
         "may_be_recovered",
         "recovered",
@@ -65,6 +67,8 @@ class RunSnapshot:
         self.error_fingerprint: str | None = values.get("error_fingerprint")
         self.failed_step_name: str | None = values.get("failed_step_name")
         self.tags: list[str] | None = values.get("tags")
+        self.found_texts: Sequence[str] = values.get("found_texts") or ()
+        """Those of the texts that were searched for which inputs, outputs and logs contain, when the row was read."""
         self.archived = values.get("archived_at") is not None
         self.recovered = self.may_be_recovered = values.get("recovered_by_id") is not None
         self.updated_at: datetime = values.get("updated_at") or at

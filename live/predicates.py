@@ -29,13 +29,15 @@ _MILLISECOND = timedelta(milliseconds=1)
 class CompiledFilter:
     """A filter that is compiled to match many runs."""
 
-    __slots__ = ("columns", "matches")
+    __slots__ = ("columns", "matches", "texts")
 
     def __init__(self, where: RunFilter) -> None:
         self.matches = _compile(where, certain=False)
         """Returns True if the run matches the filter; for a snapshot of the past, if it may have matched."""
         self.columns = _columns_of(where)
         """The columns of `flow_run` that `matches` reads."""
+        self.texts = where.searched
+        """The texts that the filter searches for, folded."""
 
 
 def _compile(where: RunFilter, *, certain: bool) -> Predicate:
@@ -190,6 +192,17 @@ def _contains_text(column: _Column, text: str) -> Predicate:
     return lambda snapshot: (value := get(snapshot)) is not None and part in fold(value)
 
 
+def _search(_: _Column, text: str) -> Predicate:
+    searched = fold(text)
+    return lambda snapshot: searched in snapshot.found_texts
+
+
+def _certainly_search(_: _Column, text: str) -> Predicate:
+    # What the run has now, it may not have had in the past: outputs and log lines are added without an event of it.
+    searched = fold(text)
+    return lambda snapshot: not snapshot.is_past and searched in snapshot.found_texts
+
+
 def _contains_json(_: _Column, document: str) -> Predicate:
     probe = orjson.loads(document)
     return lambda snapshot: contains(snapshot.metadata, probe)
@@ -260,6 +273,7 @@ _CERTAIN: Mapping[Operator, _Builder] = {
     Operator.LASTED_AT_LEAST: _certainly_lasted_at_least,
     Operator.LASTED_AT_MOST: _certainly_lasted_at_most,
     Operator.WAITING_FOR: _certainly_waiting_for,
+    Operator.SEARCH: _certainly_search,
     Operator.UNRECOVERED: _certainly_unrecovered,
     Operator.NOT: _certainly_not,
     Operator.OR: _certainly_or,
@@ -282,6 +296,7 @@ _PREDICATES: Mapping[Operator, _Builder] = {
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
+    Operator.SEARCH: _search,
     Operator.CONTAINS_JSON: _contains_json,
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _equals,

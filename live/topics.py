@@ -20,6 +20,7 @@ from db.events.log import (
     RUN_KINDS,
     RUN_STATUS,
     LogPosition,
+    NeededOfRuns,
     Scope,
 )
 from db.row_types import EventRow, RunRow
@@ -79,14 +80,14 @@ class Matcher(Protocol):
     """Decides which events of a topic's scope match."""
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Columns of `flow_run` that `match` reads, besides `id` and `project_id`."""
+    def needed(self) -> NeededOfRuns:
+        """What `match` reads of runs, besides `id` and `project_id`."""
         ...
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         """Returns True if the changed object matches after the change; None if the event does not match the topic.
 
-        `run` has at least `columns`. It is None for events that change no run, and if the row was deleted.
+        `run` has at least what is `needed`. It is None for events that change no run, and if the row was deleted.
         """
         ...
 
@@ -135,7 +136,7 @@ class _RunsMatcher:
         self._matches = compiled.matches
         self._is_confined = is_confined
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
-        self.columns = compiled.columns | {"status"}
+        self.needed = NeededOfRuns(compiled.columns | {"status"}, compiled.texts)
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
@@ -180,7 +181,7 @@ class InputRequestsTopic:
 
 
 class _InputRequestsMatcher:
-    columns: frozenset[str] = frozenset()
+    needed = event_log.NOTHING
 
     def __init__(self, where: InputRequestFilter) -> None:
         self._where = where
@@ -255,7 +256,7 @@ class OperationTopic:
 
 
 class _MatchAll:
-    columns: frozenset[str] = frozenset()
+    needed = event_log.NOTHING
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         return True

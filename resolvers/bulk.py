@@ -15,6 +15,7 @@ from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import BulkOperationRow, BulkOutcomeRow
+from db.runs import narrow
 from db.sql.keyset import Edge, Page, Position
 from domain import ids, json_codec
 from domain.actor import Origin
@@ -372,6 +373,8 @@ async def _selection(context: Context, request: BulkRequest, source: BulkOperati
         # The API defines that a filter with `ids` ignores its other fields.
         where = RunFilter(project_ids=where.project_ids, ids=where.ids, archived=Archived.INCLUDE)
     where = runs.scoped(context, where)
+    if where.searched:
+        await context.database.read(narrow.require_search, where)
     newest_id = await context.database.read(pinning.newest_run, where.project_ids)
     return Selection(where, None, None, excluded_ids, newest_id, now)
 

@@ -90,6 +90,8 @@ class Context:
     parent: ParentHeaders = ParentHeaders()
     long_lived: bool = False
     """True for a socket, whose operations share the context."""
+    compiles: bool = False
+    """Whether selections may be compiled: the setting `compiled_reads`."""
     connection_params: object = None
     """The payload of `connection_init` on a socket."""
     hub: Hub | None = None

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 from db.events.log import LOG_LINES, RUN_STATUS, STEP_STATUS, LogPosition
+from db.runs import narrow
 from db.runs import reads as run_reads
 from domain import ids
 from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
@@ -68,14 +69,17 @@ class SourceStream(Generic[I, T]):
         await self._source.aclose()
 
 
-def run_changes(
+async def run_changes(
     context: Context, run_filter: RunFilter, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
     """Returns the changes of runs that match a scoped filter after the change, or may have matched it before.
 
     Raises:
         InvalidCursorError: `after` is malformed.
+        SearchOffError: the filter searches, and the search is off or not filled yet.
     """
+    if run_filter.searched:
+        await context.database.read(narrow.require_search, run_filter)
     return _subscribe(context, RunsTopic(run_filter, is_confined=context.viewer.scope is not None), after, to_object)
 
 
@@ -121,10 +125,16 @@ async def bulk_progress(
     return _subscribe(context, OperationTopic(key), after, to_object)
 
 
-def stats_changes(
+async def stats_changes(
     context: Context, run_filter: RunFilter, to_object: Callable[[Statistics], T]
 ) -> SourceStream[Statistics, T]:
-    """Returns the statistics over the runs that match a scoped filter: now, and again when they may have changed."""
+    """Returns the statistics over the runs that match a scoped filter: now, and again when they may have changed.
+
+    Raises:
+        SearchOffError: the filter searches, and the search is off or not filled yet.
+    """
+    if run_filter.searched:
+        await context.database.read(narrow.require_search, run_filter)
     assert context.stats is not None  # It is set wherever subscriptions are executed.
     return SourceStream(context.stats.subscribe(run_filter), to_object)
 

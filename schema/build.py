@@ -30,6 +30,7 @@ from schema import visibility
 from schema.charging import QueryLimits
 from schema.cost import RepeatedNames
 from schema.errors import ERROR_MAPPINGS, to_client_error
+from schema.executor import FlowRunsExecutor
 from schema.mutations.root import Mutation
 from schema.query import Query
 from schema.scalars import SCALARS
@@ -174,6 +175,7 @@ def build_schema() -> FlowRunsSchema:
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
         ],
+        execution_context_class=FlowRunsExecutor,
         exception_handlers=ERROR_MAPPINGS,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

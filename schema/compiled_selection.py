@@ -1,5 +1,7 @@
 """Compiles the selection of a subscription once, instead of walking it for each event: a second executor of GraphQL.
 
+Long lists in results of queries and mutations are completed in the same way (schema/executor.py).
+
 A compiled selection has fields without arguments and directives. Fields with a plain resolver are evaluated at once. A
 field with a coroutine, which waits for its loader, is deferred together with its object. When all objects of a level
 are evaluated, the deferred fields are resolved together, so that each level is one batch of each loader; their results
@@ -99,6 +101,21 @@ def compile_selection(executor: Executor[Any]) -> CompiledSelection | None:
         return None
 
 
+def item_completer(
+    executor: Executor[Any], output: GraphQLOutputType, nodes: Sequence[FieldNode]
+) -> Callable[[Any], Any] | None:
+    """Return what completes the items of a list that `nodes` select; None if it is not possible, or must load.
+
+    It raises UnexpectedValueError, and any error of a resolver: leave the list to graphql-core.
+    """
+    compiler = _Compiler(executor)
+    try:
+        complete = compiler.nullable_completer(output, nodes)
+    except _NotCompilableError:
+        return None
+    return (lambda item: complete(item, {})) if compiler.is_immediate else None
+
+
 class _AsyncField:
     """A field with a coroutine, resolved for all objects of a level together."""
 
@@ -126,7 +143,8 @@ class _Compiler:
             name: fragment.definition if isinstance(fragment, FragmentDetails) else fragment
             for name, fragment in executor.fragments.items()
         }
-        self._is_immediate = True
+        self.is_immediate = True
+        """True if no field is a coroutine."""
 
     def compile(self) -> CompiledSelection:
         operation, root_type = self._executor.operation, self._schema.subscription_type
@@ -134,7 +152,7 @@ class _Compiler:
         if root_type is None or more or not isinstance(node, FieldNode) or node.directives or operation.directives:
             raise _NotCompilableError
         complete = self._completer(_nullable(root_type.fields[node.name.value].type), [node])
-        return CompiledSelection(response_key(node), complete, is_immediate=self._is_immediate)
+        return CompiledSelection(response_key(node), complete, is_immediate=self.is_immediate)
 
     def _completer(self, output: Any, nodes: Sequence[FieldNode]) -> _Complete:
         """Returns the function that completes values of a type that are not null."""
@@ -142,7 +160,7 @@ class _Compiler:
             serialize = _serializer(output)
             return lambda value, _: serialize(value)
         if is_list_type(output):
-            complete = self._nullable_completer(output.of_type, nodes)
+            complete = self.nullable_completer(output.of_type, nodes)
             return lambda values, deferred: [complete(value, deferred) for value in _checked_list(values)]
         sets = sets_below(nodes)
         if is_object_type(output):
@@ -150,7 +168,7 @@ class _Compiler:
         assert is_abstract_type(output)  # There are no other types.
         return _abstract({self._origin(type_): self._object(type_, sets) for type_ in self._possible(output)})
 
-    def _nullable_completer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
+    def nullable_completer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
         """Returns the function that completes values that may be null, even if `output` forbids null."""
         complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
 
@@ -219,7 +237,7 @@ class _Compiler:
         assert resolver is not None
         if len(resolver.signature.parameters) != 2 or resolver.info_parameter is None:
             raise _NotCompilableError
-        self._is_immediate = False
+        self.is_immediate = False
         key, executor = response_key(nodes[0]), self._executor
 
         path = Path(None, key, output.name)
@@ -230,7 +248,7 @@ class _Compiler:
 
         resolve: Any = resolver.wrapped_func
         async_field = _AsyncField(key, resolve, info)
-        async_field.complete = self._nullable_completer(field.type, nodes)
+        async_field.complete = self.nullable_completer(field.type, nodes)
         return async_field
 
     def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:

@@ -1,7 +1,7 @@
 """Limits of one document: its size, its depth, and its cost, which is the number of fields times page sizes."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from graphql import (
@@ -125,6 +125,20 @@ def check(document: DocumentNode, operation_name: str | None, variables: Mapping
         for node in document.definitions
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value)
     )
+
+
+def signature(variables: Mapping[str, Any]) -> Hashable:
+    """Returns what the cost of an operation depends on of its variables: with equal signatures it is the same."""
+    return tuple((name, _sized(value)) for name, value in variables.items())
+
+
+def _sized(value: Any) -> Hashable:
+    """Returns what a page size, a list of IDs, a filter or a part of a filter adds to the cost."""
+    if isinstance(value, dict):
+        return "filter", _number_of_parts(value)
+    if isinstance(value, list):
+        return "list", len(value), sum(map(_number_of_parts, value))
+    return ("size", int(value)) if isinstance(value, int) else value is None
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:

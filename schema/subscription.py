@@ -295,14 +295,14 @@ class Subscription:
         "see `matches`. Events are delivered in the order of the event log, each once: with `after`, first the "
         "changes since that cursor; then `CaughtUp`; then live changes."
     )
-    def flow_run_status_changed(
+    async def flow_run_status_changed(
         self,
         info: Info,
         filter: Filter = None,  # noqa: A002
         after: After = None,
     ) -> AsyncIterable[FlowRunStatusEvent]:
         run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
-        return subscriptions.run_changes(info.context, run_filter, after, run_event)
+        return await subscriptions.run_changes(info.context, run_filter, after, run_event)
 
     @_subscription(
         "Changes of the input requests that match the filter after the change, or matched before it: see "
@@ -338,13 +338,13 @@ class Subscription:
         "Statistics over runs: delivered at the start, and again after a run that matches or matched the filter "
         "changed. At most once a second."
     )
-    def flow_run_stats_changed(
+    async def flow_run_stats_changed(
         self,
         info: Info,
         filter: Filter = None,  # noqa: A002
     ) -> AsyncIterable[FlowRunStats]:
         run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
-        return subscriptions.stats_changes(
+        return await subscriptions.stats_changes(
             info.context, run_filter, lambda statistics: FlowRunStats(statistics=statistics)
         )
 

@@ -23,7 +23,7 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.core.postgres import ConnectionFailedError
 from db.core.unit_of_work import UnitOfWork
-from db.migrate import MigrationError, first_line, upgrade
+from db.migrate import MigrationError, first_line
 from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
@@ -46,7 +46,9 @@ from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.commands.backup import backup
 from service.commands.database import command_origin, with_database
+from service.commands.database import migrate as migrate_database
 from service.commands.drain import drain, undrain
+from service.commands.search import search
 from service.http.pages import Pages
 from service.keys.secret_keys import load_key_ring
 from service.listening import listen, listen_for_metrics
@@ -108,14 +110,16 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-main.commands.update(runs=runs, workers=workers, queues=queues, backup=backup, drain=drain, undrain=undrain)
+main.commands.update(
+    runs=runs, search=search, workers=workers, queues=queues, backup=backup, drain=drain, undrain=undrain
+)
 
 
 @main.command(help="Migrate the database, prepare the first start, and run API and worker in one process.")
 @click.pass_obj
 def serve(settings: Settings) -> None:
     """Everything in one process."""
-    upgrade(settings.database_url)
+    migrate_database(settings)
     _run_server(settings, with_worker=True)
 
 
@@ -137,7 +141,7 @@ def worker(settings: Settings) -> None:
 @click.pass_obj
 def migrate(settings: Settings) -> None:
     """Migrate."""
-    upgrade(settings.database_url)
+    migrate_database(settings)
 
 
 @main.command("check", help="Compare the kept counts of runs with the runs; ends with 1 if they differ.")

@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest number of subscriptions that one key may have open in one process.",
     )
+    search: bool = Field(
+        default=False,
+        description="Switch on the search of inputs, outputs and logs at the start, as `search on` does. If off, the"
+        " search stays as it is.",
+    )
     cost_per_minute: int | None = Field(
         default=None,
         ge=1,

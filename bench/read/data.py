@@ -5,6 +5,7 @@ archived. Tags, metadata and error messages have common, rare and unknown values
 that time ranges of every size exist. The newest runs, which pages show, have step results.
 """
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -14,10 +15,13 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import Table, insert, make_url
 
+from db.assembly import open_database
 from db.core import sqlite
 from db.models import Flow, FlowRun, FlowVersion, Project, StepResult
 from db.models.types import table
+from db.search import switch
 from domain.enums import Environment, RunStatus, StepStatus, TriggerMethod
+from engine.worker.maintenance import keep_counts
 
 FLOWS = 20
 STEPS = ("fetch", "price", "charge")
@@ -30,6 +34,8 @@ RARE_TEXT = "connection 4711 reset by peer"
 """Error message of one run in 50,000."""
 _BATCH = 10_000
 """Rows in one statement."""
+_SEARCH_BATCH = 5_000
+"""Runs whose texts are added to the search in one transaction."""
 
 Row = dict[str, Any]
 
@@ -134,12 +140,29 @@ def _steps(number: int, count: int) -> Iterator[Row]:
 
 
 async def fill(url: str, count: int) -> None:
-    """Writes the data set into an empty database at the newest schema, and updates its statistics."""
+    """Writes the data set into an empty database at the newest schema.
+
+    Its runs are counted and can be searched, as if workers had had the time for it, and its statistics are updated.
+    """
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
+    dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite:
         _fill_sqlite(str(parsed.database), count)
     else:
-        await _fill_postgresql(parsed.set(drivername="postgresql").render_as_string(hide_password=False), count)
+        await _fill_postgresql(dsn, count)
+    database = open_database(url)
+    await keep_counts(database)
+    await database.write(switch.switch_on)
+    while await database.write(switch.fill, _SEARCH_BATCH):
+        pass
+    await database.close()
+    if is_sqlite:
+        await asyncio.to_thread(_analyze_sqlite, str(parsed.database))
+    else:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("VACUUM (ANALYZE)")
+        await connection.close()
 
 
 def _fill_sqlite(path: str, count: int) -> None:
@@ -148,6 +171,11 @@ def _fill_sqlite(path: str, count: int) -> None:
         for target, values in rows(count):
             while batch := list(islice(values, _BATCH)):
                 conn.execute(insert(target), batch)
+    engine.dispose()
+
+
+def _analyze_sqlite(path: str) -> None:
+    engine = sqlite.writing_engine(make_url(f"sqlite:///{path}"))
     with engine.begin() as conn:
         conn.exec_driver_sql("ANALYZE")
     engine.dispose()
@@ -164,6 +192,5 @@ async def _fill_postgresql(dsn: str, count: int) -> None:
             while batch := list(islice(values, _BATCH)):
                 records = [tuple(row.values()) for row in batch]
                 await connection.copy_records_to_table(target.name, columns=list(batch[0]), records=records)
-        await connection.execute("VACUUM (ANALYZE)")
     finally:
         await connection.close()

@@ -60,7 +60,7 @@ def select_runs(conn: Connection, selection: Selection, after: UUID | None, limi
     """Returns the next selected runs with IDs greater than `after`, in the order of IDs."""
     if selection.filter is not None:
         run_id: ColumnElement[UUID] = _run.id
-        query = select(run_id).where(narrowed(conn, selection.filter, selection.now))
+        query = select(run_id).where(narrowed(conn, selection.filter, selection.now, reads_all=False))
     else:
         run_id = _outcome.run_id
         query = select(run_id).where(

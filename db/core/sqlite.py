@@ -12,7 +12,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,10 +24,12 @@ from sqlalchemy.exc import DBAPIError
 
 from db.core import unit_of_work
 from db.core.terms import run_terms
+from db.core.threads import Threads
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.errors import DatabaseUnavailableError
 from domain.flows.definition import unchanged_steps
 from domain.runs import metadata_condition
+from domain.text import fold, searched_json
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.create_function("run_terms", 2, run_terms, deterministic=True)
     dbapi_connection.create_function("metadata_matches", 2, metadata_matches)
     dbapi_connection.create_function("unchanged_steps", 2, lru_cache(maxsize=256)(unchanged_steps), deterministic=True)
+    dbapi_connection.create_function("search_fold", 1, fold, deterministic=True)
+    dbapi_connection.create_function("search_json", 1, searched_json, deterministic=True)
 
 
 class _Key(Uuid[UUID]):
@@ -236,22 +239,21 @@ class Readers:
         self.pool = self.engine.pool
         self._arguments = self.engine.dialect.create_connect_args(url)
         self._idle: list[_TextConnection] = []
-        self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self._threads = Threads(count, "sqlite-reader")
         self.size = count
         """Reads at a time, at most."""
-        self.asked = 0
-        """Reads under way, with those that wait for a thread."""
         self._closed = False
+
+    @property
+    def asked(self) -> int:
+        """Reads under way, with those that wait for a thread."""
+        return self._threads.under_way
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """Returns the result of `query`."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        self.asked += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
-        finally:
-            self.asked -= 1
+        return await self._threads.run(self._read, query)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self.engine.connect() as conn:
@@ -263,11 +265,7 @@ class Readers:
         """Returns the rows of a statement in text."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        self.asked += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
-        finally:
-            self.asked -= 1
+        return await self._threads.run(self._fetch, statement, arguments)
 
     def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
@@ -292,7 +290,7 @@ class Readers:
     async def close(self) -> None:
         """Waits for the reads that were requested, then stops the threads."""
         self._closed = True
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
         while self._idle:
             self._idle.pop().close()
         self.engine.dispose()

@@ -11,8 +11,11 @@ from typing import Any
 
 import orjson
 
-_MAX_LENGTH = 120
-"""Length in characters above which the rest of a term is replaced by a hash, so that the table stays narrow."""
+MAX_LENGTH = 120
+"""Length in characters of the longest term. The rest of a longer one is replaced by a hash, so that the table stays
+narrow."""
+_KEPT_LENGTH = MAX_LENGTH - 33
+"""Number of characters that a shortened term keeps."""
 _SEPARATOR = "\x1f"
 """Separates the names of a path. Two paths that become equal cost only a comparison, because documents are compared as
 well."""
@@ -35,9 +38,18 @@ def metadata_terms(document: str) -> list[str]:
     return [_bounded(f"m{path}={value}") for path, value in _leaves("", orjson.loads(document))]
 
 
+def scalar_terms(path: tuple[str, ...], text: str = "") -> str | None:
+    """Returns the beginning of the terms of all scalars at a path through objects whose JSON text begins with `text`.
+
+    None if terms may have been shortened before its end.
+    """
+    start = "m" + "".join(f"{_SEPARATOR}{key}" for key in path) + f"={text}"
+    return start if len(start) <= _KEPT_LENGTH else None
+
+
 def is_shortened(term: str) -> bool:
     """True if other tags or documents may have the same term, or may have it in another place."""
-    return len(term) >= _MAX_LENGTH or "[]" in term or term.count(_SEPARATOR) != term.startswith("m")
+    return len(term) >= MAX_LENGTH or "[]" in term or term.count(_SEPARATOR) != term.startswith("m")
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -55,6 +67,6 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _bounded(term: str) -> str:
-    if len(term) <= _MAX_LENGTH:
+    if len(term) <= MAX_LENGTH:
         return term
-    return term[: _MAX_LENGTH - 33] + "#" + blake2b(term.encode(), digest_size=16).hexdigest()
+    return term[:_KEPT_LENGTH] + "#" + blake2b(term.encode(), digest_size=16).hexdigest()

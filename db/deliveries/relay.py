@@ -4,7 +4,7 @@ The position moves in the transaction that inserts the deliveries, so each event
 change of endpoints locks the row first, so that it is certain which events precede the change.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -15,8 +15,13 @@ from db.alerts import groups
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
+<<<<<<< HEAD
 from db.events.log import Gaps, LogPosition, Tail
 from db.models import Alert, Delivery, Endpoint, RelayState, RunEvent
+=======
+from db.events.log import Gaps, LogPosition, NeededOfRuns, Tail
+from db.models import Delivery, Endpoint, RelayState, RunEvent
+>>>>>>> main
 from db.models.types import table
 from db.row_types import AlertRow, EndpointRow
 from db.sql.rows import fetch_all
@@ -114,9 +119,9 @@ def release(uow: UnitOfWork, token: UUID | None) -> None:
     uow.conn.execute(held if token is None else held.where(_state.lease_token == token))
 
 
-def page(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, columns: Collection[str] = ()) -> LogPage:
+def page(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, needed: NeededOfRuns) -> LogPage:
     """Returns the next events after `after`, with the runs that they changed."""
-    tail = event_log.tail(conn, after, gaps, limit, columns)
+    tail = event_log.tail(conn, after, gaps, limit, needed)
     return LogPage(tail, conn.execute(select(_state.version)).scalar_one())
 
 

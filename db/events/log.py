@@ -6,7 +6,7 @@ order of commits. On PostgreSQL a higher number may be committed first, so a rea
 missing number until no transaction can have it any more: then it was committed, or never will be.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby, takewhile
@@ -147,6 +147,26 @@ EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
+class NeededOfRuns:
+    """What a reader needs to know of the runs that events changed."""
+
+    columns: frozenset[str] = frozenset()
+    """Columns of `flow_run`; without any, no run is read."""
+    texts: frozenset[str] = frozenset()
+    """Folded texts, of which it needs those that the texts of the run contain."""
+
+    def __or__(self, other: "NeededOfRuns") -> "NeededOfRuns":
+        return NeededOfRuns(self.columns | other.columns, self.texts | other.texts)
+
+    def covers(self, other: "NeededOfRuns") -> bool:
+        """True if `other` needs nothing else."""
+        return other.columns <= self.columns and other.texts <= self.texts
+
+
+NOTHING = NeededOfRuns()
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A page of the log."""
 
@@ -206,7 +226,13 @@ def remaining(conn: Connection, gaps: Gaps) -> Gaps:
     return replace(gaps, writers=gaps.writers & _writers(conn)) if gaps.writers else gaps
 
 
-def tail(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, columns: Collection[str] = ()) -> Tail:
+def tail(
+    conn: Connection,
+    after: LogPosition,
+    gaps: Gaps | None,
+    limit: int,
+    needed: NeededOfRuns = NOTHING,
+) -> Tail:
     """Returns the next events after `after`, up to which the log is complete. `gaps` are those that the last call
     returned."""
     complete = after
@@ -222,7 +248,7 @@ def tail(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, co
         # The writers are read afterwards: a transaction with a lower number has ended, or is among them.
         gaps = Gaps(found[-1].seq, _writers(conn))
     reached = rows[-1].seq if rows else after
-    return Tail(rows, reached, len(found) < limit, gaps, changed_runs(conn, rows, columns))
+    return Tail(rows, reached, len(found) < limit, gaps, changed_runs(conn, rows, needed))
 
 
 def _unbroken(rows: Sequence[EventRow], complete: LogPosition) -> Sequence[EventRow]:
@@ -240,7 +266,12 @@ def _writers(conn: Connection) -> frozenset[str]:
 
 
 def page(
-    conn: Connection, after: LogPosition, until: LogPosition, scope: Scope, limit: int, columns: Collection[str] = ()
+    conn: Connection,
+    after: LogPosition,
+    until: LogPosition,
+    scope: Scope,
+    limit: int,
+    needed: NeededOfRuns = NOTHING,
 ) -> Page:
     """Returns the next events of `scope` after `after`, up to `until`, without their projects and flows.
 
@@ -256,7 +287,7 @@ def page(
     if after < kept_from or (after > max(until, kept_from) and after > conn.execute(_NEWEST).scalar_one()):
         raise CursorExpiredError
     is_last = len(rows) < limit
-    return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, columns))
+    return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, needed))
 
 
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
@@ -295,10 +326,12 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
         yield _event.kind.in_(sorted(scope.kinds))
 
 
-def changed_runs(conn: Connection, rows: Sequence[EventRow], columns: Collection[str]) -> Mapping[UUID, RunRow]:
+def changed_runs(conn: Connection, rows: Sequence[EventRow], needed: NeededOfRuns) -> Mapping[UUID, RunRow]:
     """Returns the runs that the events `rows` changed, as they are now."""
-    changed = {row.run_id for row in rows if row.run_id and row.kind in RUN_KINDS} if columns else ()
-    return run_reads.by_ids(conn, sorted(changed), columns) if changed else {}
+    if not needed.columns:
+        return {}
+    changed = {row.run_id for row in rows if row.run_id and row.kind in RUN_KINDS}
+    return run_reads.by_ids(conn, sorted(changed), needed.columns, needed.texts) if changed else {}
 
 
 def last_progress(conn: Connection, operation_id: UUID) -> EventRow | None:

@@ -16,6 +16,7 @@ from db.events import log as event_log
 from db.models import FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from db.runs.output import files
+from db.search import switch
 from db.sql.any_of import any_of
 
 _runs = table(FlowRun)
@@ -38,6 +39,7 @@ def delete_runs(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None
     for source in _OF_RUNS:
         uow.conn.execute(delete(source).where(any_of(source.c.run_id, run_ids)))
     text_indexes.forget(uow.conn, run_ids)
+    switch.forget(uow.conn)
     uow.conn.execute(delete(_runs).where(any_of(_run.id, run_ids)))
     events = [
         {

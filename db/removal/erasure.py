@@ -18,6 +18,7 @@ from db.events import log as event_log
 from db.models import AuditEvent, FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from db.runs.output import files
+from db.search import switch
 from db.sql.any_of import any_of
 
 ERASED = "Erased."
@@ -73,6 +74,7 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
     of_audited = (any_of(_audited.c.object_id, run_ids), _audited.c.details.is_not(None))
     uow.conn.execute(update(_audited).where(*of_audited).values(details=None))
     text_indexes.forget(uow.conn, run_ids)
+    switch.forget(uow.conn)
     is_erased = any_of(_run.id, run_ids)
     hashed = (is_erased, _run.request_hash.is_not(None))
     uow.conn.execute(update(_runs).where(*hashed).values(request_hash=""))

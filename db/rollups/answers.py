@@ -7,8 +7,9 @@ in the longest spans possible, and the two ends of the range from the runs.
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -51,6 +52,8 @@ _OPTIONAL = frozenset({FLOW, ENVIRONMENT, TRIGGER})
 """Columns by which some levels count."""
 _RESTRICTABLE = _OPTIONAL | {"project_id", "status"}
 """Columns on which a question may have a condition. Every level counts by those that are not optional."""
+_KEPT_STATEMENTS = 500
+"""Statements that are kept, of the questions asked last."""
 _SLOT = timedelta(seconds=SLOT_SECONDS)
 _SLOT_MS = SLOT_SECONDS * 1000
 
@@ -63,9 +66,10 @@ class DurationCount(NamedTuple):
     total_ms: int
 
 
+_BUCKET = "duration_bucket"
 _KEYS = {
     Measure.RUNS: ("status",),
-    Measure.DURATIONS: ("duration_bucket",),
+    Measure.DURATIONS: (_BUCKET,),
     Measure.FAILURES: ("flow_id", "failed_step_name"),
 }
 """The columns by which the runs of a measure are grouped."""
@@ -76,9 +80,11 @@ class _Question:
     """A filter that kept counts can answer."""
 
     where: RunFilter
-    now: datetime
-    values: Mapping[str, Sequence[Any]]
-    """Values that a column may have, for each restricted column."""
+    now: datetime = field(compare=False)
+    values: Mapping[str, Sequence[Any]] = field(compare=False)
+    """Values that a column may have, for each restricted column: those in `where`."""
+    is_moving: bool
+    """True if the answer depends on `now`."""
     archived: Archived
     since: int | None
     """First millisecond of creation since 1970; None: no bound."""
@@ -114,7 +120,7 @@ class _Plan:
 class _Buckets(NamedTuple):
     """Time buckets, given by their first slots; the last number is the end of the last bucket."""
 
-    slots: Sequence[int]
+    slots: tuple[int, ...]
 
     def number(self, slot: ColumnElement[int]) -> ColumnElement[int]:
         """Returns the index of the bucket that holds a slot."""
@@ -148,7 +154,7 @@ def _counts_by_time(
     question = _question(where, now)
     if question is None or any((bound - EPOCH) % _SLOT for bound in bounds):
         return None
-    slots = [(bound - EPOCH) // _SLOT for bound in bounds]
+    slots = tuple((bound - EPOCH) // _SLOT for bound in bounds)
     begin, end = slots[0] * _SLOT_MS, slots[-1] * _SLOT_MS
     since = begin if question.since is None else max(begin, question.since)
     until = end if question.until is None else min(end, question.until)
@@ -214,22 +220,23 @@ def _question(where: RunFilter, now: datetime) -> _Question | None:
     """Returns the filter as a question to the counts; None if one of its fields restricts a column that the counts
     lack."""
     values: dict[str, Sequence[Any]] = {}
-    archived, since, until = Archived.INCLUDE, [], []
-    for field, value in where.restrictions():
-        match field.operator:
-            case Operator.ANY_OF if field.column in _RESTRICTABLE:
-                values[field.column] = value
+    archived, since, until, is_moving = Archived.INCLUDE, [], [], False
+    for declared, value in where.restrictions():
+        match declared.operator:
+            case Operator.ANY_OF if declared.column in _RESTRICTABLE:
+                values[declared.column] = value
             case Operator.ARCHIVED:
                 archived = value
             case Operator.CREATED_AFTER:
                 since.append(_millisecond(value))
             case Operator.CREATED_WITHIN:
                 since.append(_millisecond(iso_duration.parse(value).before(now)))
+                is_moving = True
             case Operator.CREATED_BEFORE:
                 until.append(_millisecond(value))
             case _:
                 return None
-    return _Question(where, now, values, archived, max(since, default=None), min(until, default=None))
+    return _Question(where, now, values, is_moving, archived, max(since, default=None), min(until, default=None))
 
 
 def _millisecond(instant: datetime) -> int:
@@ -285,10 +292,27 @@ def _answer(
     limit: int | None = None,
     group: str | None = None,
 ) -> Sequence[Any] | None:
-    names = _KEYS[measure] if group is None else (*_KEYS[measure], group)
-    if question is None or (plan := _plan(question, names, measure, buckets)) is None:
+    if question is None:
         return None
-    parts = _parts(conn.dialect.name, measure, names, question, plan, buckets)
+    build = _built if question.is_moving else _statement
+    query = build(conn.dialect.name, measure, question, buckets, limit, group)
+    rows = [] if query is None else conn.execute(query).all()
+    return [row for row in rows if row.runs is not None] if rows else None
+
+
+def _built(
+    dialect: str,
+    measure: Measure,
+    question: _Question,
+    buckets: _Buckets | None,
+    limit: int | None,
+    group: str | None,
+) -> Select[Any] | None:
+    """Returns the statement that answers a question; None if the counts cannot."""
+    names = _KEYS[measure] if group is None else (*_KEYS[measure], group)
+    if (plan := _plan(question, names, measure, buckets)) is None:
+        return None
+    parts = _parts(dialect, measure, names, question, plan, buckets)
     found = union_all(*parts).subquery("found")
     keys = [column for column in found.c if column.name not in {"runs", "total_ms"}]
     sums = [cast(func.sum(found.c[name]), BigInteger).label(name) for name in ("runs", "total_ms")]
@@ -300,8 +324,11 @@ def _answer(
     query = select(answer).select_from(_states.outerjoin(answer, true())).where(_states.c.filled_until.is_(None))
     if limit is not None:
         query = query.order_by(answer.c.runs.desc(), *(answer.c[key.name] for key in keys))
-    rows = conn.execute(query).all()
-    return [row for row in rows if row.runs is not None] if rows else None
+    return query
+
+
+# To build a statement takes several times as long as to execute it.
+_statement = lru_cache(_KEPT_STATEMENTS)(_built)
 
 
 def _parts(
@@ -321,21 +348,14 @@ def _parts(
             conditions += _between(_rollup.slot, piece.begin, piece.end)
         number = buckets and buckets.number(_rollup.slot)
         yield _part(names, _rollup, number, _rollup.runs, _rollup.total_ms).where(*conditions)
-    changed = {
-        "status": _delta.status,
-        "flow_id": _delta.flow_id,
-        "trigger_method": _delta.trigger_method,
-        "failed_step_name": _delta.failed_step_name,
-        "duration_bucket": bucket_of(_delta.duration_ms),
-    }
+    changed = {name: bucket_of(_delta.duration_ms) if name == _BUCKET else _delta[name] for name in names}
     begin, end = min(piece.begin for _, piece in plan.levels), plan.levels[-1][1].end
     number = buckets and buckets.number(_delta.slot)
     total = _delta.runs * func.coalesce(_delta.duration_ms, 0)
     part = _part(names, changed, number, _delta.runs, total).where(*_between(_delta.slot, begin, end))
     yield part.where(*question.conditions(_delta), *_measured(measure, _delta))
     for since, until in plan.edges:
-        own: dict[str, ColumnElement[Any]] = {name: _run[name] for name in changed if name != "duration_bucket"}
-        own["duration_bucket"] = bucket_of(_run.duration_ms)
+        own = {name: bucket_of(_run.duration_ms) if name == _BUCKET else _run[name] for name in names}
         number = buckets and buckets.number_at(since)
         part = _part(names, own, number, _ONE, func.coalesce(_run.duration_ms, 0))
         part = part.where(_run.id >= UUID(int=since << 80), _run.id < UUID(int=until << 80))

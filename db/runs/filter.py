@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from sqlalchemy import ColumnElement, Double, Text, and_, bindparam, case, false, func, not_, or_, select, true
 from sqlalchemy import cast as sql_cast
 
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
 from db.runs.waits.waiting import waits_for_any
+from db.search import queries as texts
 from db.sql.any_of import any_of
 from domain import ids
 from domain.enums import WaitKind
@@ -40,6 +42,8 @@ class _Scope:
     dialect: str
     now: datetime
     """The instant until which runs that have not ended have lasted."""
+    reads_all: bool = False
+    """See `matches`."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -53,17 +57,23 @@ _Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
 
 
 def matches(
-    where: RunFilter, dialect: str, now: datetime | None = None, *, sorted_by: str | None = None
+    where: RunFilter,
+    dialect: str,
+    now: datetime | None = None,
+    *,
+    sorted_by: str | None = None,
+    reads_all: bool = False,
 ) -> ColumnElement[bool]:
     """Returns the condition for the rows of `flow_run` that match the filter.
 
     Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
     read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
+    A read that takes all rows, not the first of an order, says so by `reads_all`.
     """
     # Runs given by ID are read by their keys. SQLite would otherwise walk an index in the requested order.
     indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
-    condition = _matches(where, _Scope(dialect, now or clock.now()), indexed)
-    return and_(condition, *_implied(where, sorted_by))
+    condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
+    return and_(condition, *_implied(where, sorted_by, walks=dialect == "sqlite" and not reads_all))
 
 
 def _matches(where: RunFilter, scope: _Scope, indexed: frozenset[str | None] = frozenset()) -> ColumnElement[bool]:
@@ -82,8 +92,12 @@ def _column(name: str | None, indexed: frozenset[str | None]) -> Any:
     return Unindexed(_run[name]) if indexed and name not in indexed else _run[name]
 
 
-def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool]]:
-    """Yields conditions that follow from those of the filter, and that indexes serve."""
+def _implied(where: RunFilter, sorted_by: str | None, *, walks: bool) -> list[ColumnElement[bool]]:
+    """Returns conditions that follow from those of the filter, and that indexes serve.
+
+    With `walks` a page in the order of creation reads no index of another order: SQLite would read all runs of a range
+    of it and sort them. Where they are few, the filter names them (`db.runs.narrow`).
+    """
     conditions: list[ColumnElement[bool]] = []
     if where.ids is not None:
         return conditions
@@ -97,7 +111,7 @@ def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool
         (_run.finished_at, where.finished_after, where.finished_before),
     )
     for column, after, before in ranges:
-        if sorted_by not in (None, column.key):
+        if sorted_by not in (None, column.key) or (walks and sorted_by is None):
             continue
         if after is not None and after > EPOCH:
             conditions.append(sort_key(column) >= after)
@@ -190,6 +204,13 @@ def _contains_text(column: ColumnElement[Any], text: str, _: _Scope) -> ColumnEl
     return and_(column.is_not(None), contains_folded(column, _run[_FOLDED[_name_of(column)]], text))
 
 
+def _search(_: ColumnElement[Any], text: str, scope: _Scope) -> ColumnElement[bool]:
+    if not scope.reads_all:
+        # An order is walked, or runs are named.
+        return texts.is_of_run(text)
+    return _run.id.in_(texts.runs_with(text, scope.dialect))
+
+
 def _name_of(column: ColumnElement[Any]) -> str:
     return str(column.key)
 
@@ -211,7 +232,12 @@ def _metadata(
 def _metadata_condition(column: ColumnElement[Any], condition: MetadataCondition, scope: _Scope) -> ColumnElement[bool]:
     if scope.is_sqlite:
         document = bindparam(None, condition.to_text(), Text, unique=True)
-        return cast("ColumnElement[bool]", func.metadata_matches(column, document))
+        matched = cast("ColumnElement[bool]", func.metadata_matches(column, document))
+        if not condition.needs_value:
+            return matched
+        # Documents without the key are passed over without a call of Python, which takes far longer.
+        key = bindparam(None, orjson.dumps(condition.path[-1]).decode(), Text, unique=True)
+        return and_(func.instr(column, key) > 0, matched)
     found: list[ColumnElement[bool]] = []
     if condition.equals is not None:
         found.append(_has_value(column, condition, condition.equals, scope))
@@ -290,7 +316,7 @@ def _has_two_values(field: FilterField) -> bool:
     return field.operator in _NEVER_NULL or (field.operator in _NULL_FOR_NULL and not _run[field.column].nullable)
 
 
-_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED}
+_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED, Operator.SEARCH}
 _NULL_FOR_NULL = {
     Operator.ANY_OF,
     Operator.EQUALS,
@@ -321,6 +347,7 @@ _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
+    Operator.SEARCH: _search,
     Operator.CONTAINS_JSON: _contains_json,
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _in_family,

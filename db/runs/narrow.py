@@ -12,27 +12,41 @@ PostgreSQL knows how rare most values are, so only texts are searched there. SQL
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, column, func, select, text, true
-from sqlalchemy import table as sql_table
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Uuid,
+    and_,
+    func,
+    select,
+    text,
+    true,
+)
 
 from db import text_indexes
-from db.core.terms import is_shortened, metadata_terms, tag_term
+from db.core.terms import is_shortened
 from db.models import FlowRun, Project
-from db.models.types import Folded, sort_key, table
+from db.models.types import EPOCH, Folded, sort_key, table
 from db.runs.filter import matches
+from db.search import queries as texts
+from db.search import switch
+from db.sql import run_terms
 from db.sql.keyset import Keyset, Page
+from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter
 from domain.text import fold
+from domain.time import clock
 
 _table = table(FlowRun)
 _run = _table.c
 _project = table(Project).c
-_term = sql_table("run_term", column("term"), column("project_id", Uuid()), column("run_id", Uuid())).c
 
 FEW = 500
 """Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
@@ -45,8 +59,8 @@ _COMMON = 5
 """Number of runs of the sample from which a text counts as common."""
 TRIGRAM = 3
 """Smallest number of characters of a text that an index of texts can find."""
-_SAFE_LIST = 100
-"""Number of values of one field above which its index is not used: each value is a search of its own."""
+_KEPT_FILTERS = 2_000
+"""Number of filters of which it is kept whether they may be narrowed."""
 
 _ERRORS_WITH = text(
     f"SELECT run_id FROM {text_indexes.ERROR_TEXT} WHERE {text_indexes.ERROR_TEXT} MATCH :phrase LIMIT :most"  # noqa: S608
@@ -59,30 +73,75 @@ _IS_NOT_ARCHIVED = text(
 )
 
 
-def narrow(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns a filter that matches the same runs. It names the runs if they are few and an index finds them."""
-    where = where.without_blanks()
+def narrow(conn: Connection, where: RunFilter, now: datetime | None = None) -> RunFilter:
+    """Returns a filter that matches the same runs. It names the runs if they are few and an index finds them.
+
+    Durations before `now`, by default the present instant, become instants.
+
+    Raises:
+        SearchOffError: the filter searches, and the search is off or not filled yet.
+    """
+    now = now or clock.now()
+    where = where.without_blanks().at(now)
+    require_search(conn, where)
     if where.ids is not None:
         return where
     if conn.dialect.name != "sqlite":
         return _narrow_on_postgresql(conn, where)
+    fewest = _fewest(conn, where, now)
+    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+
+
+def _fewest(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
+    """Returns the fewest runs among which one of SQLite's indexes finds all that match; None if they are not few."""
     fewest: Sequence[UUID] | None = None
     for query in _queries(conn, where):
         keys = query(FEW + 1)
         if len(keys) <= FEW and (fewest is None or len(keys) < len(fewest)):
             fewest = keys
         if not keys:
-            break
-    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+            return keys
+    if where.or_ is not None and (keys_of_parts := _of_parts(conn, where, now)) is not None:
+        fewest = keys_of_parts if fewest is None else min(fewest, keys_of_parts, key=len)
+    return fewest
 
 
-def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement[bool]:
-    """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`."""
-    return matches(narrow(conn, where), conn.dialect.name, now)
+def _of_parts(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
+    """Returns the runs among which indexes find all that match one of the filters in `or`; None if they are not few."""
+    found: dict[UUID, None] = {}
+    for part in where.or_ or ():
+        of_part = replace(part.without_blanks().at(now), project_ids=where.project_ids)
+        keys = _fewest(conn, of_part, now) if of_part.ids is None else of_part.ids
+        if keys is None or len(found) + len(keys) > FEW:
+            return None
+        found |= dict.fromkeys(keys)
+    return tuple(found)
 
 
+def require_search(conn: Connection, *filters: RunFilter) -> None:
+    """Checks that runs can be searched, if one of the filters searches.
+
+    Raises:
+        SearchOffError
+    """
+    if any(where.searched for where in filters):
+        switch.require(conn)
+
+
+def narrowed(conn: Connection, where: RunFilter, now: datetime, *, reads_all: bool = True) -> ColumnElement[bool]:
+    """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`.
+
+    Raises:
+        SearchOffError: see `narrow`.
+    """
+    return matches(narrow(conn, where, now), conn.dialect.name, now, reads_all=reads_all)
+
+
+@lru_cache(_KEPT_FILTERS)
 def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
     """Returns False if `narrow_page` would return the filter unchanged, so that most lists need no search."""
+    if where.searched:
+        return True
     if where.ids is not None:
         return False
     created = where.created_after is not None or where.created_before is not None
@@ -189,11 +248,15 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
     def fetch(query: Select[Any]) -> _Query:
         return lambda most: conn.execute(query.limit(most)).scalars().all()
 
-    for terms in _terms(where):
-        yield fetch(select(_term.run_id).where(_term.term.in_(terms), _term.project_id.in_(projects)))
+    for terms in run_terms.sets(where):
+        yield fetch(select(TERM.run_id).where(TERM.term.in_(terms), TERM.project_id.in_(projects)))
+    for has_term in run_terms.ranges(conn, where):
+        yield fetch(select(TERM.run_id).where(*has_term, TERM.project_id.in_(projects)))
     if (part := _indexed_error(conn, where)) is not None:
-        phrase = phrase_of(part)
+        phrase = texts.phrase_of(part)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
+    if where.search is not None:
+        yield fetch(texts.runs_with(where.search, "sqlite").distinct())
     # In each of these indexes the ID follows the value, so the runs with one value are in the order of creation.
     for column_, values in (
         (_run.status, where.statuses),
@@ -202,31 +265,38 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         (_run.error_fingerprint, None if where.error_fingerprint is None else [where.error_fingerprint]),
         (_run.external_id, where.external_ids),
     ):
-        if values is not None and len(values) <= _SAFE_LIST:
+        if values is not None and len(values) <= SAFE_LIST:
             yield fetch(select(_run.id).where(in_projects, column_.in_(values)))
-    if where.flow_ids is not None and len(where.flow_ids) <= _SAFE_LIST:
+    if where.flow_ids is not None and len(where.flow_ids) <= SAFE_LIST:
         yield fetch(select(_run.id).where(_run.flow_id.in_(where.flow_ids)))
     if where.archived is Archived.ONLY:
         yield fetch(select(_run.id).where(in_projects, _run.archived_at.is_not(None)))
-    if where.created_after is not None or where.created_before is not None:
-        created = RunFilter(
-            archived=Archived.INCLUDE, created_after=where.created_after, created_before=where.created_before
-        )
-        yield fetch(select(_run.id).where(in_projects, matches(created, "sqlite")))
     yield from _ranges(where, in_projects, fetch)
+    yield from _durations(where, in_projects, fetch)
 
 
 def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
-    for column_, after, before in (
-        (_run.started_at, where.started_after, where.started_before),
-        (_run.finished_at, where.finished_after, where.finished_before),
+    """Yields the queries for ranges of time."""
+    created = RunFilter(
+        archived=Archived.INCLUDE, created_after=where.created_after, created_before=where.created_before
+    )
+    if not created.matches_all:
+        yield fetch(select(_run.id).where(in_projects, matches(created, "sqlite")))
+    for key, after, before in (
+        (sort_key(_run.started_at), where.started_after, where.started_before),
+        (sort_key(_run.finished_at), where.finished_after, where.finished_before),
+        (_run.updated_at, where.updated_after, where.updated_before),
     ):
         if after is None and before is None:
             continue
-        bounds = [sort_key(column_) > ids.created_at(UUID(int=0)) if after is None else sort_key(column_) >= after]
+        bounds = [key > EPOCH if after is None else key >= after]
         if before is not None:
-            bounds.append(sort_key(column_) < before)
+            bounds.append(key < before)
         yield fetch(select(_run.id).where(in_projects, *bounds))
+
+
+def _durations(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
+    """Yields the query for a range of durations; the runs that have not ended are among its result."""
     length = sort_key(_run.duration_ms)
     least, most = where.min_duration_ms, where.max_duration_ms
     if least is not None or most is not None:
@@ -235,47 +305,20 @@ def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _
         yield fetch(select(_run.id).where(in_projects, *ended).union_all(live))  # type: ignore[arg-type]
 
 
-def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
-    """Yields sets of terms: every run that matches has at least one term of each set."""
-    for tag in where.tags or ():
-        yield [tag_term(tag)]
-    if where.any_tags is not None and len(where.any_tags) <= _SAFE_LIST:
-        yield [tag_term(tag) for tag in where.any_tags]
-    if where.metadata is not None:
-        for term in metadata_terms(where.metadata):
-            yield [term]
-
-
 def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
     """Returns the filter with bounds of time within which all runs with its tags and its metadata were created."""
-    sets = list(_terms(where))
-    projects = _projects(conn, where) if sets else ()
-    for terms in sets:
-        # Each term takes two steps, from the ends of a range of the primary key.
-        of_terms = [(_term.term == term, _term.project_id == key) for term in terms for key in projects]
-        if len(of_terms) > _SAFE_LIST:
-            continue
-        bounds = [
-            conn.execute(select(end(_term.run_id)).where(*of_term)).scalar()
-            for of_term in of_terms
-            for end in (func.min, func.max)
-        ]
-        found = [key for key in bounds if key is not None]
-        if not found:
-            return replace(where, ids=())
-        after, before = ids.created_at(min(found)), ids.created_at(max(found)) + timedelta(milliseconds=1)
-        where = replace(
-            where,
-            created_after=after if where.created_after is None else max(after, where.created_after),
-            created_before=before if where.created_before is None else min(before, where.created_before),
-        )
-    return where
-
-
-def phrase_of(part: str) -> str:
-    """Returns the FTS5 query for texts that contain `part`."""
-    escaped = fold(part).replace('"', '""')
-    return f'"{escaped}"'
+    extent = run_terms.extent(conn, where, _projects(conn, where)) if run_terms.has_terms(where) else None
+    if extent is None:
+        return where
+    first, last = extent
+    if last < first:
+        return replace(where, ids=())
+    after, before = ids.created_at(first), ids.created_at(last) + timedelta(milliseconds=1)
+    return replace(
+        where,
+        created_after=after if where.created_after is None else max(after, where.created_after),
+        created_before=before if where.created_before is None else min(before, where.created_before),
+    )
 
 
 def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
@@ -284,19 +327,21 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
         return None
     of_projects = RunFilter(project_ids=where.project_ids, archived=where.archived)
-    terms = [term for (term,) in _terms(replace(where, any_tags=None))]
+    terms = [term for (term,) in run_terms.sets(RunFilter(tags=where.tags, metadata=where.metadata))]
     if len(terms) != 1 or is_shortened(terms[0]):
         return None
     if where not in (replace(of_projects, tags=where.tags), replace(of_projects, metadata=where.metadata)):
         return None
     projects = where.project_ids if where.project_ids is not None else select(_project.id)
-    query = select(_term.run_id).where(_term.term == terms[0], _term.project_id.in_(projects))
+    query = select(TERM.run_id).where(TERM.term == terms[0], TERM.project_id.in_(projects))
     if where.archived is Archived.INCLUDE:
         return query
     return query.where(_IS_NOT_ARCHIVED)
 
 
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
+    if where.search is not None and (named := _searched(conn, where.search, where.project_ids)) is not None:
+        return replace(where, ids=named)
     text_condition: ColumnElement[bool] | None = None
     has_value: ColumnElement[bool] = true()
     if (part := _indexed_error(conn, where)) is not None:
@@ -324,6 +369,22 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
         query = query.where(found.c.project_id.in_(where.project_ids))
     keys = conn.execute(query).scalars().all()
     return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
+
+
+def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
+    """Returns the runs of which a text contains `text`, on PostgreSQL; None if they are not few."""
+    of_projects = true() if project_ids is None else _run.project_id.in_(project_ids)
+    condition = matches(RunFilter(search=text, archived=Archived.INCLUDE), "postgresql")
+    newest = select(condition.label("hit")).select_from(_table).where(of_projects).order_by(_run.id.desc())
+    hits = newest.limit(_SAMPLE).subquery().c.hit
+    if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
+        return None
+    found = texts.runs_with(text, "postgresql").distinct().cte("found").prefix_with("MATERIALIZED")
+    query = select(found.c.run_id).limit(_FEW_ON_POSTGRESQL + 1)
+    if project_ids is not None:
+        query = query.where(found.c.run_id == _run.id, of_projects)
+    keys = conn.execute(query).scalars().all()
+    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
 
 
 def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:

@@ -13,7 +13,9 @@ from db.models.types import sort_key, table
 from db.rollups import answers
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
-from db.runs.narrow import narrow, narrow_page, runs_of_term
+from db.runs.narrow import narrow, narrow_page, require_search, runs_of_term
+from db.search import queries as texts_of_runs
+from db.search import switch
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
@@ -120,7 +122,8 @@ def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     if (of_term := runs_of_term(conn, where)) is not None:
         return count_up_to(conn, of_term, limit)
     narrowed = narrow(conn, where)
-    return count_up_to(conn, select(_run.id).where(matches(narrowed, conn.dialect.name)), limit)
+    condition = matches(narrowed, conn.dialect.name, reads_all=True)
+    return count_up_to(conn, select(_run.id).where(condition), limit)
 
 
 def pages_by(
@@ -161,6 +164,7 @@ def pages_of(
 ) -> Mapping[RunFilter, list[RunRow]]:
     """Returns the page of each filter, newest first. Each page is a read of its own, however many runs match its
     filter."""
+    require_search(conn, *filters)
     selected = _page_columns(columns, RunOrder())
     pages: dict[RunFilter, list[RunRow]] = {}
     for part in _batches(filters):
@@ -176,6 +180,7 @@ def pages_of(
 
 def with_more(conn: Connection, edges: Sequence[tuple[RunFilter, Edge]]) -> Mapping[tuple[RunFilter, Edge], bool]:
     """Returns the filters and edges, newest first, for which a matching run follows the edge."""
+    require_search(conn, *(where for where, _ in edges))
     found: list[tuple[RunFilter, Edge]] = []
     for part in _batches(edges):
         probes = [
@@ -188,6 +193,7 @@ def with_more(conn: Connection, edges: Sequence[tuple[RunFilter, Edge]]) -> Mapp
 
 def counts_of(conn: Connection, filters: Sequence[RunFilter], limit: int | None) -> Mapping[RunFilter, int]:
     """Returns the number of runs that match each filter. Counting stops at `limit`."""
+    require_search(conn, *filters)
     counts: dict[RunFilter, int] = {}
     for part in _batches(filters):
         counted = [
@@ -200,9 +206,18 @@ def counts_of(conn: Connection, filters: Sequence[RunFilter], limit: int | None)
     return counts
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, RunRow]:
-    """Returns the runs `keys`, archived ones too, with `id` and `project_id`."""
-    query = select(*select_columns(_table, {*columns, "project_id"})).where(_run.id.in_(keys))
+def by_ids(
+    conn: Connection, keys: Sequence[UUID], columns: Collection[str], searched: Collection[str] = ()
+) -> Mapping[UUID, RunRow]:
+    """Returns the runs `keys`, archived ones too, with `id` and `project_id`.
+
+    With `found_texts` too if there are `searched` texts, folded, and the search is on: those that texts of the run
+    contain; null for none.
+    """
+    selected = select_columns(_table, {*columns, "project_id"})
+    if searched and switch.is_on(conn):
+        selected.append(texts_of_runs.found_of_run(sorted(searched), conn.dialect.name).label("found_texts"))
+    query = select(*selected).where(_run.id.in_(keys))
     return {row.id: row for row in fetch_all(conn, query)}
 
 

@@ -51,6 +51,8 @@ class Operator(Enum):
     """The list in the column has at least one of the values."""
     CONTAINS_TEXT = auto()
     """The text in the column contains the value; upper and lower case count as equal: see `domain.text.fold`."""
+    SEARCH = auto()
+    """An input, an output or a log message of the run contains the value; upper and lower case count as equal."""
     CONTAINS_JSON = auto()
     """The JSON document in the column contains the value, a JSON document, as PostgreSQL's `@>` defines it."""
     METADATA = auto()
@@ -88,6 +90,8 @@ class ValueType(Enum):
     """The type of a filter value that is neither an ID nor an enum."""
 
     TEXT = auto()
+    SEARCHED_TEXT = auto()
+    """A text that is long enough to be searched for in all runs."""
     INSTANT = auto()
     MILLISECONDS = auto()
     """A whole number, not negative."""
@@ -103,6 +107,7 @@ class ValueType(Enum):
 
 _BLANK: Mapping[object, object] = {
     ValueType.TEXT: "",
+    ValueType.SEARCHED_TEXT: "",
     ValueType.DURATION: "",
     ValueType.JSON_OBJECT: "{}",
     ValueType.FLAG: False,

@@ -56,6 +56,11 @@ class MetadataCondition:
         return not any(is_given) and not self.prefix and not self.bounds
 
     @property
+    def needs_value(self) -> bool:
+        """True if only documents with a value at the path can match the condition."""
+        return bool(self.exists or self.prefix or self.bounds) or self.equals is not None or self.one_of is not None
+
+    @property
     def matches_nothing(self) -> bool:
         """True if no value can match the condition."""
         return self.one_of == ()

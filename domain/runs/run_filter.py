@@ -17,7 +17,11 @@ from domain.enums import Environment, RunStatus, TriggerMethod, WaitKind
 from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
+from domain.text import fold
+from domain.time import iso_duration
 
+MIN_SEARCH = 3
+"""Characters of the shortest text that is searched for: indexes hold parts of texts that are so long."""
 _WITHIN = (
     "within this duration before now: a duration in ISO 8601, such as `PT15M`, `P1D` or `P1M`. In a stream, "
     "before the event."
@@ -100,6 +104,18 @@ class RunFilter:
             "error_message",
             ValueType.TEXT,
             "Runs whose error message contains this text (case-insensitive).",
+        ),
+    ] = None
+    search: Annotated[
+        str | None,
+        FilterField(
+            Operator.SEARCH,
+            "",
+            ValueType.SEARCHED_TEXT,
+            "Runs of which an input, an output or a log message, of the run or of its steps, contains this text"
+            f" (case-insensitive), at least {MIN_SEARCH} characters. Needs sight of payloads. Where the search is not"
+            " switched on, the error is SEARCH_OFF. A stream searches what a run has at the time of its change: a text"
+            " that is added in between is found at the next change.",
         ),
     ] = None
     error_fingerprint: Annotated[
@@ -311,8 +327,8 @@ class RunFilter:
         return cls(**{"archived": Archived.INCLUDE, **values})
 
     def __post_init__(self) -> None:
-        for name, declared in FILTER_FIELDS.items():
-            if declared.is_list and isinstance(values := getattr(self, name), list):
+        for name in _LISTS:
+            if isinstance(values := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(values))
 
     def restrictions(self) -> Iterator[tuple[FilterField, Any]]:
@@ -320,6 +336,16 @@ class RunFilter:
         for name, declared in FILTER_FIELDS.items():
             if declared.restricts(value := getattr(self, name)):
                 yield declared, value
+
+    def at(self, now: datetime) -> "RunFilter":
+        """Returns the filter with instants in place of its durations before `now`. It matches the same runs then."""
+        values: dict[str, Any] = {}
+        for name in ("created", "started", "finished", "updated"):
+            within, after = getattr(self, f"{name}_within"), getattr(self, f"{name}_after")
+            if within is not None:
+                since = iso_duration.parse(within).before(now)
+                values |= {f"{name}_within": None, f"{name}_after": since if after is None else max(after, since)}
+        return replace(self, **values) if values else self
 
     def without_blanks(self) -> "RunFilter":
         """Returns the filter with None for each blank value. It matches the same runs."""
@@ -348,6 +374,13 @@ class RunFilter:
         return next(self.restrictions(), None) is None
 
     @property
+    def searched(self) -> frozenset[str]:
+        """The folded texts that the filter and its parts search for in inputs, outputs and logs."""
+        parts = [*(self.or_ or ()), *([self.not_] if self.not_ is not None else [])]
+        own = (fold(self.search),) if self.search else ()
+        return frozenset(own).union(*(part.searched for part in parts))
+
+    @property
     def matches_nothing(self) -> bool:
         """True if no run can match the filter, as for an empty list."""
         return any(declared.matches_nothing(value) for declared, value in self.restrictions())
@@ -357,6 +390,8 @@ FILTER_FIELDS: Mapping[str, FilterField] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(RunFilter, include_extras=True).items()
 }
 """The declarations of `RunFilter`, by attribute."""
+_LISTS = tuple(name for name, declared in FILTER_FIELDS.items() if declared.is_list)
+"""The attributes that are lists."""
 
 
 class RunOrderField(DescribedEnum):

@@ -25,6 +25,7 @@ from db.removal import expiry, teardown
 from db.removal.sweep import Swept
 from db.rollups import upkeep
 from db.runs.output import files
+from db.search import switch
 from domain import ids
 from domain.ids import IdKind
 from domain.time import clock
@@ -41,6 +42,10 @@ PRUNE_SECONDS = 600.0
 """Time between two prunes of expired data, in seconds."""
 STATISTICS_SECONDS = 600.0
 """Time between two updates of SQLite's statistics on the distribution of values, in seconds."""
+FILL_SECONDS = 60.0
+"""Time between two checks whether runs are missing in the search, in seconds."""
+FILL_BATCH = 200
+"""Number of runs whose texts are added to the search in one transaction."""
 ORPHANS_SECONDS = 6 * 3600.0
 """Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
 ORPHAN_AGE = timedelta(days=1)
@@ -135,9 +140,10 @@ def maintenance_jobs(
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune deliveries", PRUNE_SECONDS, partial(prune_deliveries, database, delivery_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
+        Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
         Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
-        Job("merge index of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
+        Job("merge indexes of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -186,10 +192,22 @@ async def gather_statistics(database: Database) -> None:
         await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
 
 
-async def merge_forgotten_texts(database: Database) -> None:
-    """Remove what SQLite's index of texts still holds of erased messages and of deleted runs."""
-    while await database.write(text_indexes.merge_forgotten, MERGE_PAGES):
+async def fill_search(database: Database) -> int:
+    """Adds the texts of all runs that the search does not have yet, if it is on; returns the number of runs."""
+    total = 0
+    while filled := await database.write(switch.fill, FILL_BATCH):
+        total += filled
         await clock.sleep(PAUSE_SECONDS)
+    if total:
+        _logger.info("search filled", extra={"runs": total})
+    return total
+
+
+async def merge_forgotten_texts(database: Database) -> None:
+    """Remove what SQLite's indexes of texts still hold of erased and deleted texts."""
+    for merge_forgotten in (text_indexes.merge_forgotten, switch.merge_forgotten):
+        while await database.write(merge_forgotten, MERGE_PAGES):
+            await clock.sleep(PAUSE_SECONDS)
 
 
 async def rescue_waiting_runs(database: Database) -> None:

@@ -11,7 +11,7 @@ from db.row_types import RunRow
 from db.runs import children, kept_steps, reads, retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids, json_codec
-from domain.actor import Actor, ActorKind, Origin
+from domain.actor import Actor, Origin
 from domain.audit import AuditAction
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.error_declarations import default_message
@@ -267,7 +267,7 @@ def _create_retry(
     if callback is not None:
         callback.add(uow, new_id, found.project_id)
     # A webhook retries by itself: `retriedBy` shows that.
-    if origin.actor.kind is ActorKind.API_KEY:
+    if origin.actor.is_client:
         details = {"retryOfId": ids.encode(IdKind.RUN, found.id), "strategy": request.strategy}
         if request.step_name is not None:
             details["stepName"] = request.step_name

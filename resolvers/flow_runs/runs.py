@@ -70,8 +70,14 @@ async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -
 
 
 def scoped(context: Context, where: RunFilter) -> RunFilter:
-    """Returns `where`, restricted to the runs that the viewer can see."""
+    """Returns `where`, restricted to the runs that the viewer can see.
+
+    Raises:
+        ForbiddenError: the filter searches payloads, and the viewer must not read them.
+    """
     viewer = context.viewer
+    if where.searched:
+        authorize.require_payloads(viewer)
     if viewer.scope is not None:
         where = scope.confined(where, viewer.scope)
     return replace(where, project_ids=authorize.own_projects(viewer, where.project_ids))

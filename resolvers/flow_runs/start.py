@@ -7,7 +7,6 @@ from uuid import UUID
 
 from db.row_types import FlowRow
 from domain import ids
-from domain.actor import ActorKind
 from domain.enums import Environment, TriggerMethod
 from domain.errors import (
     FlowDisabledError,
@@ -77,7 +76,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         values=columns,
         trigger_method=trigger_method,
         started_by=context.viewer.actor,
-        requested=context.origin if context.viewer.kind is ActorKind.API_KEY else None,
+        requested=context.origin if context.viewer.actor.is_client else None,
         parent_id=parent_id,
         idempotency=idempotency,
         callback=checked_callback(context, request.callback_url),

@@ -1,6 +1,7 @@
 """The values on which a plan depends beside its document: the variables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
@@ -19,6 +20,15 @@ from schema.selected_fields import by_response_key, fields_of, is_of_type, sets_
 
 Decide = Callable[[VariableValues], Any]
 """A question that a plan asks of the variables. The plan serves all variables with the same answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The variables of a request, and what was made of them: requests with equal variables share it."""
+
+    variables: VariableValues
+    arguments: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    """The arguments of root fields, by the identity of the node in the document, which lives as long as its plan."""
 
 
 class UncoveredError(Exception):

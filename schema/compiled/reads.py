@@ -8,18 +8,21 @@ plan does not cover or that has an error. It executes the operation as a whole, 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from graphql import (
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    is_non_null_type,
     specified_rules,
 )
 from graphql.execution.values import VariableValues, get_variable_values
@@ -29,21 +32,28 @@ from strawberry.extensions import ParserCache, ValidationCache
 from db.row_json.statements import instant_value
 from db.row_json.writer import BROKEN
 from db.sql.clause_text import Recent
-from domain.errors import FlowRunsError, RateLimitedError
+from domain.errors import FlowRunsError, QueryTimeoutError, RateLimitedError
 from domain.time import clock
 from resolvers.context import Context
 from schema import visibility
 from schema.charging import charge, report, with_report
-from schema.compiled.environment import Decide, Environment, UncoveredError
+from schema.compiled.environment import Decide, Environment, Request, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
-from schema.cost import MAX_TOKENS, RepeatedNames, check
+from schema.cost import MAX_TOKENS, RepeatedNames, check, signature
+from schema.errors import to_client_error
 
 _logger = logging.getLogger(__name__)
 
 _MAX_PLANS = 16
 """Largest number of plans of one operation. There is one for each set of answers that its variables give, such as those
 of `@include`."""
+_MAX_REQUESTS = 2_000
+"""Number of requests whose coerced variables and plans are kept."""
+_MAX_KEPT_VARIABLES = 1_024
+"""Largest size of variables that are kept, in bytes."""
+_MAX_SIGNATURES = 100
+"""Number of signatures of variables whose cost is kept, for one operation: page sizes, and sizes of filters."""
 _RULES = (*specified_rules, RepeatedNames)
 
 
@@ -65,9 +75,40 @@ class _NotCoveredError(Exception):
         self.reason = reason
 
 
+class _TimeoutError(Exception):
+    """The read of a root field took longer than its time limit."""
+
+    def __init__(self, field: "_Field", error: QueryTimeoutError) -> None:
+        super().__init__()
+        self.field = field
+        located = GraphQLError(error.message, field.nodes, path=[field.key], original_error=error)
+        self.formatted = to_client_error(located).formatted
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A root field of an operation."""
+
+    key: str
+    nodes: Sequence[FieldNode]
+    is_nullable: bool
+    run: Run
+
+    async def text(self, *args: Any) -> str:
+        """Returns the JSON text of the field.
+
+        Raises:
+            _TimeoutError
+        """
+        try:
+            return await self.run(*args)
+        except QueryTimeoutError as error:
+            raise _TimeoutError(self, error) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    fields: Sequence[tuple[str, Run]]
+    fields: Sequence[_Field]
     decisions: Sequence[tuple[Decide, Any]]
     parameters: Mapping[str, Decide]
     has_nested_cursors: bool
@@ -76,28 +117,46 @@ class _Plan:
         """True if the variables give the answers for which the plan was made."""
         return all(decide(variables) == answer for decide, answer in self.decisions)
 
-    async def run(self, context: Context, variables: VariableValues) -> bytes:
+    async def run(self, context: Context, request: Request) -> bytes:
         """Returns the body of the response."""
         values: dict[str, object] = {"now": instant_value(context.database.dialect, clock.now())}
         for name, value in self.parameters.items():
-            values[name] = value(variables)
+            values[name] = value(request.variables)
         if len(self.fields) == 1:
-            ((key, run),) = self.fields
-            text = f'{{"data":{{"{key}":{await run(context, variables, values)}}}}}'
+            (field,) = self.fields
+            try:
+                text = f'{{"data":{{"{field.key}":{await field.text(context, request, values)}}}}}'
+            except _TimeoutError as error:
+                text = self._body([error])
         else:
-            found = await asyncio.gather(*(run(context, variables, values) for _, run in self.fields))
-            parts = (f'"{key}":{part}' for (key, _), part in zip(self.fields, found, strict=True))
-            text = '{"data":{' + ",".join(parts) + "}}"
+            reads = (field.text(context, request, values) for field in self.fields)
+            text = self._body(await asyncio.gather(*reads, return_exceptions=True))
         if BROKEN in text:
             raise UnexpectedError
         return (with_nested_cursors(text) if self.has_nested_cursors else text).encode()
+
+    def _body(self, found: Sequence[str | BaseException]) -> str:
+        """Returns the body with the texts of the fields. One that took too long is not read again: it is an error."""
+        errors = [result for result in found if isinstance(result, _TimeoutError)]
+        others = [result for result in found if isinstance(result, BaseException) and result not in errors]
+        if others:
+            raise others[0]
+        data = "null"
+        if all(error.field.is_nullable for error in errors):
+            parts = (result if isinstance(result, str) else "null" for result in found)
+            members = (f'"{field.key}":{part}' for field, part in zip(self.fields, parts, strict=True))
+            data = "{" + ",".join(members) + "}"
+        if not errors:
+            return f'{{"data":{data}}}'
+        return f'{{"data":{data},"errors":{orjson.dumps([error.formatted for error in errors]).decode()}}}'
 
 
 class _Operation:
     """An operation of a valid document, with its plans."""
 
-    def __init__(self, schema: Schema, document: DocumentNode, name: str | None) -> None:
+    def __init__(self, schema: Schema, document: DocumentNode, name: str | None, prepared: "_PreparedRequests") -> None:
         self._schema = schema
+        self._prepared = prepared
         self._document = document
         self._name = name
         self._node = _operation(document, name)
@@ -105,6 +164,8 @@ class _Operation:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._plans: list[_Plan] = []
+        self._costs: dict[Hashable, int] = {}
+        """Costs within the limits, by the signature of the variables."""
         self._refused: str | None = None
         self._convert = converter(schema)
 
@@ -112,16 +173,33 @@ class _Operation:
         """Returns the body of the response."""
         if self._refused is not None:
             raise _NotCoveredError(self._refused)
-        cost = context.cost = check(self._document, self._name, given)
+        key = _variables_key(given)
+        known = None if key is None else self._prepared.find((self, key))
+        cost = context.cost = self._cost(given) if known is None else known.cost
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
+        if known is None:
+            known = self._prepare(given, cost)
+            if key is not None:
+                self._prepared.put((self, key), known)
+        charged = await charge(context, cost)
+        body = await known.plan.run(context, known.request)
+        return with_report(body, report(context, charged)) if context.reports_cost else body
+
+    def _prepare(self, given: dict[str, Any], cost: int) -> "_Prepared":
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
             raise _NotCoveredError("variables")
-        plan = self._plan(graphql_schema, variables)
-        charged = await charge(context, cost)
-        body = await plan.run(context, variables)
-        return with_report(body, report(context, charged)) if context.reports_cost else body
+        return _Prepared(self._plan(graphql_schema, variables), Request(variables), cost)
+
+    def _cost(self, given: dict[str, Any]) -> int:
+        size = signature(given)
+        cost = self._costs.get(size)
+        if cost is None:
+            cost = check(self._document, self._name, given)
+            if len(self._costs) < _MAX_SIGNATURES:
+                self._costs[size] = cost
+        return cost
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
         for known in self._plans:
@@ -147,10 +225,31 @@ class _Operation:
         if self._node.directives:
             raise UncoveredError("directive")
         fields = [
-            (key, roots.plan(root, nodes))
+            _Field(key, nodes, _is_nullable(root, nodes), roots.plan(root, nodes))
             for key, nodes in environment.fields(root, [self._node.selection_set]).items()
         ]
         return _Plan(fields, environment.decisions, planner.values, planner.has_nested_cursors)
+
+
+class _Prepared(NamedTuple):
+    """The part of a request that is kept."""
+
+    plan: _Plan
+    request: Request
+    cost: int
+
+
+_PreparedRequests = Recent[tuple[_Operation, bytes], _Prepared]
+"""Requests whose variables were seen before: pages that are requested repeatedly."""
+
+
+def _variables_key(given: Mapping[str, Any]) -> bytes | None:
+    """Returns a key that is equal for equal variables; None if they are not to be kept."""
+    try:
+        key = orjson.dumps(given)
+    except TypeError:  # It has a number that orjson does not write.
+        return None
+    return key if len(key) <= _MAX_KEPT_VARIABLES else None
 
 
 class CompiledReads:
@@ -160,6 +259,7 @@ class CompiledReads:
         """`documents` is the largest number of documents whose plans are kept."""
         self.counts = ReadCounts()
         self._schema = schema
+        self._requests: _PreparedRequests = Recent(_MAX_REQUESTS)
         self._operations: Recent[tuple[str, str | None], _Operation | str] = Recent(documents)
         self._parse = ParserCache(maxsize=documents).cached_parse_document
         self._validate = ValidationCache(maxsize=documents).cached_validate_document
@@ -210,11 +310,16 @@ class CompiledReads:
             document = self._parse(query, max_tokens=MAX_TOKENS)
             if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name
                 return "document"
-            return _Operation(self._schema, document, name)
+            return _Operation(self._schema, document, name, self._requests)
         except _NotCoveredError as error:
             return error.reason
         except (FlowRunsError, GraphQLError, ValueError, RecursionError):
             return "document"
+
+
+def _is_nullable(root: GraphQLObjectType, nodes: Sequence[FieldNode]) -> bool:
+    field = root.fields.get(nodes[0].name.value)
+    return field is not None and not is_non_null_type(field.type)
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from graphql import FieldNode, GraphQLField, GraphQLObjectType
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution.values import get_argument_values
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
@@ -26,14 +26,14 @@ from resolvers.context import Context
 from resolvers.cursors import encode_position
 from resolvers.flow_runs.runs import OLDEST_FIRST_ORDERING
 from schema import query
-from schema.compiled.environment import Environment, UncoveredError
+from schema.compiled.environment import Environment, Request, UncoveredError
 from schema.compiled.selections import BACKREF, Planner, encode, named
 from schema.queries.inbox import input_request_list
 from schema.relay.connection import ConnectionPage, PageArguments
 
 Values = Mapping[str, object]
 """The values of the parameters in selections."""
-Run = Callable[[Context, VariableValues, Values], Awaitable[str]]
+Run = Callable[[Context, Request, Values], Awaitable[str]]
 """Returns the JSON text of a root field."""
 _NESTED_CURSOR = re.compile(f"{CURSOR}([0-9a-f]{{32}}){CURSOR}")
 
@@ -125,12 +125,16 @@ class Roots:
             case _:
                 raise UncoveredError(f"{output.name}.{name}")
 
-    def _arguments(self, field: GraphQLField, node: FieldNode) -> Callable[[VariableValues], dict[str, Any]]:
+    def _arguments(self, field: GraphQLField, node: FieldNode) -> Callable[[Request], dict[str, Any]]:
         """Returns the function that computes the arguments for the resolver of a field."""
         declared: StrawberryField = field.extensions[BACKREF]
 
-        def arguments(variables: VariableValues) -> dict[str, Any]:
-            return self._convert(get_argument_values(field, node, variables), declared.arguments)
+        def arguments(request: Request) -> dict[str, Any]:
+            known = request.arguments.get(id(node))
+            if known is None:
+                known = self._convert(get_argument_values(field, node, request.variables), declared.arguments)
+                request.arguments[id(node)] = known
+            return dict(known)
 
         return arguments
 
@@ -139,8 +143,8 @@ class Roots:
     ) -> Run:
         of_kind = _Texts(texts.TABLES[kind].table, [self._planner.object(output, nodes)])
 
-        async def run(context: Context, variables: VariableValues, values: Values) -> str:
-            key = ids.decode(kind, arguments(variables)["id"])
+        async def run(context: Context, request: Request, values: Values) -> str:
+            key = ids.decode(kind, arguments(request)["id"])
             found = await texts.visible(context, kind, [key], of_kind.of(context.database.dialect), values)
             return _text_or_null(found, key)
 
@@ -161,8 +165,8 @@ class Roots:
     def _any_node(self, nodes: Sequence[FieldNode], arguments: Callable[..., Any]) -> Run:
         by_kind = self._by_kind(nodes)
 
-        async def run(context: Context, variables: VariableValues, values: Values) -> str:
-            kind, key = ids.decode_any(arguments(variables)["id"])
+        async def run(context: Context, request: Request, values: Values) -> str:
+            kind, key = ids.decode_any(arguments(request)["id"])
             of_kind = _covered(by_kind, kind).of(context.database.dialect)
             return _text_or_null(await texts.visible(context, kind, [key], of_kind, values), key)
 
@@ -171,8 +175,8 @@ class Roots:
     def _any_nodes(self, nodes: Sequence[FieldNode], arguments: Callable[..., Any]) -> Run:
         by_kind = self._by_kind(nodes)
 
-        async def run(context: Context, variables: VariableValues, values: Values) -> str:
-            named_ids = arguments(variables)["ids"]
+        async def run(context: Context, request: Request, values: Values) -> str:
+            named_ids = arguments(request)["ids"]
             if len(named_ids) > query.MAX_NODES:
                 raise InvalidArgumentError("")  # The general path writes the message.
             keys = [ids.decode_any(text) for text in named_ids]
@@ -201,8 +205,8 @@ class Roots:
     ) -> Run:
         plan = self._connection_plan(output, nodes, table)
 
-        async def run(context: Context, variables: VariableValues, values: Values) -> str:
-            given = arguments(variables)
+        async def run(context: Context, request: Request, values: Values) -> str:
+            given = arguments(request)
             page = PageArguments(*(given.pop(name, None) for name in ("first", "after", "last", "before")))
             return await plan.run(source(context, **given), page, context.database.dialect, values)
 
@@ -252,8 +256,8 @@ class _ConnectionPlan:
         """Returns the JSON text of the connection."""
         names = {member.name for member in self.members}
         page = None
+        bounds = arguments.page(source.ordering)  # refuses what is wrong, whatever is selected
         if not names.isdisjoint(("nodes", "edges", "pageInfo")):
-            bounds = arguments.page(source.ordering)
             placed = "edges" in names or "pageInfo" in names
             is_read = bounds.limit > 1 or "pageInfo" in names
             rows = await source.texts(self.texts.of(dialect), bounds, values, placed=placed) if is_read else ()
@@ -318,7 +322,7 @@ def _text_or_null(found: Mapping[UUID, str | None], key: UUID) -> str:
 
 
 def _constant(text: str) -> Run:
-    async def run(_: Context, __: VariableValues, ___: Values) -> str:
+    async def run(_: Context, __: Request, ___: Values) -> str:
         return text
 
     return run

@@ -19,7 +19,8 @@ from domain.ids import IdKind
 from domain.runs import scope
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, split_path
-from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
+from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH, RunFilter, RunOrder
+from domain.text import fold
 from domain.time import iso_duration
 from schema.arguments import optional
 from schema.enums import Archived, OrderDirection, RunOrderField
@@ -43,6 +44,7 @@ MAX_PATH_KEYS = 20
 
 _SCALARS: dict[ValueType, Any] = {
     ValueType.TEXT: str,
+    ValueType.SEARCHED_TEXT: str,
     ValueType.INSTANT: datetime,
     ValueType.MILLISECONDS: BigInt,
     ValueType.FLAG: bool,
@@ -316,6 +318,12 @@ def _nul_error(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
 
 
+def _searched_text(name: str, text: str) -> str:
+    if text and len(fold(text)) < MIN_SEARCH:
+        raise InvalidArgumentError(f"`{name}` takes at least {MIN_SEARCH} characters, got {len(text)}.")
+    return checked_text(name, text)
+
+
 def _milliseconds(name: str, value: int) -> int:
     if value < 0:
         raise InvalidArgumentError(f"`{name}` must be at least 0, got {value}.")
@@ -360,6 +368,7 @@ def bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> S
 
 _CONVERTERS: dict[ValueType | IdKind | type[StrEnum], Callable[[str, Any], Any]] = {
     ValueType.TEXT: checked_text,
+    ValueType.SEARCHED_TEXT: _searched_text,
     ValueType.MILLISECONDS: _milliseconds,
     ValueType.DURATION: _duration,
     ValueType.METADATA_CONDITION: lambda _, condition: condition.to_domain(),

@@ -6,6 +6,7 @@ from typing import Any
 import strawberry
 
 from db.deliveries import log
+from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
 from resolvers.outbound.endpoints import MAX_URL_LENGTH
 from schema.arguments import optional
@@ -126,5 +127,6 @@ def filter_text(given: FlowRunFilter | None) -> str:
     """
     if given is None:
         return "{}"
-    given.to_domain()
+    if given.to_domain().searched:
+        raise InvalidArgumentError("`filter` cannot use `search`: a run gets texts without an event.")
     return given.text()

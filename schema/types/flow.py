@@ -95,7 +95,7 @@ class Flow(Node):
     @field("The newest run of the flow among those that match the filter; null if there is none.", "id", "project_id")
     async def last_run(self, info: Info, filter: _RunsFilter = None) -> FlowRun | None:  # noqa: A002
         of: type[FlowRun] = type_named(info, "FlowRun")
-        rows = await TriggeredRuns(info.context, self._runs(filter)).page(columns_of(info, of), Page(1))
+        rows = await TriggeredRuns(info.context, self._runs(info, filter)).page(columns_of(info, of), Page(1))
         return of(row=rows[0]) if rows else None
 
     @field("The runs of the flow, newest first.", "id", "project_id")
@@ -108,7 +108,7 @@ class Flow(Node):
         last: Last = None,
         before: Before = None,
     ) -> Connection[FlowRun]:
-        source = TriggeredRuns(info.context, self._runs(filter))
+        source = TriggeredRuns(info.context, self._runs(info, filter))
         return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
 
     @field(
@@ -128,8 +128,8 @@ class Flow(Node):
         source = VersionList(info.context, self.row.id)
         return await connect(info, FlowVersion, source, PageArguments(first, after, last, before))
 
-    def _runs(self, run_filter: FlowRunFilter | None) -> RunFilter:
-        where = (run_filter or FlowRunFilter()).to_domain()
+    def _runs(self, info: Info, run_filter: FlowRunFilter | None) -> RunFilter:
+        where = scoped(info.context, (run_filter or FlowRunFilter()).to_domain())
         is_allowed = where.flow_ids is None or self.row.id in where.flow_ids
         return replace(where, project_ids=[self.row.project_id], flow_ids=[self.row.id] if is_allowed else [])
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from db.assembly import open_database
 from db.core.database import Database
 from db.migrate import upgrade
+from db.search import switch
 from domain.actor import Actor, ActorKind, Origin
 from service.settings import Settings
 
@@ -26,6 +27,13 @@ def with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -
 
     upgrade(settings.database_url)
     return asyncio.run(run())
+
+
+def migrate(settings: Settings) -> None:
+    """Brings the database to the newest schema, and switches the search on if the settings say so."""
+    upgrade(settings.database_url)
+    if settings.search:
+        with_database(settings, lambda database: database.write(switch.switch_on))
 
 
 def command_origin() -> Origin:

@@ -203,7 +203,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return response
 
     async def _answer(self, request: Request) -> Response:
-        context = request.state.context = await self.get_context(request, Response())
+        context = request.state.context = await self._context_of(request)
         if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
             return Response(body, headers={"content-type": response_type(request)})
         return await self.run(request, context=context)
@@ -276,6 +276,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             shown = shown_secret(request) if self._origins.may_show_cookie(request) else None
             viewer = await self._viewers.find(shown) or ANONYMOUS
             return self._context(viewer, long_lived=True, stats=self._stats)
+        return await self._context_of(request)
+
+    async def _context_of(self, request: Request) -> Context:
         viewer = await authenticate(request, self._viewers)
         return self._context(viewer, parent=_parent_headers(request.headers))
 
@@ -284,6 +287,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             self._database,
             self._flows,
             viewer,
+            compiles=self.reads is not None,
             hub=self._hub,
             secret_keys=self._secret_keys,
             token_keys=self._token_keys,

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from starlette.requests import Request
 
 _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+_KEPT_HEADERS = 256
+"""Number of headers that are kept parsed: clients send the same ones repeatedly."""
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 
@@ -15,7 +18,12 @@ def accepted(request: Request) -> Mapping[str, float]:
 
     Several headers are one list. A weight that is none counts as 1.
     """
-    media_ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return _accepted(",".join(request.headers.getlist("accept")))
+
+
+@lru_cache(_KEPT_HEADERS)
+def _accepted(header: str) -> Mapping[str, float]:
+    media_ranges = header.lower().split(",")
     parsed = [[part.strip() for part in media_range.split(";")] for media_range in media_ranges]
     weights = {name: _weight(parameters) for name, *parameters in parsed if name}
     return {name: weight for name, weight in weights.items() if weight > 0}

@@ -117,6 +117,7 @@ def test_prefixes_match_contract() -> None:
         "sched",
         "secret",
         "token",
+        "user",
         "ver",
         "worker",
     ]

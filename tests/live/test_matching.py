@@ -14,6 +14,7 @@ from db.events import log as event_log
 from db.models import FlowRun, RunEvent
 from db.models.types import table
 from db.runs import reads as run_reads
+from db.search import switch
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
 from domain.runs.filter_field import Archived
@@ -195,7 +196,7 @@ async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, d
     run, log = await database.write(lambda uow: live(uow, published))
     for name, (fields, expected) in CASES.items():
         matcher = RunsTopic(RunFilter(**fields)).matcher()
-        row: Any = (await database.read(run_reads.by_ids, [run.id], matcher.columns))[run.id]
+        row: Any = (await database.read(run_reads.by_ids, [run.id], matcher.needed.columns))[run.id]
         matches = [matcher.match(event, row) for event in log[:5]]
         if "tag" not in name and "metadata" not in name:
             assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
@@ -205,3 +206,30 @@ def test_filter_requests_only_the_columns_that_it_reads() -> None:
     assert CompiledFilter(RunFilter(archived=Archived.INCLUDE)).columns == frozenset()
     assert CompiledFilter(RunFilter()).columns == {"archived_at"}
     assert CompiledFilter(RunFilter(project_ids=[UUID(int=1)], tags=["a"])).columns >= {"tags", "archived_at"}
+
+
+async def test_searched_texts_are_those_that_the_run_has_when_it_is_read(
+    published: PublishedFlow, database: Database
+) -> None:
+    await database.write(switch.switch_on)
+    texts = {"input": '{"of": "The INPUT"}', "output": '{"of": "the output"}'}
+    run, log = await database.write(lambda uow: live(uow, published, **texts))
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"search": "the Input"}, "+++++-++-"),
+        ({"search": "nothing of it"}, "........."),
+        # It may have had them before each event, and may have had none of them.
+        ({"not_": RunFilter.part(search="THE output")}, ".-----.--"),
+        ({"not_": RunFilter.part(search="nothing of it"), "archived": Archived.INCLUDE}, "+" * 9),
+        (
+            {"or_": (RunFilter.part(search="nothing of it"), RunFilter.part(search="output")), "statuses": ["QUEUED"]},
+            "+-.......",
+        ),
+    ]
+    for fields, expected in cases:
+        matcher = RunsTopic(RunFilter(**fields)).matcher()
+        needed = matcher.needed
+        row: Any = (await database.read(run_reads.by_ids, [run.id], needed.columns, needed.texts))[run.id]
+        assert "".join({True: "+", False: "-", None: "."}[matcher.match(event, row)] for event in log) == expected
+    await database.write(switch.switch_off)
+    row = (await database.read(run_reads.by_ids, [run.id], {"status"}, {"the input"}))[run.id]
+    assert RunsTopic(RunFilter(search="the Input")).matcher().match(log[0], row) is None

@@ -1,28 +1,57 @@
 """Tests of the time limit of reads through the API."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from db.runs import reads
-from tests.db.core.test_query_timeout import count
+from domain import ids
+from domain.ids import IdKind
+from tests.db.core.test_query_timeout import ENDLESS, count
 from tests.support.app import App, run_app
 
 LISTED = "{ flowRuns(first: 1) { nodes { id } } flows { nodes { id } } }"
+NODES = "query($run: ID!, $flow: ID!) { run: flowRun(id: $run) { id } flow(id: $flow) { id } __typename }"
 
 
-@pytest.fixture
-async def hasty_app(database_url: str) -> AsyncIterator[App]:
-    """The service without a worker, whose reads may take 0.2 seconds; no read is compiled."""
-    async with run_app(database_url, with_worker=False, query_timeout=0.2, compiled_reads=False) as running:
+@pytest.fixture(params=[False, True], ids=["general", "compiled"])
+async def hasty_app(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[App]:
+    """The service without a worker, whose reads may take 0.2 seconds."""
+    async with run_app(database_url, with_worker=False, query_timeout=0.2, compiled_reads=request.param) as running:
         yield running
 
 
-async def test_list_beyond_limit_is_typed_error(hasty_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reads_beyond_limit_are_typed_errors(hasty_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways answer alike, and what is compiled is not read again in the general way."""
+    fetch = hasty_app.database.fetch
+    tried: list[str] = []
+
+    def endless(*_: object) -> Any:
+        tried.append("compiled")
+        return fetch(str(ENDLESS), ())
+
+    def counting(conn: Connection, *_: object) -> Any:
+        tried.append("general")
+        return count(conn)
+
     with monkeypatch.context() as patched:
-        patched.setattr(reads, "page", lambda conn, *_: count(conn))  # This reads as long as the limit allows.
-        answer = await hasty_app.execute(LISTED)
-    (error,) = answer["errors"]
-    assert error["extensions"]["code"] == "QUERY_TIMEOUT"
+        # Both read as long as they are let.
+        patched.setattr(hasty_app.database, "fetch", endless)
+        patched.setattr(reads, "page", counting)
+        patched.setattr(reads, "by_ids", counting)
+        listed = await hasty_app.execute(LISTED)
+        is_compiled = "compiled" in tried
+        if is_compiled:
+            named = {"run": ids.encode(IdKind.RUN, ids.new_uuid()), "flow": ids.encode(IdKind.FLOW, ids.new_uuid())}
+            answer = await hasty_app.execute(NODES, named)
+            assert answer["data"] == {"run": None, "flow": None, "__typename": "Query"}
+            assert [error["path"] for error in answer["errors"]] == [["run"], ["flow"]]
+            assert set(tried) == {"compiled"}
+    assert listed["data"] is None
+    error = listed["errors"][0]
+    assert error["extensions"] == {"code": "QUERY_TIMEOUT"}
     assert error["path"][0] == "flowRuns"
+    assert error["locations"]
     assert (await hasty_app.query(LISTED))["flowRuns"] == {"nodes": []}

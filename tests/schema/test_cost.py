@@ -1,14 +1,15 @@
 """What a document may ask for, and that a greedy one is refused before it costs anything."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
-from graphql import get_introspection_query, parse, specified_rules, validate
+from graphql import OperationDefinitionNode, get_introspection_query, parse, specified_rules, validate
 
 from domain.errors import QueryTooComplexError
 from schema.build import build_schema
-from schema.cost import MAX_DEPTH, MAX_FIELDS, RepeatedNames, check
+from schema.cost import MAX_DEPTH, MAX_FIELDS, SCAN_COST, RepeatedNames, _CostCalculator, check, signature
 from tests.support.app import App, statements
 
 TOO_MUCH, FAULTY = "QUERY_TOO_COMPLEX", "BAD_REQUEST"
@@ -183,3 +184,38 @@ async def test_a_dashboard_is_within_the_limits(idle_app: App) -> None:
         topFailingSteps(first: 100) {{ stepName count flow {{ id name }}
             errors(first: 20) {{ fingerprint message count lastSeenAt sampleRun {{ id status }} }} }} }} }}"""
     await idle_app.query(text)
+
+
+SIZED = """query($first: Int, $ids: [ID!]!, $where: FlowRunFilter, $parts: [FlowRunFilter!], $one: FlowRunFilter) {
+    flowRuns(first: $first, filter: $where) { nodes { id } }
+    flowRunStats(filter: {or: $parts, not: $one}) { total }
+    nodes(ids: $ids) { id } }"""
+PARTS: list[Any] = [
+    None,
+    {},
+    {"not": {"tags": ["a"]}},
+    {"not": {"not": {}}},
+    {"or": [{}, {"or": [{}]}]},
+    {"metadataConditions": [{"path": "a"}]},
+    "nonsense",
+]
+
+
+def test_variables_with_equal_signatures_cost_the_same() -> None:
+    document = parse(SIZED)
+    (operation,) = document.definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    costs: dict[object, set[int]] = {}
+    pools: dict[str, list[Any]] = {
+        "first": [None, 1, 7, "7"],
+        "ids": [[], ["a"], ["b"], ["a", "b"], "a"],
+        "where": PARTS,
+        "parts": [*PARTS, [], [{}], PARTS],
+        "one": PARTS,
+    }
+    for values in product(*pools.values()):
+        variables = dict(zip(pools, values, strict=True))
+        cost = _CostCalculator({}, variables).cost([operation.selection_set], depth=1, scan=SCAN_COST)
+        costs.setdefault(signature(variables), set()).add(cost)
+    assert all(len(found) == 1 for found in costs.values())
+    assert len({cost for found in costs.values() for cost in found}) > 100

@@ -130,7 +130,7 @@ CONTRACT = {
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags
-        failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
+        failedStepName errorContains search errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
         createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore
         createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
         parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from db.search import switch
 from engine.file_store import FileStore
 from engine.worker import maintenance
 from tests.resolvers.bulk.operations import done
@@ -21,6 +22,7 @@ async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
     """The service with a worker, and actions that repeat their arguments in logs, files, results and errors."""
     settings: dict[str, Any] = {"actions": "tests.support.secret_actions", "files_url": str(tmp_path / "stored")}
     async with run_app(database_url, with_worker=True, **settings) as running:
+        await running.database.write(switch.switch_on)
         yield running
 
 
@@ -70,6 +72,7 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     plain = "flow_version: "
     rows = await app.database.read(all_rows)
     assert any(found(VALUE, line) for line in rows.splitlines() if not line.startswith(plain))
+    assert any(found(VALUE.casefold(), line) for line in rows.splitlines() if line.startswith("run_text: "))
 
     operation = await done(app, f'bulkErase(filter: {{flowIds: ["{flow}"]}})')
     assert (operation["matched"], operation["succeeded"]) == (2, 2)
@@ -78,7 +81,10 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     await maintenance.delete_purged_files(app.database, FileStore(str(tmp_path / "stored")))
 
     rows = await app.database.read(all_rows)
-    left = [line for line in rows.splitlines() if found(VALUE, line) and not line.startswith(plain)]
+    forms = (VALUE, VALUE.casefold())
+    left = [
+        line for line in rows.splitlines() if any(found(form, line) for form in forms) and not line.startswith(plain)
+    ]
     assert left == []
     assert contents(tmp_path / "stored", "**/*") == b""
     after = (

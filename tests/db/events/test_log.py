@@ -17,6 +17,8 @@ from tests.support.factory import PublishedFlow
 
 Q, R, S = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED
 
+STATUS = event_log.NeededOfRuns(frozenset({"status"}))
+
 
 def all_rows(conn: Connection) -> Sequence[AnyRow]:
     event = table(RunEvent).c
@@ -73,7 +75,7 @@ async def test_consecutive_pages_cover_log_without_gap(database: Database, publi
     assert (len(page.rows), page.end, page.is_last) == (0, last, True)
     with pytest.raises(CursorExpiredError):
         await database.read(event_log.page, last + 1, last, whole, 4)
-    page = await database.read(event_log.page, 0, last, part, 10, ("status",))
+    page = await database.read(event_log.page, 0, last, part, 10, STATUS)
     assert [row.seq for row in page.rows] == [*positions[:2], *positions[4:]]
     assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
 
@@ -83,7 +85,7 @@ async def test_tail_continues_at_its_last_end(database: Database, published: Pub
     end = await database.read(event_log.end)
     assert end.writers == frozenset()
     await database.write(factory.make_events, published, key, [Q, R, S])
-    first = await database.read(event_log.tail, end.until, None, 2, ("status",))
+    first = await database.read(event_log.tail, end.until, None, 2, STATUS)
     assert ([row.to_status for row in first.rows], first.is_last, first.gaps) == (["QUEUED", "RUNNING"], False, None)
     assert {run_id: run.status for run_id, run in first.runs.items()} == {key: "QUEUED"}
     rest = await database.read(event_log.tail, first.end, None, 2)

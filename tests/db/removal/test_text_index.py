@@ -1,4 +1,4 @@
-"""SQLite's index of texts forgets erased messages: at once as texts, and in parts once it is merged."""
+"""SQLite's indexes of texts forget erased texts: at once as texts, and in parts once they are merged."""
 
 from sqlalchemy import Connection, select, update
 
@@ -7,7 +7,9 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
+from db.removal import erasure
 from db.runs.statistics import stats
+from db.search import definitions, switch
 from domain.enums import RunStatus
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter
@@ -19,11 +21,11 @@ _run = table(FlowRun).c
 SECRET = "zoequx"
 
 
-def parts(conn: Connection) -> int:
+def parts(conn: Connection, index: str = text_indexes.ERROR_TEXT) -> int:
     """Returns how many pages of the index have a part of the text."""
     if conn.dialect.name != "sqlite":
         return 0
-    blocks = conn.exec_driver_sql(f"SELECT block FROM {text_indexes.ERROR_TEXT}_data").scalars()
+    blocks = conn.exec_driver_sql(f"SELECT block FROM {index}_data").scalars()
     return sum(SECRET[:3].encode() in block or SECRET[2:5].encode() in block for block in blocks)
 
 
@@ -55,6 +57,21 @@ async def test_forgotten_texts_leave_nothing_in_the_index(database: Database) ->
     assert await database.read(parts) == 0
     assert (await database.read(found, SECRET), await database.read(found, "erased")) == (0, 49)
     assert not await database.write(text_indexes.merge_forgotten, 1)
+
+
+async def test_the_search_forgets_erased_payloads(database: Database) -> None:
+    await database.write(switch.switch_on)
+    published = await database.write(factory.make_project_with_flow)
+    rows = [{"input": f'"{SECRET} {number}"', "output": f'"{SECRET}"'} for number in range(50)]
+    erased = await database.write(factory.make_runs, published, rows)
+    kept = await database.write(factory.make_runs, published, [{"input": f'"Another {n}"'} for n in range(50)])
+    assert await database.read(parts, definitions.INDEX) > 0 or database.dialect != "sqlite"
+    await database.write(erasure.erase, erased, clock.now())
+    await merge_forgotten_texts(database)
+    assert await database.read(parts, definitions.INDEX) == 0
+    assert not await database.write(switch.merge_forgotten, 1)
+    where = RunFilter(search="another", archived=Archived.INCLUDE)
+    assert sum((await database.read(stats.counts, where, clock.now())).values()) == len(kept)
 
 
 async def test_an_index_of_an_earlier_version_is_made_again(database: Database) -> None:

@@ -1,16 +1,27 @@
 """Values of runs for comparisons by filters, and random filters with such values."""
 
+import random
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
+from db.models import FlowRun
+from db.models.types import table
+from db.runs import reads as run_reads
 from domain import ids
+from domain.enums import RunStatus
 from domain.ids import IdKind
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
-from domain.runs.run_filter import FILTER_FIELDS
+from domain.runs.run_filter import FILTER_FIELDS, MIN_SEARCH, RunFilter
+from domain.runs.state_machine import FINAL
+from domain.text import fold
+from live.matching import RunSnapshot, snapshot_now
 from tests.support import factory
 from tests.support.clock import START
 
@@ -57,7 +68,7 @@ SCHEDULES = [ids.encode(IdKind.SCHEDULE, factory.uuid_at(START, number)) for num
 WEBHOOKS = [ids.encode(IdKind.WEBHOOK, factory.uuid_at(START, number)) for number in range(3)]
 SHORT = [0, 1, 20, 999, 1_000]
 PERIODS = {"PT1S": 1_000 * MS, "PT0.02S": 20 * MS, "PT0S": timedelta(0), "PT59.7S": 59_700 * MS, "P1M": timedelta(31)}
-
+Snapshots = Sequence[tuple[UUID, RunSnapshot]]
 
 INSTANTS = [
     instant + offset
@@ -103,6 +114,7 @@ JSON_SCALARS = st.sampled_from(["1", "1.0", "true", "false", '"1"', '"1.5"', "2"
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     # The IDs are known only in the test: until then a number stands for each.
     **dict.fromkeys(IdKind, st.integers(0, 5)),
+    ValueType.SEARCHED_TEXT: st.sampled_from([part for part in PARTS if not part or len(fold(part)) >= MIN_SEARCH]),
     ValueType.INSTANT: st.sampled_from(INSTANTS),
     ValueType.MILLISECONDS: st.sampled_from(DURATIONS),
     ValueType.FLAG: st.booleans(),
@@ -157,3 +169,23 @@ PARTS_OF_FILTERS = st.recursive(
 FILTERS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names})
 )
+
+
+def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
+    """The state of a live run: due, due later, held, or claimed by a worker."""
+    if status in FINAL:
+        return {"due_at": None}
+    return {
+        "due_at": draw.choice([None, START - MS, START + timedelta(hours=1)]),
+        "blocked_by": draw.choice([None, None, None, UNKNOWN]) if status != RunStatus.RUNNING else None,
+        "waits_for": draw.choice([None, "PERSON", "TIME", "CHILDREN"]),
+        "lease_token": draw.choice([None, UNKNOWN]) if status == RunStatus.RUNNING else None,
+    }
+
+
+def with_texts(conn: Connection, runs: Snapshots, where: RunFilter) -> Snapshots:
+    """The runs, with what the filter searches for."""
+    if not where.searched:
+        return runs
+    found = run_reads.by_ids(conn, [run_id for run_id, _ in runs], table(FlowRun).c.keys(), where.searched)
+    return [(run_id, snapshot_now(found[run_id])) for run_id, _ in runs]

@@ -22,6 +22,7 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs import reads as run_reads
 from db.runs.filter import _CONDITIONS
+from db.search import switch
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
 from domain import ids
@@ -31,7 +32,7 @@ from domain.runs.filter_field import Archived, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
 from domain.runs.state_machine import FINAL, LIVE, UNSUCCESSFUL
-from live.matching import RunSnapshot, snapshot_now
+from live.matching import snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.db.runs.filter_values import (
     COUNT,
@@ -46,6 +47,9 @@ from tests.db.runs.filter_values import (
     TAGS,
     UNKNOWN,
     WEBHOOKS,
+    Snapshots,
+    queue,
+    with_texts,
 )
 from tests.db.runs.metadata_reference import contains, meets
 from tests.support import factory
@@ -55,6 +59,7 @@ from tests.support.factory import PublishedFlow
 
 def fill(uow: UnitOfWork) -> None:
     """Two projects, three flows, four versions, and runs of every kind."""
+    switch.switch_on(uow)
     first, second = projects.create(uow, "first"), projects.create(uow, "second")
     homes = [factory.make_flow(uow, first, "one"), factory.make_flow(uow, first, "two")]
     homes.append(PublishedFlow(first, homes[0].flow_id, factory.make_version(uow, first, homes[0].flow_id)))
@@ -92,18 +97,7 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
         "updated_at": START - changed,
         **times(draw, key, status),
         **queue(random.Random(key.int), status),
-    }
-
-
-def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
-    """The state of a live run: due, due later, held, or claimed by a worker."""
-    if status in FINAL:
-        return {"due_at": None}
-    return {
-        "due_at": draw.choice([None, START - MS, START + timedelta(hours=1)]),
-        "blocked_by": draw.choice([None, None, None, UNKNOWN]) if status != RunStatus.RUNNING else None,
-        "waits_for": draw.choice([None, "PERSON", "TIME", "CHILDREN"]),
-        "lease_token": draw.choice([None, UNKNOWN]) if status == RunStatus.RUNNING else None,
+        "input": orjson.dumps(random.Random(key.int + 1).choice(MESSAGES)).decode(),
     }
 
 
@@ -192,6 +186,7 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "any_tags": lambda row, tags: bool(set(tags) & set(row.tags)),
     "failed_step_name": same("failed_step_name"),
     "error_fingerprint": same("error_fingerprint"),
+    "search": lambda row, part: (text := orjson.loads(row.input)) and without_case(part) in without_case(f'"{text}"'),
     "error_contains": lambda row, part: (
         row.error_message is not None and without_case(part) in without_case(row.error_message)
     ),
@@ -297,6 +292,7 @@ TYPICAL: dict[str, Any] = {
     "failed_step_name": "fetch",
     "error_fingerprint": "00ff",
     "error_contains": "o",
+    "search": "ÜNÏ",
     "created_after": OLDEST + 200 * MS,
     "created_before": OLDEST + 500 * MS,
     "started_after": START - 900 * MS,
@@ -364,7 +360,7 @@ def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
     return [row.id for row in matching(where, rows)][::-1]
 
 
-def ids_in_memory(runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter) -> list[UUID]:
+def ids_in_memory(runs: Snapshots, where: RunFilter) -> list[UUID]:
     compiled = CompiledFilter(where)
     return [run_id for run_id, snapshot in reversed(runs) if compiled.matches(snapshot)]
 
@@ -377,7 +373,7 @@ def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[st
         where = with_keys(values, rows)
         matched = ids_in_sql(conn, where)
         assert matched == ids_by_reference(rows, where), where
-        assert matched == ids_in_memory(runs, where), where
+        assert matched == ids_in_memory(with_texts(conn, runs, where), where), where
         sizes.append(len(matched))
     return sizes
 

@@ -1,7 +1,7 @@
 """Reads that are narrowed by an index first: their results, and their plans on both databases."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -21,9 +21,10 @@ from db.runs.filter import matches
 from db.sql.keyset import Edge, Page, Position, sort_value
 from domain.enums import RunStatus, TriggerMethod
 from domain.runs.filter_field import Archived
+from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.text import fold_column
-from tests.db.test_plans import SECOND, nodes, statements_on
+from tests.db.test_plans import SECOND, plans_of
 from tests.support import factory
 from tests.support.clock import START
 
@@ -73,9 +74,20 @@ def _run(number: int, flow: Any, draw: random.Random) -> dict[str, Any]:
         "error_fingerprint": f"{number % 7:016x}" if is_failed else None,
         "external_id": f"order {number}" if number % 50 == 0 else None,
         "tags": [f"team {number % 4}", f"build {number // 100}"],
-        "metadata": orjson.dumps({"customer": {"id": number % 500, "codes": [number % 9]}}).decode(),
+        "metadata": orjson.dumps(
+            {"customer": {"id": number % 500, "codes": [number % 9]}, "name": f'Gäste "{number % 70}'}
+        ).decode(),
         "input": "{}",
     }
+
+
+def metadata(number: int) -> str:
+    customer = {"id": number % 500, "codes": [number % 9]}
+    return orjson.dumps({"customer": customer, "name": f'Gäste "{number % 70}'}).decode()
+
+
+def condition(**values: Any) -> MetadataCondition:
+    return MetadataCondition(path=("customer", "id"), **values)
 
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -108,6 +120,27 @@ FILTERS: dict[str, dict[str, Any]] = {
     "archived alone": {"archived": Archived.ONLY},
     "archived too": {"archived": Archived.INCLUDE, "tags": ["build 3"]},
     "external": {"external_ids": ["order 50", "order 100", "order 51"]},
+    "started before the middle": {"started_before": START - 1_000 * SECOND},
+    "finished before the middle": {"finished_before": START - 1_000 * SECOND},
+    "started within": {"started_within": "PT10S"},
+    "finished within and after": {"finished_within": "PT1H", "finished_after": START - 30 * SECOND},
+    "updated in a range": {"updated_after": START - 2_000 * SECOND, "updated_before": START - 1_990 * SECOND},
+    "updated within, none": {"updated_within": "PT0S"},
+    "metadata equals": {"metadata_conditions": [condition(equals="7")]},
+    "metadata one of": {"metadata_conditions": [condition(one_of=("7", '"x"'))]},
+    "metadata beyond": {"metadata_conditions": [condition(greater_than=497.5, at_most=1e6)]},
+    "metadata beyond any": {"metadata_conditions": [condition(at_least=1e300)]},
+    "metadata below": {"metadata_conditions": [condition(less_than=400)]},
+    "metadata with a prefix": {"metadata_conditions": [MetadataCondition(path=("name",), prefix='Gäste "1')]},
+    "metadata with a long prefix": {"metadata_conditions": [MetadataCondition(path=("name",), prefix="G" * 99)]},
+    "metadata without a value": {"metadata_conditions": [condition(exists=False)]},
+    "one rare tag or another": {
+        "or_": [RunFilter.part(tags=["build 3"]), RunFilter.part(any_tags=["none", "build 4"])]
+    },
+    "rare tag or nested": {
+        "or_": [RunFilter.part(or_=[RunFilter.part(tags=["build 3"])]), RunFilter.part(updated_within="PT5S")]
+    },
+    "rare or common tag": {"or_": [RunFilter.part(tags=["build 3"]), RunFilter.part(tags=["team 1"])]},
     "blank values": {"failed_step_name": "", "error_contains": "", "metadata": "{}", "min_duration_ms": 0},
     "everything": {},
 }
@@ -123,6 +156,7 @@ def projects_of(conn: Connection, number: int | None) -> list[UUID] | None:
 
 
 @pytest.mark.parametrize("name", list(FILTERS))
+@pytest.mark.usefixtures("fake_clock")
 async def test_narrowed_reads_find_what_the_filter_matches(filled: Database, name: str) -> None:
     # Each filter meets each order and each choice of projects, and these each other: not all three.
     shift = list(FILTERS).index(name)
@@ -172,6 +206,12 @@ NARROWED = (
     "rare tag",
     "nested metadata",
     "unknown metadata",
+    "updated in a range",
+    "updated within, none",
+    "metadata equals",
+    "metadata one of",
+    "metadata beyond any",
+    "one rare tag or another",
 )
 
 
@@ -181,6 +221,7 @@ IN_ONE_INDEX = ("absent status", "created in a range")
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", NARROWED)
+@pytest.mark.usefixtures("fake_clock")
 async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name: str) -> None:
     for order in ORDERS:
         plans = await filled.read(plans_of, partial(page, name=name, order=order))
@@ -189,6 +230,14 @@ async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name:
             assert not [node for node in plans[-1] if "TEMP B-TREE" in node], plans
         else:
             assert any("sqlite_autoindex_flow_run_1" in node for node in plans[-1]), plans
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", ["started before the middle", "finished before the middle"])
+async def test_many_runs_in_a_range_are_read_in_the_order_of_creation(filled: Database, name: str) -> None:
+    plans = await filled.read(plans_of, partial(page, name=name, order=RunOrder()))
+    assert not [node for node in plans[-1] if "TEMP B-TREE" in node], plans
+    assert "ix_run_project (project_id=? AND id<?)" in str(plans[-1]), plans
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -220,22 +269,6 @@ def page(conn: Connection, name: str, order: RunOrder) -> object:
     return reads.page(conn, ("status",), where, order, Page(7))
 
 
-def plans_of(conn: Connection, read: Callable[[Connection], object]) -> list[list[str]]:
-    """How the database carries out each statement of `read`."""
-    with statements_on(conn) as statements:
-        read(conn)
-    if conn.dialect.name == "sqlite":
-        return [
-            [row.detail for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-            for statement, parameters in statements
-        ]
-    explained = [
-        conn.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
-        for statement, parameters in statements
-    ]
-    return [list(nodes(orjson.loads(each)[0]["Plan"])) for each in explained]
-
-
 class TestTerms:
     def test_document_has_the_terms_of_its_parts(self) -> None:
         document = '{"a": {"b": [1, {"c": "x"}], "d": null}, "e": true}'
@@ -250,7 +283,7 @@ class TestTerms:
         first, second = (terms.tag_term("x" * 500 + end) for end in "ab")
         assert first != second
         assert terms.is_shortened(first)
-        assert max(len(first), len(second)) <= terms._MAX_LENGTH
+        assert max(len(first), len(second)) <= terms.MAX_LENGTH
 
 
 def test_few_is_below_the_number_of_runs() -> None:

@@ -373,6 +373,8 @@ async def test_keys_without_sight_of_payloads_send_none_to_themselves(sending: S
     endpoint, _ = await sending.endpoint("/ok", payloads=True)
     given = {"name": "mine", "url": sending.receiver.url}
     assert (await app.query(CREATE, {"input": given}, key=key))["it"]["secret"]
+    searching = {**given, "filter": {"not": {"search": "needle"}}}
+    assert await app.error_code(CREATE, {"input": searching}, key=key) == "INVALID_ARGUMENT"
     assert await app.error_code(CREATE, {"input": {**given, "payloads": True}}, key=key) == "FORBIDDEN"
     assert await app.error_code(UPDATE, {"input": {"id": endpoint, "url": given["url"]}}, key=key) == "FORBIDDEN"
     flow = ids.encode(IdKind.FLOW, sending.flow.flow_id)

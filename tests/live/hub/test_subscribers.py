@@ -10,7 +10,7 @@ import pytest
 from db.assembly import open_database
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import EVERYTHING, LogPosition
+from db.events.log import EVERYTHING, NOTHING, LogPosition
 from db.migrate import upgrade
 from db.row_types import EventRow, RunRow
 from domain.runs.run_filter import RunFilter
@@ -191,7 +191,7 @@ async def test_fault_in_one_topic_does_not_affect_the_others(worker: WorkerHarne
 class _Faulty:
     scope = EVERYTHING
     marks_caught_up = True
-    columns: frozenset[str] = frozenset()
+    needed = NOTHING
 
     def matcher(self) -> "_Faulty":
         return self

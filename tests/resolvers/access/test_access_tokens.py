@@ -6,6 +6,7 @@ from typing import Any
 import jwt
 from graphql import get_named_type, is_leaf_type
 
+from db.search import switch
 from domain.runs.run_filter import FILTER_FIELDS
 from schema.inputs.filters import _name
 from schema.visibility import IN_SCOPE
@@ -57,7 +58,7 @@ def filters_of(other: RunFamily) -> list[dict[str, Any]]:
         "rerunOfId": other.failed,
         "waitingFor": ["PERSON"], "unrecovered": True, "archived": "INCLUDE",
         "minDurationMs": 0, "maxDurationMs": 10**12,
-        "not": {"tags": ["mine"]}, "or": [{"tags": ["red"]}, {"tags": ["mine"]}],
+        "search": "Ada", "not": {"tags": ["mine"]}, "or": [{"tags": ["red"]}, {"tags": ["mine"]}],
     }  # fmt: skip
     for name in FILTER_FIELDS:
         shown = _name(name)
@@ -70,15 +71,18 @@ def filters_of(other: RunFamily) -> list[dict[str, Any]]:
 
 
 async def test_no_argument_reaches_a_run_outside(either_app: App) -> None:
+    await either_app.database.write(switch.switch_on)
     other, mine = await make_run_family(either_app), await make_mine(either_app)
     for scope in SCOPES:
-        token = await token_for(either_app, scope)
+        token, sighted = [await token_for(either_app, scope, payloads=payloads) for payloads in (False, True)]
         found = (await either_app.query(IDS, key=token))["flowRuns"]
         assert (found["totalCount"], [node["id"] for node in found["nodes"]]) == (1, [mine]), scope
         for where in filters_of(other):
             text = """query($where: FlowRunFilter) {
                 flowRuns(filter: $where) { totalCount nodes { id } } flowRunStats(filter: $where) { total } }"""
-            read = await either_app.query(text, {"where": where}, key=token)
+            if "search" in where:
+                assert await either_app.error_code(text, {"where": where}, key=token) == "FORBIDDEN"
+            read = await either_app.query(text, {"where": where}, key=sighted if "search" in where else token)
             nodes = [node["id"] for node in read["flowRuns"]["nodes"]]
             assert nodes in ([], [mine]), (scope, where)
             assert read["flowRuns"]["totalCount"] == read["flowRunStats"]["total"] == len(nodes), (scope, where)

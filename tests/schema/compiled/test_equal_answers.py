@@ -1,5 +1,6 @@
 """Compiled reads answer with the bytes of the general path, or leave the query to it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -206,6 +207,8 @@ async def test_missing_objects_are_null_in_both_ways(idle_app: App, field: str) 
         ('{ flowRuns(after: "x") { nodes { id } } }', "error"),
         ("{ flowRuns(first: 1001) { nodes { id } } }", "error"),
         ("{ flowRuns(first: 1, last: 1) { nodes { id } } }", "error"),
+        ("{ flowRuns(first: 1, last: 1) { totalCount } }", "error"),
+        ('{ flows(after: "x") { __typename } }', "error"),
         ("{ flowRuns { totalCount(limit: 0) } }", "totalCount(limit)"),
         ("{ flowRuns { nope } }", "document"),
         ("{ flowRuns {", "document"),
@@ -244,3 +247,24 @@ async def test_plans_are_kept_by_the_answers_of_their_variables(family: RunFamil
         found = await compiled(idle_app, reads, text, variables, viewer)
         assert found == await general(idle_app, text, variables, viewer)
     assert reads.counts.compiled == 3
+
+
+async def test_requests_with_equal_variables_share_no_answer(family: RunFamily, idle_app: App) -> None:
+    """What is kept of variables belongs to no viewer, and not to one time."""
+    text = (
+        "query($where: FlowRunFilter, $id: ID!) { flowRuns(filter: $where) { nodes { id } } flowRun(id: $id) { id } }"
+    )
+    variables = {"where": {"not": {"statuses": ["QUEUED"]}}, "id": family.failed}
+    reads = CompiledReads(build_schema(), 10)
+    own, foreign = [await viewer_of(idle_app, key) for key in (idle_app.keys.viewer, idle_app.keys.other_viewer)]
+    for _ in range(2):
+        for viewer in (own, foreign):
+            found = await compiled(idle_app, reads, text, variables, viewer)
+            assert found == await general(idle_app, text, variables, viewer)
+            assert (family.failed.encode() in found) is (viewer is own)
+    payloads = "query($id: ID!) { flowRun(id: $id) { output } }"
+    given = {"id": family.failed}
+    assert await compiled(idle_app, reads, payloads, given, own) is not None
+    blind = replace(own, payloads=False)
+    assert await compiled(idle_app, reads, payloads, given, blind) is None
+    assert b"FORBIDDEN" in await general(idle_app, payloads, given, blind)

@@ -12,6 +12,7 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs.output import files, logs
 from db.runs.output.logs import Line
+from db.search import switch
 from domain import ids
 from domain.enums import Environment, RunStatus, StepStatus, TriggerMethod
 from domain.ids import IdKind
@@ -29,6 +30,7 @@ DAMAGED_CURSORS = ("", "x", "AAAA", "not a cursor", "é")
 
 async def make_data(app: App) -> dict[str, list[Any]]:
     """Makes the data, and returns known values of arguments and input fields, as `DocumentGenerator` takes them."""
+    await app.database.write(switch.switch_on)
     own = await make_run_family(app)
     published = await make_flow(app, "second")
     foreign = await make_flow(app, "foreign", project=app.other_project)

@@ -1,6 +1,7 @@
 """Compiled reads answer generated queries with the same bytes as the general path, errors included.
 
-`FLOWRUNS_GENERATED_QUERIES` sets the number of queries for each database; the nightly run takes 10,000.
+`FLOWRUNS_GENERATED_QUERIES` sets the number of queries for each database; the nightly run takes 10,000. They are other
+ones each time then, which `--hypothesis-seed` repeats.
 """
 
 import os
@@ -27,8 +28,11 @@ from tests.support.app import BASE_URL, Keys, run_app
 from tests.support.clock import FakeClock
 
 QUERIES = int(os.environ.get("FLOWRUNS_GENERATED_QUERIES", "60"))
+IS_USUAL = "FLOWRUNS_GENERATED_QUERIES" not in os.environ
 KEYS = [field.name for field in fields(Keys)]
 SCHEMA = build_schema()._schema
+REPEATS = 10
+Answer = tuple[int, str, bytes]
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,20 @@ class Pair:
 
     async def check(self, document: Document, key: str) -> None:
         """Fails if the services answer with different status, headers or bytes."""
+        expected, actual = set[Answer](), set[Answer]()
+        for _ in range(REPEATS):
+            expected.add(await self._ask(self.general, document, key))
+            actual.add(await self._ask(self.compiled, document, key))
+            # Of two errors below one field, graphql-core reports the first in time: next time it may be the other.
+            if expected & actual or not all(b'"errors"' in body for _, _, body in expected | actual):
+                break
+        assert expected & actual, (document.text, document.variables, key, expected, actual)
+
+    async def _ask(self, client: httpx.AsyncClient, document: Document, key: str) -> Answer:
         body = {"query": document.text, "variables": document.variables}
         headers = {"authorization": f"Bearer {getattr(self.keys, key)}"}
-        answers = [
-            await client.post("/graphql", json=body, headers=headers) for client in (self.general, self.compiled)
-        ]
-        expected, actual = [(answer.status_code, answer.headers["content-type"], answer.content) for answer in answers]
-        assert actual == expected, (document.text, document.variables, key)
+        answer = await client.post("/graphql", json=body, headers=headers)
+        return answer.status_code, answer.headers["content-type"], answer.content
 
 
 @pytest.fixture
@@ -86,7 +97,7 @@ def _counts(service: Service) -> ReadCounts:
 @settings(
     max_examples=QUERIES,
     deadline=None,
-    derandomize=True,
+    derandomize=IS_USUAL,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

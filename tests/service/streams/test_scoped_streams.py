@@ -8,9 +8,14 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import update
 
+from db.models import FlowRun
+from db.models.types import table
+from db.search import switch
 from domain.access_token import TokenKeys
 from engine.compiled_flow import FlowCache
+from engine.worker import maintenance
 from engine.worker.bulk_worker import BulkWorker
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context
@@ -39,6 +44,7 @@ STATS = """subscription($filter: FlowRunFilter) { flowRunStatsChanged(filter: $f
     total byStatus { status count } } }"""
 BULK = "subscription($id: ID!) { bulkOperationProgressed(id: $id) { cursor } }"
 CANCEL = "mutation($id: ID!) { cancel(runId: $id) { __typename } }"
+_RUNS = table(FlowRun)
 
 
 @dataclass
@@ -140,6 +146,25 @@ async def test_forbidden_fields_are_refused_before_a_stream_begins(watched: Watc
     parent = CHANGES % ("parentRun { id }", "parentRun { id }")
     for text, variables in ((parent, {}), (BULK, {"id": "bulk_" + "0" * 32})):
         assert await watched.first(watched.token, text, **variables) == "FORBIDDEN"
+
+
+async def test_search_needs_sight_of_payloads_and_finds_own_runs(watched: Watched) -> None:
+    where = {"search": "Needle"}
+    for text in (CHANGES % ("", ""), STATS):
+        assert await watched.first(watched.blind, text, filter=where) == "FORBIDDEN"
+        assert await watched.first(watched.token, text, filter=where) == "SEARCH_OFF"
+    await watched.app.database.write(switch.switch_on)
+    await watched.app.database.write(lambda uow: uow.conn.execute(update(_RUNS).values(input='"a NEEDLE"')) and None)
+    await maintenance.fill_search(watched.app.database)
+    assert (await watched.first(watched.token, STATS, filter=where))["total"] == 1
+    assert (await watched.first(watched.app.keys.admin, STATS, filter=where))["total"] == 2
+    async with (
+        asyncio.timeout(PATIENCE),
+        aclosing(watched.results(watched.token, CHANGES % ("", ""), filter=where)) as own,
+    ):
+        await anext(own)
+        await watched.cancel(watched.foreign, watched.mine)
+        assert (await anext(own))["runId"] == watched.mine
 
 
 async def test_erasure_and_deletion_reach_subscribers_live_and_replayed_and_no_token(watched: Watched) -> None:
