@@ -1,8 +1,7 @@
 """Every error that a client can meet, one class each. The class is the only declaration of the error.
 
-A class states the stable code, the HTTP status and, in its docstring, the default message. Its annotated fields are
-sent to clients beside code and message. The GraphQL enum `ErrorCode`, the error types in the results of mutations and
-the statuses of HTTP responses derive from the classes.
+A class states the stable code, the HTTP status and, in its docstring, the default message. Clients get its annotated
+fields, too. The enum `ErrorCode`, the error types of mutations and the statuses of HTTP responses derive from it.
 
 A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response: the request
 is not allowed, or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
@@ -17,7 +16,6 @@ from uuid import UUID
 from domain.error_declarations import default_message, fields_of
 
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
-_OUT_OF_RANGE = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 
 
 class FlowRunsError(Exception):
@@ -149,7 +147,7 @@ class FileStoreUnavailableError(RequestError, code="FILE_STORE_UNAVAILABLE", htt
     """The file store is unavailable. Try again later."""
 
 
-class RangeNotSatisfiableError(RequestError, code="RANGE_NOT_SATISFIABLE", http_status=_OUT_OF_RANGE):
+class RangeNotSatisfiableError(RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus(416)):
     """The requested range of bytes lies outside the file."""
 
 
@@ -221,8 +219,7 @@ class UserError(FlowRunsError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem in a document: its path (`steps[2].input.url`), and a message with what is wrong or expected
-    there."""
+    """One problem in a document: its path (`steps[2].input.url`), and what is wrong or expected there."""
 
     path: str
     message: str

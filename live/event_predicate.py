@@ -1,12 +1,8 @@
 """The filter of an endpoint or an alert, matched against the events of the log."""
 
-<<<<<<< HEAD
 from datetime import datetime
 
-from db.events.log import RUN_KINDS
-=======
 from db.events.log import RUN_KINDS, NeededOfRuns
->>>>>>> main
 from db.row_types import EventRow, RunRow
 from domain.runs.run_filter import RunFilter
 from live.matching import RunSnapshot, snapshot_after

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from db.events.log import NeededOfRuns
 from db.models import FlowRun
 from db.models.types import table
 from db.queue import due
 from db.row_types import RunRow
-from db.sql.any_of import any_of
-from db.sql.rows import fetch_all, select_columns
+from db.runs import reads as run_reads
 from domain.enums import RunStatus
 from domain.outbound.alert import KEPT_SAMPLES
 
@@ -32,22 +32,16 @@ def durations(conn: Connection, flow_id: UUID, before: UUID) -> Sequence[int]:
 
 
 def overdue(
-    conn: Connection,
-    project_ids: Collection[UUID],
-    after: datetime,
-    until: datetime,
-    columns: Collection[str],
-    limit: int,
-) -> Sequence[RunRow]:
-    """Returns up to `limit` QUEUED runs that no worker has claimed, and that became due after `after` and not later
-    than `until`."""
+    conn: Connection, project_id: UUID, after: datetime, until: datetime, needed: NeededOfRuns, limit: int
+) -> Collection[RunRow]:
+    """Returns up to `limit` QUEUED runs of a project that no worker has claimed, and that became due after `after` and
+    not later than `until`."""
     waiting = (
         _run.priority.in_(due.PRIORITIES),
         _run.due_at > after,
         _run.due_at <= until,
         _run.status == RunStatus.QUEUED,
-        any_of(_run.project_id, sorted(project_ids)),
+        _run.project_id == project_id,
     )
-    names = {*columns, "project_id", "flow_id", "due_at"}
-    rows: Sequence[RunRow] = fetch_all(conn, select(*select_columns(_table, names)).where(*waiting).limit(limit))
-    return rows
+    found = conn.execute(select(_run.id).where(*waiting).limit(limit)).scalars().all()
+    return run_reads.by_ids(conn, found, needed.columns, needed.texts).values() if found else ()

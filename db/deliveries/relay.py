@@ -15,13 +15,8 @@ from db.alerts import groups
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-<<<<<<< HEAD
-from db.events.log import Gaps, LogPosition, Tail
-from db.models import Alert, Delivery, Endpoint, RelayState, RunEvent
-=======
 from db.events.log import Gaps, LogPosition, NeededOfRuns, Tail
-from db.models import Delivery, Endpoint, RelayState, RunEvent
->>>>>>> main
+from db.models import Alert, Delivery, Endpoint, RelayState, RunEvent
 from db.models.types import table
 from db.row_types import AlertRow, EndpointRow
 from db.sql.rows import fetch_all

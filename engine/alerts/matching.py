@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Protocol
 from uuid import UUID
 
 from db.alerts import samples
 from db.core.database import Database
 from db.events import log as event_log
+from db.events.log import NeededOfRuns
 from db.row_types import AlertRow, EventRow, RunRow
 from domain.enums import RunStatus
 from domain.outbound.alert import DEFAULT_THRESHOLDS, FAILURES, MIN_SAMPLES, AlertCondition, Hit
@@ -19,8 +22,8 @@ USUAL_FOR = timedelta(minutes=5)
 MAX_FLOWS = 1_000
 """Flows whose usual durations are kept in memory."""
 _PERCENTILE = 95
-_COLUMNS = frozenset({"status", "flow_id", "error_fingerprint", "duration_ms"})
-"""Columns of `flow_run` that conditions read."""
+_READ = NeededOfRuns(frozenset({"status", "flow_id", "error_fingerprint", "duration_ms"}))
+"""What conditions read of runs."""
 _FAILED = frozenset({AlertCondition.FAILURE, AlertCondition.NEW_ERROR, AlertCondition.CONSECUTIVE_FAILURES})
 """Conditions that failures meet."""
 _SUCCEEDED = frozenset({AlertCondition.CONSECUTIVE_FAILURES, AlertCondition.SLOW})
@@ -31,8 +34,8 @@ class RunPredicate(Protocol):
     """The filter of an alert in the form in which runs are matched against it."""
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Columns of `flow_run` that it reads."""
+    def needed(self) -> NeededOfRuns:
+        """What it reads of runs."""
         ...
 
     def matches(self, event: EventRow, run: RunRow) -> bool:
@@ -84,8 +87,8 @@ class AlertMatcher:
         """The alerts of each project."""
         self._usual: dict[UUID, _Usual] = {}
         """By flow."""
-        self.columns: frozenset[str] = frozenset()
-        """Columns of `flow_run` that matching reads."""
+        self.needed = event_log.NOTHING
+        """What matching reads of runs."""
 
     @property
     def is_empty(self) -> bool:
@@ -99,8 +102,8 @@ class AlertMatcher:
             if (predicate := compile_filter(row)) is not None:
                 watches.setdefault(row.project_id, []).append(_Watch(row, predicate))
         self._watches = watches
-        columns = (watch.predicate.columns for group in watches.values() for watch in group)
-        self.columns = _COLUMNS.union(*columns) if watches else frozenset()
+        needed = (watch.predicate.needed for group in watches.values() for watch in group)
+        self.needed = reduce(or_, needed, _READ) if watches else event_log.NOTHING
 
     async def hits(self, events: Iterable[EventRow], runs: Mapping[UUID, RunRow]) -> list[Hit]:
         """Returns what alerts count of events, in their order."""
@@ -159,8 +162,8 @@ class AlertMatcher:
                 continue
             late_by = timedelta(milliseconds=watch.threshold)
             window = (max(after, watch.row.created_at) - late_by, until - late_by)
-            columns = watch.predicate.columns
-            runs = await self._database.read(samples.overdue, {watch.row.project_id}, *window, columns, limit)
+            needed = watch.predicate.needed | _READ
+            runs = await self._database.read(samples.overdue, watch.row.project_id, *window, needed, limit)
             found += [
                 watch.hit(str(run.flow_id), run, until) for run in runs if watch.predicate.matches_run(run, until)
             ]

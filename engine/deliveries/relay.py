@@ -7,16 +7,10 @@ worker that is killed anywhere loses no event and uses none twice. Without endpo
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any
-=======
-from datetime import datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
-from typing import Any, Protocol
->>>>>>> main
+from typing import Any
 from uuid import UUID, uuid4
 
 from db.core import pubsub
@@ -25,13 +19,8 @@ from db.deliveries import callbacks, relay
 from db.deliveries.callbacks import Callback
 from db.deliveries.relay import LeaseLostError
 from db.events import log as event_log
-<<<<<<< HEAD
-from db.events.log import Gaps, LogPosition
-from db.row_types import AlertRow, EndpointRow, EventRow, RunRow
-=======
 from db.events.log import Gaps, LogPosition, NeededOfRuns
-from db.row_types import EndpointRow, EventRow, RunRow
->>>>>>> main
+from db.row_types import AlertRow, EndpointRow, EventRow, RunRow
 from db.runs import reads as run_reads
 from db.runs.waits import input_requests
 from domain import ids, json_codec
@@ -64,24 +53,7 @@ SAVED_EVENTS = 2_000
 """Events without a delivery after which the position is saved. A worker that takes over reads as many again."""
 
 
-<<<<<<< HEAD
 CompileFilter = Callable[[str], RunPredicate]
-=======
-class EventPredicate(Protocol):
-    """The filter of an endpoint in the form in which events are matched against it."""
-
-    @property
-    def needed(self) -> NeededOfRuns:
-        """What `matches` reads of runs."""
-        ...
-
-    def matches(self, event: EventRow, run: RunRow) -> bool:
-        """True if the run matches the filter after the event."""
-        ...
-
-
-CompileFilter = Callable[[str], EventPredicate]
->>>>>>> main
 """Makes the predicate of a filter from its stored JSON text. Raises ValueError or FlowRunsError if that is not
 understood."""
 
@@ -112,12 +84,8 @@ class Relay(BackgroundService):
         self._notified = asyncio.Event()
         self._targets: Mapping[UUID, Sequence[_Target]] = {}
         """The endpoints of each project."""
-<<<<<<< HEAD
         self._alerts = AlertMatcher(database)
-        self._columns: frozenset[str] = frozenset()
-=======
         self._needed = event_log.NOTHING
->>>>>>> main
         self._version: int | None = None
         self._position: LogPosition = 0
         """The position up to which all events were turned into deliveries."""
@@ -169,13 +137,9 @@ class Relay(BackgroundService):
         has_lease = self._leased_until is not None and now < self._leased_until - LEASE / 2
         if not has_lease and not await self._acquire(now):
             return READ_SECONDS
-<<<<<<< HEAD
         if self._alerts.has_late and now >= self._late_at:
             await self._count_late(now)
-        page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._columns)
-=======
         page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._needed)
->>>>>>> main
         if page.version != self._version:
             await self._load()
             return 0
@@ -197,10 +161,9 @@ class Relay(BackgroundService):
             if (predicate := self._compiled(IdKind.ENDPOINT, row)) is not None:
                 targets.setdefault(row.project_id, []).append(_Target(row, predicate))
         self._targets = targets
-<<<<<<< HEAD
         self._alerts.load(found.alerts, partial(self._compiled, IdKind.ALERT))
-        columns = (target.predicate.columns for group in targets.values() for target in group)
-        self._columns = self._alerts.columns.union({"status"}, *columns)
+        needed = (target.predicate.needed for group in targets.values() for target in group)
+        self._needed = reduce(or_, needed, self._alerts.needed | NeededOfRuns(frozenset({"status"})))
         self._version = found.state.version
         self._move_to(found.state.seq)
 
@@ -212,12 +175,6 @@ class Relay(BackgroundService):
             fields = {"object_id": ids.encode(kind, row.id), "error": str(error)}
             _logger.error("filter not understood: its endpoint or alert gets no events", extra=fields)  # noqa: TRY400
             return None
-=======
-        needed = (target.predicate.needed for group in targets.values() for target in group)
-        self._needed = reduce(or_, needed, NeededOfRuns(frozenset({"status"})))
-        self._version = state.version
-        self._move_to(state.seq)
->>>>>>> main
 
     def _move_to(self, saved: LogPosition) -> None:
         """Goes on from the saved position, unless the events behind it were read already and gave no delivery."""

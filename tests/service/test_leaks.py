@@ -196,12 +196,8 @@ async def test_no_value_is_found_anywhere(
     for place in ("answers", "streams", "exports", "log", "stored files"):
         assert "***" in str(texts[place]), place
     assert "Traceback" in log.getvalue()
-<<<<<<< HEAD
     keys = (app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY)
     hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, TARGET, *signing, *keys]
-=======
-    hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, *signing, app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY]
     hidden += [value.casefold() for value in hidden]  # The search has texts in this form.
->>>>>>> main
     leaks = {(place, value, form) for value in hidden for place, where in texts.items() for form in found(value, where)}
     assert not leaks, sorted(leaks)
