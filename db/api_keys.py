@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, not_, or_, select, true, update
 
 from db import audit_events, secret_tokens
+from db.console import saved_views
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
@@ -164,8 +165,8 @@ def rotate(
 ) -> str:
     """Inserts a key, `new_id`, that replaces the locked `key`; returns its secret.
 
-    The old key expires at `old_ends_at`, or at its own earlier expiry. Without `expires_at`, the new key gets the
-    lifetime of the old one.
+    The new key gets the saved views of the old one. The old key expires at `old_ends_at`, or at its own earlier expiry.
+    Without `expires_at`, the new key gets the lifetime of the old one.
     """
     if expires_at is None and key.expires_at is not None:
         expires_at = clock.now() + (key.expires_at - key.created_at)
@@ -174,6 +175,7 @@ def rotate(
     secret = _insert(uow, new_id, new_secret(), values, expires_at, origin)
     ends_at = min(old_ends_at, key.expires_at) if key.expires_at is not None else old_ends_at
     uow.conn.execute(update(_table).where(_key.id == key.id).values(expires_at=ends_at))
+    saved_views.hand_over(uow, key.id, new_id)
     uow.publish_after_commit(pubsub.KEY_REVOKED)  # The key ends earlier than other processes remember.
     details = {"newKeyId": ids.encode(IdKind.API_KEY, new_id), "expiresAt": ends_at, "newExpiresAt": expires_at}
     audit_events.record(

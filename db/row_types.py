@@ -67,6 +67,7 @@ class RunRow(Protocol):
     erased_at: datetime | None
     trace_parent: str | None
     note: str | None
+    summary: str | None
     tags: list[str]
     metadata: str
     input: str
@@ -436,6 +437,22 @@ class BulkOutcomeRow(Protocol):
     new_run_id: UUID | None
     due_at: datetime | None
     at: datetime | None
+
+
+class SavedViewRow(Protocol):
+    """A row of `saved_view`."""
+
+    id: UUID
+    project_id: UUID
+    owner_id: UUID | None
+    name: str
+    filter: str
+    order_field: str
+    descending: bool
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    updated_by: str
 
 
 class WorkerRow(Protocol):

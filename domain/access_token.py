@@ -5,9 +5,10 @@ A token is a JSON Web Token, signed by HMAC-SHA-256. It names the API key that c
 service stores nothing about a token except its revocation. Tokens are not encrypted: the holder can read the filter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
 import jwt
@@ -16,6 +17,8 @@ import orjson
 from domain import ids
 from domain.errors import InvalidIdError, TokenKeysMissingError
 from domain.ids import IdKind
+
+T = TypeVar("T")
 
 MAX_LIFETIME = timedelta(days=1)
 """Longest lifetime of a token. A page asks its backend for the next token."""
@@ -52,35 +55,50 @@ class TokenKeys:
         Raises:
             TokenKeysMissingError: there is no key.
         """
-        if not self._keys:
-            raise TokenKeysMissingError
         claims = {
-            "iss": _ISSUER,
             "sub": ids.encode(IdKind.API_KEY, token.key_id),
             "jti": ids.encode(IdKind.ACCESS_TOKEN, token.id),
             "exp": int(token.expires_at.timestamp()),
             "filter": orjson.loads(token.filter_text),
             "payloads": token.payloads,
         }
-        return jwt.encode(claims, self._keys[0], _ALGORITHM)
+        return self.sign_claims(_ISSUER, claims)
 
     def verified(self, text: str) -> AccessToken | None:
         """Returns the content of a token, which may have expired; None if no key has signed it."""
+        return self.verified_claims(_ISSUER, text, _token_of)
+
+    def sign_claims(self, issuer: str, claims: Mapping[str, Any]) -> str:
+        """Returns the text of a JSON Web Token. `issuer` distinguishes credentials of different kinds.
+
+        Raises:
+            TokenKeysMissingError: there is no key.
+        """
+        if not self._keys:
+            raise TokenKeysMissingError
+        return jwt.encode({"iss": issuer, **claims}, self._keys[0], _ALGORITHM)
+
+    def verified_claims(self, issuer: str, text: str, read: Callable[[Mapping[str, Any]], T]) -> T | None:
+        """Returns what `read` makes of the claims of a token, which may have expired; None if no key has signed them
+        for `issuer`, or if they cannot be read."""
         for key in self._keys:
             try:
                 # The clock of the service decides about the expiry, see `AccessToken.expires_at`.
                 options = {"verify_exp": False, "require": ["exp", "sub", "jti"]}
-                claims = jwt.decode(text, key, [_ALGORITHM], options=options, issuer=_ISSUER)  # type: ignore[arg-type]
-                return AccessToken(
-                    id=ids.decode(IdKind.ACCESS_TOKEN, claims["jti"]),
-                    key_id=ids.decode(IdKind.API_KEY, claims["sub"]),
-                    filter_text=orjson.dumps(claims["filter"]).decode(),
-                    payloads=claims["payloads"] is True,
-                    expires_at=datetime.fromtimestamp(claims["exp"], UTC),
-                )
+                return read(jwt.decode(text, key, [_ALGORITHM], options=options, issuer=issuer))  # type: ignore[arg-type]
             except (jwt.InvalidTokenError, InvalidIdError, KeyError, TypeError, ValueError, OverflowError):
                 continue
         return None
+
+
+def _token_of(claims: Mapping[str, Any]) -> AccessToken:
+    return AccessToken(
+        id=ids.decode(IdKind.ACCESS_TOKEN, claims["jti"]),
+        key_id=ids.decode(IdKind.API_KEY, claims["sub"]),
+        filter_text=orjson.dumps(claims["filter"]).decode(),
+        payloads=claims["payloads"] is True,
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+    )
 
 
 NO_TOKEN_KEYS = TokenKeys()

@@ -18,6 +18,7 @@ class ActorKind(DescribedEnum):
     SCHEDULE = "SCHEDULE", "A schedule."
     WEBHOOK = "WEBHOOK", "A webhook."
     PARENT_RUN = "PARENT_RUN", "A run, by its `flow` step."
+    ANSWER_LINK = "ANSWER_LINK", "A person with a signed link to a question."
     CLI = "CLI", "A person at the command line of a host."
     SYSTEM = "SYSTEM", "The service itself."
 
@@ -28,6 +29,7 @@ _ID_KINDS = {
     ActorKind.SCHEDULE: IdKind.SCHEDULE,
     ActorKind.WEBHOOK: IdKind.WEBHOOK,
     ActorKind.PARENT_RUN: IdKind.RUN,
+    ActorKind.ANSWER_LINK: IdKind.ANSWER_LINK,
 }
 
 
@@ -37,7 +39,7 @@ class Actor:
 
     kind: ActorKind
     id: UUID | None = None
-    """The ID of the key, user, schedule, webhook or run; None for actors without an ID."""
+    """The ID of the key, user, schedule, webhook, run or link; None for actors without an ID."""
     name: str | None = None
     """The actor's name at that time; for CLI the user of the host. None: the actor had no name."""
 

@@ -1,20 +1,21 @@
 """Every error that a client can meet, one class each. The class is the only declaration of the error.
 
 A class states the stable code, the HTTP status and, in its docstring, the default message. Its annotated fields are
-sent to clients beside code and message. The GraphQL enum `ErrorCode`, the error types in the results of mutations and
-the statuses of HTTP responses derive from the classes.
+sent beside code and message. The enum `ErrorCode`, the error types of mutations and HTTP statuses derive from it.
 
-A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response: the request
-is not allowed, or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
+A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response. Every other
+exception is a fault of the service, and is masked as `InternalError`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from domain.error_declarations import default_message, fields_of
+from domain.problem import Problem
+
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class FlowRunsError(Exception):
@@ -86,9 +87,7 @@ class SignInExpiredError(RequestError, code="SIGN_IN_EXPIRED"):
     """The sign-in has expired, began in another browser, or was replaced by a later one. Sign in again."""
 
 
-class IdentityProviderUnavailableError(
-    RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
-):
+class IdentityProviderUnavailableError(RequestError, code="IDENTITY_PROVIDER_UNAVAILABLE", http_status=_UNAVAILABLE):
     """The identity provider cannot be reached. Try again later, or sign in with an API key."""
 
 
@@ -132,7 +131,7 @@ class PayloadTooLargeError(RequestError, code="PAYLOAD_TOO_LARGE", http_status=H
     """The request body is larger than the service accepts. Send a smaller one."""
 
 
-class DatabaseUnavailableError(RequestError, code="DATABASE_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+class DatabaseUnavailableError(RequestError, code="DATABASE_UNAVAILABLE", http_status=_UNAVAILABLE):
     """The database is unavailable. Try again later."""
 
 
@@ -144,15 +143,11 @@ class RunFileGoneError(RequestError, code="FILE_GONE", http_status=HTTPStatus.GO
     """The file is no longer in the file store."""
 
 
-class FileStoreUnavailableError(
-    RequestError, code="FILE_STORE_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
-):
+class FileStoreUnavailableError(RequestError, code="FILE_STORE_UNAVAILABLE", http_status=_UNAVAILABLE):
     """The file store is unavailable. Try again later."""
 
 
-class RangeNotSatisfiableError(
-    RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-):
+class RangeNotSatisfiableError(RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus(416)):
     """The requested range of bytes lies outside the file."""
 
 
@@ -164,7 +159,7 @@ class NotAcceptableError(RequestError, code="NOT_ACCEPTABLE", http_status=HTTPSt
     """A subscription needs a stream. Accept text/event-stream, or open a graphql-transport-ws WebSocket at this URL."""
 
 
-class SlowConsumerError(RequestError, code="SLOW_CONSUMER", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+class SlowConsumerError(RequestError, code="SLOW_CONSUMER", http_status=_UNAVAILABLE):
     """The client reads events slower than they occur. Subscribe again with `after: extensions.cursor` to miss none."""
 
     cursor: Annotated[str, "The cursor of the last event that was sent."]
@@ -174,7 +169,7 @@ class SlowConsumerError(RequestError, code="SLOW_CONSUMER", http_status=HTTPStat
         self.cursor = cursor
 
 
-class ServiceStoppingError(RequestError, code="SERVICE_STOPPING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+class ServiceStoppingError(RequestError, code="SERVICE_STOPPING", http_status=_UNAVAILABLE):
     """The service is stopping. Subscribe again with the last cursor."""
 
 
@@ -196,9 +191,7 @@ class RateLimitedError(RequestError, code="RATE_LIMITED", http_status=HTTPStatus
         self.retry_after = retry_after
 
 
-class SigningSecretUnreadableError(
-    RequestError, code="SIGNING_SECRET_UNREADABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
-):
+class SigningSecretUnreadableError(RequestError, code="SIGNING_SECRET_UNREADABLE", http_status=_UNAVAILABLE):
     """The service cannot read the signing secret of the webhook, because the key that encrypted it is missing."""
 
     def __init__(self, key_id: str) -> None:
@@ -222,15 +215,6 @@ class MappingFailedError(RequestError, code="MAPPING_FAILED", http_status=HTTPSt
 
 class UserError(FlowRunsError):
     """The mutation was refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem in a document: its path (`steps[2].input.url`), and a message with what is wrong or expected
-    there."""
-
-    path: str
-    message: str
 
 
 class ProblemsError(UserError):
@@ -282,8 +266,8 @@ class AccessTokenNotFoundError(UserError, code="ACCESS_TOKEN_NOT_FOUND", http_st
     """The text is not an access token of this service, or the API key in use cannot revoke it."""
 
 
-class TokenKeysMissingError(UserError, code="TOKEN_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
-    """The service has no key that signs access tokens. Its operator must set FLOWRUNS_TOKEN_KEYS."""
+class TokenKeysMissingError(UserError, code="TOKEN_KEYS_MISSING", http_status=_UNAVAILABLE):
+    """The service has no key that signs access tokens and answer links. Its operator must set FLOWRUNS_TOKEN_KEYS."""
 
 
 class FlowNotFoundError(UserError, code="FLOW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
@@ -432,8 +416,16 @@ class SecretInvalidError(ProblemsError, code="SECRET_INVALID", http_status=HTTPS
     """The name or the value of the secret is invalid."""
 
 
-class SecretKeysMissingError(UserError, code="SECRET_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+class SecretKeysMissingError(UserError, code="SECRET_KEYS_MISSING", http_status=_UNAVAILABLE):
     """The service has no key that encrypts secrets. Its operator must set FLOWRUNS_SECRET_KEYS."""
+
+
+class SavedViewNotFoundError(UserError, code="SAVED_VIEW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No saved view with this ID exists, or the API key cannot see it."""
+
+
+class SavedViewNameTakenError(UserError, code="SAVED_VIEW_NAME_TAKEN", http_status=HTTPStatus.CONFLICT):
+    """A view with this name exists. Choose another name, or change that view with `updateSavedView`."""
 
 
 class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):

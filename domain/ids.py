@@ -28,9 +28,11 @@ class IdKind(StrEnum):
     FILE = "file"
     BULK_OPERATION = "bulk"
     INPUT_REQUEST = "req"
+    ANSWER_LINK = "link"
     HOLD = "hold"
     SCHEDULE = "sched"
     WEBHOOK = "hook"
+    SAVED_VIEW = "view"
     SECRET = "secret"  # noqa: S105 - a prefix
     ENDPOINT = "ep"
     DELIVERY = "msg"

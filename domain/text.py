@@ -22,7 +22,12 @@ def fold_column(text: str | None) -> str | None:
     if text is None or text.isascii():
         return None
     folded = fold(text)
-    return None if folded == text.translate(_ASCII_LOWER) else folded
+    return None if folded == lower_ascii(text) else folded
+
+
+def lower_ascii(text: str) -> str:
+    """Returns `text` with its ASCII letters in lower case, as SQL's `lower` does."""
+    return text.translate(_ASCII_LOWER)
 
 
 def client_name(name: str) -> str:

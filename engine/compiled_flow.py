@@ -10,14 +10,18 @@ from uuid import UUID
 from db import flows
 from db.core.database import Database
 from domain import json_codec
-from domain.errors import DefinitionInvalidError, Problem
+from domain.errors import DefinitionInvalidError
 from domain.flows.definition import FlowDefinition, Step, to_json_value
 from domain.flows.json_defaults import CheckedSchema
+from domain.problem import Problem
 from engine import templates
 from engine.secrets.literals import credential_warnings
 from engine.secrets.redaction import Redaction
 from engine.steps import KINDS, StepKind, StepKinds
 from engine.templates import Template
+
+SUMMARY_NAMES = frozenset({"run"})
+"""Variables of the template of a summary, which is rendered before the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class CompiledFlow:
     definition: FlowDefinition
     steps: tuple[CompiledStep, ...]
     output: Template | None
+    summary: Template | None
     input_schema: CheckedSchema | None
 
     def accept_input(self, value: Any) -> Any:
@@ -98,6 +103,7 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
             Problem(f"steps[{index}].input.{problem.path}", problem.message)
             for problem in kinds[step.kind].validate_new(step.input)
         ]
+    problems += templates.compile_problems(definition.summary, "summary", SUMMARY_NAMES)
     if problems:
         raise DefinitionInvalidError(problems)
     return CheckedDefinition(text, len(definition.steps), credential_warnings(definition))
@@ -111,6 +117,7 @@ def compile_flow(text: str, kinds: StepKinds = KINDS) -> CompiledFlow:
         definition,
         tuple(_compile_step(step, kinds[step.kind]) for step in definition.steps),
         templates.compile_value(definition.output) if definition.has_output else None,
+        None if definition.summary is None else templates.compile_value(definition.summary, names=SUMMARY_NAMES),
         CheckedSchema(schema) if schema is not None else None,
     )
 

@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from db.core.database import Database
-from db.runs import claims, step_journal
+from db.runs import changes, claims, step_journal
 from db.runs.claims import Claimed, LeaseLostError
 from db.runs.step_journal import End
 from db.runs.transitions import Ending, Lease
-from domain import ids
+from domain import ids, json_codec
 from domain.enums import RunStatus, StepStatus
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, FlowRunsError
 from domain.ids import IdKind
+from domain.json_codec import KIB
 from domain.log_context import log_fields
 from domain.observation import spans
 from domain.observation.observer import SILENT, Observer
 from domain.observation.spans import NO_TRACES, Attributes, Tracer
-from domain.runs.run_log import LogLevel
+from domain.runs.run_log import LogLevel, storable
 from domain.time import clock
 from engine.attempt import StepExecutor
 from engine.compiled_flow import FlowCache
@@ -39,6 +40,11 @@ _logger = logging.getLogger(__name__)
 MAX_INTERRUPTIONS = 5
 """Workers that may be lost in succession while they execute a run without progress. When one more is lost, the run
 ends."""
+
+MAX_SUMMARY = 200
+"""Largest number of characters of a run's summary: more does not fit into a line of a list. Longer ones are cut."""
+MAX_SUMMARY_BYTES = 64 * KIB
+"""Largest size of the value from which a summary is made."""
 
 
 class Executor:
@@ -104,6 +110,7 @@ class Executor:
         try:
             await _record_interruption(execution)
             _fail_poison_run(execution)
+            await _summarize(execution)
             for position in range(len(flow.steps)):
                 await self._steps.run_step(execution, position)
             output = await _encode_run_output(execution)
@@ -162,6 +169,28 @@ def _fail_poison_run(execution: Execution) -> None:
             "WORKERS_LOST", f"The run was given up: {lost} workers were lost in succession while they executed it."
         )
         execution.abort(unfinished_step(execution.steps.values()), RunStatus.INTERNAL_ERROR, error)
+
+
+async def _summarize(execution: Execution) -> None:
+    """Write the summary of a run that has none yet. A template that cannot be rendered gives no summary."""
+    template = execution.flow.summary
+    if template is None or execution.run.summary is not None:
+        return
+    try:
+        text = _one_line(execution.secrets, template.render(execution.scope))
+    except (StepError, FlowRunsError) as error:
+        reason = execution.secrets.text(error.message)
+        _logger.info("summary of a run not rendered", extra={"reason": reason})
+        return
+    if text:
+        await execution.journal.write(changes.set_summary, text)
+
+
+def _one_line(secrets: RunSecrets, value: Any) -> str:
+    """Returns a rendered value as one line, with values of secrets masked."""
+    text = value if isinstance(value, str) else json_codec.encode(value, limit=MAX_SUMMARY_BYTES, what="summary")
+    line = " ".join(secrets.text(text).split())
+    return storable(line if len(line) <= MAX_SUMMARY else f"{line[: MAX_SUMMARY - 1]}…", MAX_SUMMARY)
 
 
 async def _encode_run_output(execution: Execution) -> str:

@@ -51,6 +51,11 @@ class Viewer:
         return self.token_id or self.key_id
 
     @property
+    def owner(self) -> UUID:
+        """Returns the ID of the person or the key to whom belongs what only they can see."""
+        return self.user_id or self.key_id
+
+    @property
     def visibility_key(self) -> Hashable:
         """Returns a value that is equal for viewers who see the same: they get equal responses."""
         return self.project_id, self.role, self.payloads, self.scope

@@ -52,7 +52,13 @@ MAX_PAIRS = 50_000
 _MAX_VALIDATED_DEPTH = 30
 """Largest depth of a document that is validated. Introspection, which is exempt from MAX_DEPTH, has about 15 levels."""
 
+_PICKERS = {"tags", "failedSteps", "errorCodes", "sources", "metadataKeys", "metadataValues"}
+"""The lists of `Pickers`. Other fields of these names have no selections."""
+_COMPARED = {"input", "output", "metadata", "definition"}
+"""The differences of documents, of a page size. Other fields of these names have no selections."""
 _PAGED = {
+    *_PICKERS,
+    *_COMPARED,
     "flows",
     "flowRuns",
     "versions",
@@ -84,12 +90,14 @@ _LISTS = {
     "schedules",
     "webhooks",
     "secrets",
+    "savedViews",
     "sample",
     "ineligible",
     "reasons",
 }
 _SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS, "series": MAX_BUCKETS}
 _DEFAULTS = {
+    **dict.fromkeys(_PICKERS, DEFAULT_GROUPS),
     "topFailingSteps": DEFAULT_FAILING_STEPS,
     "errors": DEFAULT_ERRORS,
     "groupBy": DEFAULT_GROUPS,
@@ -97,6 +105,7 @@ _DEFAULTS = {
     "queues": DEFAULT_QUEUES,
 }
 _SCANNING = {
+    *_PICKERS,
     "flowRunStats",
     "flowRunStatsChanged",
     "durations",

@@ -36,6 +36,7 @@ from domain.enums import (
 from domain.outbound.delivery import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
+from domain.runs.json_difference import JsonDifferenceKind
 from domain.runs.run_filter import RunOrderField
 from domain.runs.run_group import RunGroup
 from domain.runs.run_log import LogLevel
@@ -86,6 +87,7 @@ __all__ = [
     "ErrorCode",
     "EventKind",
     "InputRequestStatus",
+    "JsonDifferenceKind",
     "LogLevel",
     "MissedFires",
     "OrderDirection",
@@ -122,6 +124,7 @@ _NAMES: dict[type[DescribedEnum], str] = {
     WebhookSignature: "WebhookSignature",
     Role: "Role",
     LogLevel: "LogLevel",
+    JsonDifferenceKind: "JsonDifferenceKind",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
     RunGroup: "FlowRunGroup",

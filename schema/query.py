@@ -11,6 +11,7 @@ from domain.ids import IdKind
 from live.stats_feed import Statistics
 from resolvers import bulk, flows, inbox, projects, secrets
 from resolvers.access import api_keys, audit
+from resolvers.console import saved_views
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
@@ -22,16 +23,20 @@ from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
+from schema.queries.comparison import ComparisonQuery
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
 from schema.queries.outbound import OutboundQuery
+from schema.queries.pickers import PickersQuery
 from schema.queries.queue import QueueQuery
+from schema.queries.saved_views import SavedViewsQuery
 from schema.queries.service import ServiceQuery
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.relay.node import Node
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
+from schema.types.console.saved_view import SavedView
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
@@ -72,7 +77,16 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery, OutboundQuery, QueueQuery, ServiceQuery):
+class Query(
+    InboxQuery,
+    ComparisonQuery,
+    DefinitionQuery,
+    OutboundQuery,
+    PickersQuery,
+    QueueQuery,
+    SavedViewsQuery,
+    ServiceQuery,
+):
     """The root of queries."""
 
     @field("The object with this ID; null if the key can see no such object.")
@@ -261,6 +275,7 @@ NODES = {
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
     IdKind.SECRET: (Secret, secrets.get),
+    IdKind.SAVED_VIEW: (SavedView, saved_views.get),
     IdKind.ENDPOINT: (Endpoint, endpoints.get),
     IdKind.DELIVERY: (Delivery, deliveries.get),
     IdKind.WORKER: (Worker, workers.get),

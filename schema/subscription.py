@@ -51,7 +51,7 @@ class UpdateKind(Enum):
     RECOVERED = strawberry.enum_value(
         RUN_RECOVERED, description="A retry of the run succeeded: a direct one, or a retry of a retry."
     )
-    CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata or the note were changed.")
+    CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata, the note or the summary were changed.")
     ERASED = strawberry.enum_value(RUN_ERASED, description="The payloads of the run were erased.")
 
 

@@ -22,8 +22,10 @@ def _names(fields: Mapping[str, str]) -> frozenset[str]:
 
 PAYLOADS = _names(
     {
-        "FlowRun": "input output logs files",
+        "FlowRun": "input output summary logs files",
         "StepResult": "input output",
+        "RunComparison": "input output",
+        "StepComparison": "input output",
         "StepError": "details",
         "StatusChange": "message",
         "InputRequest": "title description schema answer",
@@ -38,14 +40,14 @@ PAYLOADS = _names(
 
 IN_SCOPE = _names(
     {
-        "Query": "viewer flowRun flowRuns flowRunStats",
+        "Query": "viewer flowRun flowRuns flowRunStats pickers",
         "Viewer": "role limits",
         "Limits": "maxPageSize maxQueryDepth maxQueryCost maxInputBytes maxMetadataBytes maxDefinitionBytes maxTags"
         " maxBulkOperations maxWaitMs costPerMinute",
         "FlowRunConnection": _CONNECTION,
         "FlowRunEdge": _EDGE,
         "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
-        "FlowRun": "id status environment triggerMethod scheduledFor tags metadata input output failedStepName"
+        "FlowRun": "id summary status environment triggerMethod scheduledFor tags metadata input output failedStepName"
         " createdAt startedAt finishedAt updatedAt archivedAt attempt externalId flow steps statusHistory pendingInputs"
         " files durationMs error stepData step failedStep stepsCount logs",
         "Flow": "id name",
@@ -60,6 +62,11 @@ IN_SCOPE = _names(
         "LogLine": "number at level stepName attempt message",
         "RunFile": "id name size mediaType stepName attempt createdAt url",
         "FlowRunStats": _STATISTICS,
+        "Pickers": "tags failedSteps errorCodes metadataKeys metadataValues",
+        "PickerValues": "values isExact",
+        "PickerValue": "value count",
+        "PickerMetadataValues": "values isExact",
+        "PickerMetadataValue": "value count",
         "StatusCount": "status count",
         "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
         "TimeBucket": "start end total byStatus",

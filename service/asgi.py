@@ -28,6 +28,7 @@ from engine.steps import KINDS
 from live.hub import Hub
 from resolvers.rates.budgets import Budgets
 from schema.build import build_schema
+from service.answers.routes import AnswerPages
 from service.http.auth import BrowserSessions
 from service.http.cross_origin import OtherOrigins
 from service.http.documents import Documents, PersistedDocuments, TrustedDocuments, read_trusted
@@ -145,6 +146,7 @@ def create_service(
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
             *Webhooks(database, flows, settings.max_body_bytes, keys, observer).routes(),
+            *AnswerPages(database, token_keys, keys).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             *(openid.routes() if openid else ()),

@@ -74,8 +74,8 @@ class Settings(BaseSettings):
     )
     token_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="Keys that sign access tokens, separated by commas, of 32 characters or more: the first one "
-        "signs, all of them verify. Default for an SQLite database: a key file beside it.",
+        description="Keys that sign access tokens and answer links, separated by commas, of 32 characters or more: the "
+        "first one signs, all of them verify. Default for an SQLite database: a key file beside it.",
     )
     seed_demo: bool = Field(
         default=True, description="True: the demo flows are created if the database has no flow yet."

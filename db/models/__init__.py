@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from db.models.api_key import ApiKey, CostBudget
 from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
+from db.models.console.saved_view import SavedView
 from db.models.flow import Flow, FlowVersion
 from db.models.outbound.delivery import Delivery, DeliveryAttempt
 from db.models.outbound.endpoint import Endpoint, RelayState, RunCallback
@@ -54,6 +55,7 @@ __all__ = [
     "RunLog",
     "RunRollup",
     "RunRollupState",
+    "SavedView",
     "Schedule",
     "Secret",
     "StartHold",

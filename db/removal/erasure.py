@@ -91,6 +91,7 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
                 _run.metadata: "{}",
                 _run.tags: [],
                 _run.note: None,
+                _run.summary: None,
                 _run.error_fingerprint: None,
                 _run.steps_purged_at: now,
                 _run.erased_at: now,

@@ -25,6 +25,7 @@ from db.models import (
     Project,
     QuotaUse,
     RetiredSecret,
+    SavedView,
     Schedule,
     Secret,
     StartHold,
@@ -71,7 +72,7 @@ _OF_PROJECT = {
     "api_keys": _keys,
     "bulk_operations": _operations,
 }
-_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), _holds, _keys)
+_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), table(SavedView), _holds, _keys)
 """Tables whose rows are deleted with the project: see also `_AT_ONCE_OF_FLOW`."""
 
 

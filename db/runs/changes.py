@@ -1,4 +1,4 @@
-"""Changes the data that clients keep with a run: its tags, metadata and note."""
+"""Changes the data about a run that clients and its flow give: tags, metadata, note and summary."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -11,6 +11,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun
 from db.models.types import table
+from db.runs import claims
+from db.runs.transitions import Lease
 from db.sql.rows import fetch_first
 from domain.time import clock
 
@@ -19,6 +21,9 @@ _run = _table.c
 _LOCK = select(
     _run.id, _run.project_id, _run.flow_id, _run.status, _run.tags, _run.metadata, _run.note
 ).with_for_update(key_share=True)
+
+_NOT_FILTERED = frozenset({"note", "summary"})
+"""Columns on which no filter has a condition."""
 
 
 class ChangeableRun(Protocol):
@@ -40,7 +45,7 @@ def lock(uow: UnitOfWork, run_id: UUID) -> ChangeableRun | None:
 
 
 def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> None:
-    """Sets the columns `values` of a run that `lock` has returned: `tags`, `metadata`, `note`."""
+    """Sets the columns `values` of a run that `lock` has returned: `tags`, `metadata`, `note`, `summary`."""
     now = clock.now()
     uow.conn.execute(
         update(_table)
@@ -48,7 +53,7 @@ def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> No
         .values({**{_run[name]: value for name, value in values.items()}, _run.updated_at: now})
     )
     # Both values are recorded, so that a stream can decide whether the run matched before and after, whatever follows.
-    data = {name: [getattr(run, name), value] for name, value in values.items() if name != "note"}
+    data = {name: [getattr(run, name), value] for name, value in values.items() if name not in _NOT_FILTERED}
     event = {
         "run_id": run.id,
         "project_id": run.project_id,
@@ -60,3 +65,15 @@ def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> No
         "at": now,
     }
     event_log.append(uow, [event])
+
+
+def set_summary(uow: UnitOfWork, lease: Lease, summary: str) -> None:
+    """Sets the summary of a run that a worker executes.
+
+    Raises:
+        LeaseLostError: the lease is no longer valid.
+    """
+    claims.lock_lease(uow, lease)
+    run = lock(uow, lease.run_id)
+    assert run is not None  # The lease keeps it.
+    change(uow, run, {"summary": summary})

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Validat
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, ErrorDetails
 
-from domain.errors import DefinitionInvalidError, Problem
+from domain.errors import DefinitionInvalidError
 from domain.flows import json_defaults, json_schema
+from domain.problem import Problem
 
 MAX_STEPS = 200
 """Largest number of steps in one flow."""
@@ -121,6 +122,12 @@ class FlowDefinition(LanguageModel):
     )
     timeout: Seconds | None = Field(default=None, description="Longest duration of a run, in seconds.")
     output: Any = Field(default=None, description="Template of the run's output. Default: the output of the last step.")
+    summary: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Template of one line that says what a run is about, for lists of runs. It is rendered when the run"
+        " starts, over `run` alone.",
+    )
 
     @property
     def has_output(self) -> bool:

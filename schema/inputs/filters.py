@@ -109,9 +109,7 @@ class MetadataConditionInput:
         Raises:
             InvalidArgumentError: the path has too many keys, or a value cannot be compared.
         """
-        path = split_path(checked_text("path", self.path))
-        if len(path) > MAX_PATH_KEYS:
-            raise InvalidArgumentError(f"`path` can have at most {MAX_PATH_KEYS} keys, got {len(path)}.")
+        path = checked_path(self.path)
         options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in bounded("in", self.in_))
         bounds = {name: getattr(self, name) for name in COMPARISONS}
         for name, bound in bounds.items():
@@ -303,6 +301,18 @@ def checked_text(name: str, text: str) -> str:
     if "\0" in text:
         raise _nul_error(name)
     return text
+
+
+def checked_path(text: str) -> tuple[str, ...]:
+    """Returns the keys that `text`, the argument `path`, names.
+
+    Raises:
+        InvalidArgumentError: there are too many, or one has a character that no stored text has.
+    """
+    path = split_path(checked_text("path", text))
+    if len(path) > MAX_PATH_KEYS:
+        raise InvalidArgumentError(f"`path` can have at most {MAX_PATH_KEYS} keys, got {len(path)}.")
+    return path
 
 
 def checked_texts(name: str, texts: Sequence[str]) -> Sequence[str]:

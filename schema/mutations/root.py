@@ -5,6 +5,8 @@ import strawberry
 from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
+from schema.mutations.console.answer_links import AnswerLinkMutation
+from schema.mutations.console.saved_views import SavedViewMutation
 from schema.mutations.endpoints import EndpointMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.holds import HoldMutation
@@ -27,8 +29,10 @@ class Mutation(
     TriggerMutation,
     EndpointMutation,
     BulkMutation,
+    SavedViewMutation,
     SecretMutation,
     ApiKeyMutation,
     AccessTokenMutation,
+    AnswerLinkMutation,
 ):
     """The root type of mutations."""

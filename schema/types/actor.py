@@ -16,8 +16,8 @@ class Actor:
 
     kind: ActorKind = strawberry.field(description="The kind of the actor.")
     id: strawberry.ID | None = strawberry.field(
-        description="The ID of the API key, user, schedule, webhook or parent run; null for the command line and the"
-        " service."
+        description="The ID of the API key, user, schedule, webhook, parent run or answer link; null for the command"
+        " line and the service."
     )
     name: str | None = strawberry.field(
         description="The actor's name at that time; for the command line the user of its host. Null if the actor "

@@ -174,6 +174,11 @@ class FlowRun(Node):
         "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
     )
     note: str | None = column("note", "A note about the run, set with `updateRun`; null if there is none.")
+    summary: str | None = column(
+        "summary",
+        "One line that says what the run is about, by the `summary` of its flow's definition; null before the run"
+        " starts, and if the definition has none. Secrets are masked in it.",
+    )
     tags: list[str] = column("tags", "The tags given when the run was started, or by `updateRun` since.")
     metadata: JSON = json_column("metadata", "The JSON object given when the run was started; empty by default.")
     input: JSON = json_column("input", "The input of the run.")

@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: from the settings, or else from a key file beside an SQLite database."""
+"""The keys that sign tokens and links: from the settings, or else from a key file beside an SQLite database."""
 
 import secrets
 

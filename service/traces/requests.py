@@ -9,8 +9,8 @@ from domain.observation.spans import NO_SPAN, SpanKind, Tracer
 
 _HEADER: Final = b"traceparent"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_ROUTES = frozenset({"graphql", "hooks", "sign-in", "sign-out", "runs", "files", "schemas"})
-"""First segments of paths that are told apart. A whole path can contain the token of a webhook."""
+_ROUTES = frozenset({"answer", "graphql", "hooks", "sign-in", "sign-out", "runs", "files", "schemas"})
+"""First segments of paths that are told apart. A whole path can contain the token of a webhook or a link."""
 _UNTRACED = frozenset({"/healthz", "/readyz"})
 
 

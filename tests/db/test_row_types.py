@@ -20,6 +20,7 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.ProjectRow: models.Project,
     row_types.ScheduleRow: models.Schedule,
     row_types.WebhookRow: models.Webhook,
+    row_types.SavedViewRow: models.SavedView,
     row_types.SecretRow: models.Secret,
     row_types.EndpointRow: models.Endpoint,
     row_types.DeliveryRow: models.Delivery,

@@ -108,6 +108,7 @@ def test_prefixes_match_contract() -> None:
         "hold",
         "hook",
         "key",
+        "link",
         "msg",
         "proj",
         "req",
@@ -115,7 +116,9 @@ def test_prefixes_match_contract() -> None:
         "sched",
         "secret",
         "token",
+        "user",
         "ver",
+        "view",
         "worker",
     ]
 

@@ -17,7 +17,7 @@ from tests.support.run_family import RunFamily, make_flow, make_run_family, make
 
 SCHEMA = build_schema()._schema
 
-_ARGUMENTS = {"name": '(name: "b")', "by": "(by: FLOW)"}
+_ARGUMENTS = {"path": '(path: "customer")', "name": '(name: "b")', "by": "(by: FLOW)"}
 """What is given for required arguments, by name."""
 
 # Paths to a type, with %s for its selection.
@@ -115,6 +115,17 @@ WAYS = {
     "FailureGroup": ["flowRunStats { failures(first: 2) { %s } }"],
     "FlowCount": ["flowRunStats { failures { flows { %s } } }"],
     "TimeCount": ["flowRunStats { failures { series(size: DAY) { %s } } }"],
+    "RunComparison": ["compareRuns(a: $failed, b: $paused) { %s }"],
+    "StepComparison": ["compareRuns(a: $failed, b: $paused) { steps { %s } }"],
+    "JsonDifferences": ["compareRuns(a: $failed, b: $paused) { metadata { %s } steps { definition { %s } } }"],
+    "JsonDifference": ["compareRuns(a: $failed, b: $paused) { metadata { differences { %s } } }"],
+    "SavedView": ["savedViews { %s }", "node(id: $view) { ... on SavedView { %s } }"],
+    "SavedOrder": ["savedViews { orderBy { %s } }"],
+    "Pickers": ["pickers { %s }"],
+    "PickerValues": ["pickers { tags { %s } failedSteps { %s } errorCodes { %s } sources { %s } metadataKeys { %s } }"],
+    "PickerValue": ["pickers { tags { values { %s } } }"],
+    "PickerMetadataValues": ['pickers { metadataValues(path: "customer") { %s } }'],
+    "PickerMetadataValue": ['pickers { metadataValues(path: "customer") { values { %s } } }'],
     "StatusCount": ["flowRunStats { byStatus { %s } }", "flowRunStats { timeBuckets { byStatus { %s } } }"],
     "DurationStats": ["flowRunStats { durations { %s } }"],
     "TimeBucket": ["flowRunStats { timeBuckets { %s } }"],

@@ -23,19 +23,22 @@ from graphql import (
 
 from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
+from tests.resolvers.console import contract
 from tests.schema import outbound_contract
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
 # The GraphQL contract, type by type.
 CONTRACT = {
+    **contract.TYPES,
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
-        drain""",
+        drain pickers compareRuns savedViews""",
     "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
+        createSecret rotateSecret deleteSecret createSavedView updateSavedView
+        deleteSavedView createAnswerLink createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
         testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
         cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
@@ -49,7 +52,8 @@ CONTRACT = {
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
         inputRequests startedBy retriedBy cancelledBy archivedBy erasedAt logs files
-        externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl note""",
+        externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl note
+        summary""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
@@ -64,11 +68,6 @@ CONTRACT = {
     "FlowRunDeleted": "cursor matches runId at",
     "CaughtUp": "cursor",
     "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
-    "FlowRunGroupStats": "key total byStatus flow flowVersion",
-    "FailureGroup": "fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows series",
-    "FlowCount": "flow count",
-    "TimeCount": "start end count",
-    "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
     "FailingStep": "flow stepName count errors",
@@ -81,8 +80,6 @@ CONTRACT = {
     "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
     "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
-    "WaitingFor": "kind until blockedBy position",
-    "Actor": "kind id name",
     "ApiKey": """id name role payloads costPerMinute hint project userId createdBy createdAt expiresAt lastUsedAt
         revokedAt replacesId""",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
@@ -141,13 +138,13 @@ CONTRACT = {
     **outbound_contract.TYPES,
 }
 ARGUMENTS = {
+    **contract.ARGUMENTS,
     "Query.node": "id",
     "Query.nodes": "ids",
     "Query.flow": "id",
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
-    "Query.inputRequests": "filter direction first after last before",
     "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
@@ -161,7 +158,6 @@ ARGUMENTS = {
     **{f"{name}Connection.totalCount": "limit" for name in ("FlowVersion", "Schedule", "Project")},
     "FlowRunStats.groupBy": "by first",
     "FlowRunStats.failures": "first",
-    "FailureGroup.series": "size from to timeZone",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -241,6 +237,7 @@ ARGUMENTS = {
     **outbound_contract.ARGUMENTS,
 }
 VALUES = {
+    **contract.VALUES,
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
@@ -267,20 +264,23 @@ VALUES = {
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE INTERNAL_ERROR""",
-    "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN ANSWER_LINK CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
-        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
-        REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
-        CREATE_ENDPOINT UPDATE_ENDPOINT ROTATE_ENDPOINT_SECRET DELETE_ENDPOINT TEST_ENDPOINT REDELIVER REDELIVER_ALL
-        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS SIGN_IN SIGN_OUT""",
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY
+        ROTATE_API_KEY REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_ANSWER_LINK
+        CREATE_SECRET ROTATE_SECRET DELETE_SECRET CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW
+        CREATE_ENDPOINT UPDATE_ENDPOINT ROTATE_ENDPOINT_SECRET DELETE_ENDPOINT TEST_ENDPOINT REDELIVER
+        REDELIVER_ALL START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL
+        BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS
+        DELETE_RUNS SIGN_IN SIGN_OUT""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
     **outbound_contract.VALUES,
 }
 UNIONS = {
+    **contract.UNIONS,
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
@@ -473,7 +473,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        *("InputRequest", "Worker", "Endpoint", "Delivery"),
+        *("InputRequest", "Worker", "Endpoint", "Delivery", "SavedView"),
     }
 
 

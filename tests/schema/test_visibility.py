@@ -130,7 +130,7 @@ def allowed(type_name: str) -> str:
 
 
 MARKED = (
-    f"UPDATE flow_run SET input = '\"{MARK}\"', output = '\"{MARK}\"'",
+    f"UPDATE flow_run SET input = '\"{MARK}\"', output = '\"{MARK}\"', summary = '{MARK}'",
     f"UPDATE step_result SET input = '\"{MARK}\"', output = '\"{MARK}\"'",
     f"""UPDATE step_result SET error = '{{"code": "X", "message": "it failed", "details": "{MARK}"}}'
         WHERE error IS NOT NULL""",

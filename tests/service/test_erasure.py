@@ -42,7 +42,8 @@ FLOW = {
         python("raised", "repeat.raise", retry={"attempts": 2, "delay": 0}),
         step("child", "flow", {"flow": "child", "input": {"name": "{{ steps.ask.output.name }}"}}),
         {**python("last", "repeat.raise"), "continueOnFailure": False},
-    ]
+    ],
+    "summary": "For {{ run.input.customer | default('anybody') }}",
 }
 
 BY_TAG = """mutation($value: String!) { it: bulkErase(filter: {tags: [$value]}) {
@@ -67,6 +68,8 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     await app.query(stopped)
     await app.wait_until_final(labelled)
     await app.query(CHANGE, {"id": run, "value": VALUE})
+    summary = (await app.query("query($id: ID!) { flowRun(id: $id) { summary } }", {"id": labelled}))["flowRun"]
+    assert summary == {"summary": f"For {VALUE}"}
     assert contents(tmp_path / "stored", "**/*") != b""
     # The flow has the value in clear: it is no part of a run.
     plain = "flow_version: "

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from db import api_keys, schedules, secrets, webhooks
+from db.console import saved_views
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import callbacks, endpoints, log, relay
 from db.queue import workers
@@ -51,6 +52,7 @@ class RunFamily:
     key: str
     token: str
     worker: str
+    view: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -71,9 +73,20 @@ async def make_run_family(app: App) -> RunFamily:
     bulk = await _add_bulk(app, runs[1])
     access = (await _add_key(app), await _add_token(app))
     worker = await _add_worker(app, runs[1])
+    view = await app.database.write(_add_view, published)
     return RunFamily(
-        *[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, *sent, bulk, *access, worker]
+        *[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, *sent, bulk, *access, worker, view]
     )
+
+
+def _add_view(uow: UnitOfWork, published: PublishedFlow) -> str:
+    """Makes a saved view of failed runs that everybody in the project sees."""
+    view_id, now, actor = ids.new_uuid(), clock.now(), SYSTEM.text
+    row = {"id": view_id, "project_id": published.project_id, "owner_id": None, "name": "failed"}
+    order = {"order_field": "CREATED_AT", "descending": True}
+    times = {"created_at": now, "updated_at": now, "created_by": actor, "updated_by": actor}
+    saved_views.create(uow, {**row, **order, **times, "filter": '{"statuses":["FAILED"]}'})
+    return ids.encode(IdKind.SAVED_VIEW, view_id)
 
 
 async def _add_token(app: App) -> str:

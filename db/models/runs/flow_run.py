@@ -122,6 +122,8 @@ class FlowRun(SQLModel, table=True):
 
     note: str | None = Field(sa_column=Column(Text))
     """A note about the run, set after its start."""
+    summary: str | None = Field(sa_column=Column(Text))
+    """What the run is about, by the template of its version; None: it has no template, or has not started."""
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
     input: str = Field(sa_column=Column(Text, nullable=False))

@@ -79,13 +79,15 @@ async def test_no_argument_reaches_a_run_outside(either_app: App) -> None:
         assert (found["totalCount"], [node["id"] for node in found["nodes"]]) == (1, [mine]), scope
         for where in filters_of(other):
             text = """query($where: FlowRunFilter) {
-                flowRuns(filter: $where) { totalCount nodes { id } } flowRunStats(filter: $where) { total } }"""
+                flowRuns(filter: $where) { totalCount nodes { id } } flowRunStats(filter: $where) { total }
+                pickers(filter: $where) { tags { values { count } } } }"""
             if "search" in where:
                 assert await either_app.error_code(text, {"where": where}, key=token) == "FORBIDDEN"
             read = await either_app.query(text, {"where": where}, key=sighted if "search" in where else token)
             nodes = [node["id"] for node in read["flowRuns"]["nodes"]]
             assert nodes in ([], [mine]), (scope, where)
             assert read["flowRuns"]["totalCount"] == read["flowRunStats"]["total"] == len(nodes), (scope, where)
+            assert {each["count"] for each in read["pickers"]["tags"]["values"]} <= {len(nodes)}, (scope, where)
 
 
 def everything(type_name: str) -> str:
@@ -95,7 +97,7 @@ def everything(type_name: str) -> str:
         if f"{type_name}.{name}" not in IN_SCOPE:
             continue
         kind = get_named_type(field.type).name
-        arguments = {"step": '(name: "b")', "logs": "(first: 5)"}.get(name, "")
+        arguments = {"step": '(name: "b")', "logs": "(first: 5)", "metadataValues": '(path: "customer")'}.get(name, "")
         chosen.append(
             f"{name}{arguments}" + ("" if is_leaf_type(SCHEMA.type_map[kind]) else f" {{ {everything(kind)} }}")
         )
@@ -106,7 +108,7 @@ async def test_no_field_reaches_an_object_outside(either_app: App) -> None:
     other, mine = await make_run_family(either_app), await make_mine(either_app)
     token = await token_for(either_app, SCOPES[0], payloads=True)
     foreign = [*(value for name, value in other.variables.items() if name != "project"), "order-7", "Ada", "Hello"]
-    ways = [(name, way) for name in ("FlowRun", "FlowRunConnection", "FlowRunStats") for way in WAYS[name]]
+    ways = [(name, way) for name in ("FlowRun", "FlowRunConnection", "FlowRunStats", "Pickers") for way in WAYS[name]]
     seen = 0
     for type_name, way in ways:
         names = [name for name in other.variables if f"${name}" in way]
@@ -124,6 +126,7 @@ async def test_no_field_reaches_an_object_outside(either_app: App) -> None:
     assert own["flowRun"]["flow"]["name"] == "own"
 
 
+PICKERS = ("tags", "failedSteps", "errorCodes", "metadataKeys", "metadataValues")
 ARGUMENTS = {
     "Query.flowRun(id)",
     "Query.flowRuns(filter)",
@@ -149,6 +152,10 @@ ARGUMENTS = {
     "FlowRun.logs(last)",
     "FlowRun.logs(before)",
     "LogLineConnection.totalCount(limit)",
+    "Query.pickers(filter)",
+    *(f"Pickers.{name}({argument})" for name in PICKERS for argument in ("prefix", "first")),
+    "Pickers.metadataKeys(path)",
+    "Pickers.metadataValues(path)",
     "FlowRunStats.timeBuckets(size)",
     "FlowRunStats.timeBuckets(from)",
     "FlowRunStats.timeBuckets(to)",

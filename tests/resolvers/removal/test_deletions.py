@@ -34,7 +34,8 @@ REMAIN = {"audit_event", "run_event", "run_rollup", "run_rollup_delta"}
 """Tables whose rows outlive the project: the audit log; events, until they are pruned; counts, which are 0."""
 
 DELETED = {"api_key", "bulk_operation", "flow", "flow_run", "flow_version", "input_request", "quota_use"} | {
-    *("delivery", "endpoint", "retired_secret", "run_callback", "schedule", "secret", "start_hold", "webhook")
+    *("delivery", "endpoint", "retired_secret", "run_callback", "saved_view", "schedule", "secret", "start_hold"),
+    "webhook",
 }
 
 

@@ -29,3 +29,11 @@ async def running(script: str, *arguments: str) -> AsyncIterator[asyncio.subproc
     # From its folder a module on standard input imports.
     async with piped(*node, *arguments, cwd=WEB, said=script) as process:
         yield process
+
+
+async def tool(path: str, *arguments: str) -> tuple[int | None, str]:
+    """Runs a program of the packages of web/; returns its exit code, and what it printed."""
+    assert (WEB / "node_modules" / "graphql-sse").is_dir(), "run: scripts/build-web test"
+    async with piped(_node(), str(WEB / "node_modules" / path), *arguments, cwd=WEB) as process:
+        said, complaint = await process.communicate()
+    return process.returncode, (said + complaint).decode()

@@ -1,0 +1,1 @@
+"""What people keep for the console and for clients of its kind."""

@@ -1,0 +1,1 @@
+"""Tables of what people keep for the console and of its kind of clients."""

@@ -1,0 +1,189 @@
+"""The values that runs have, with the number of runs: choices for a person who composes a filter.
+
+A list counts the newest SAMPLE runs that match a filter, so its time is bounded whatever the number of runs. Steps at
+which runs failed are counted over all matching runs where the kept counts answer the filter.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from db.models import FlowRun
+from db.models.types import table
+from db.rollups import answers
+from db.runs.narrow import narrowed
+from domain.runs.run_filter import RunFilter
+from domain.text import lower_ascii
+
+SAMPLE = 10_000
+"""Largest number of runs that a list reads. Reading as many takes about 20 ms on PostgreSQL."""
+_SCALARS = ("string", "number", "boolean")
+_SQLITE_SCALARS = ("text", "integer", "real", "true", "false")
+"""Types of JSON values that can be chosen: all except null, objects and lists."""
+
+_table = table(FlowRun)
+_run = _table.c
+
+
+class Picker(Enum):
+    """A list of values."""
+
+    TAG = auto()
+    FAILED_STEP = auto()
+    ERROR_CODE = auto()
+    SOURCE = auto()
+    METADATA_KEY = auto()
+    """The keys of the object at a path in the metadata."""
+    METADATA_VALUE = auto()
+    """The strings, numbers and booleans at a path in the metadata, as JSON texts."""
+
+
+class ValueCount(NamedTuple):
+    """A value, and the number of runs that have it."""
+
+    value: str
+    runs: int
+
+
+class ValueCounts(NamedTuple):
+    """The values of a list."""
+
+    values: Sequence[ValueCount]
+    """The most frequent value first."""
+    is_exact: bool
+    """False if more runs match than were read."""
+
+
+_COLUMNS = {
+    Picker.FAILED_STEP: _run.failed_step_name,
+    Picker.ERROR_CODE: _run.error_code,
+    Picker.SOURCE: _run.source,
+}
+
+
+def values(
+    conn: Connection,
+    where: RunFilter,
+    now: datetime,
+    picker: Picker,
+    path: Sequence[str],
+    prefix: str,
+    limit: int,
+) -> ValueCounts:
+    """Returns the `limit` most frequent values that begin with `prefix`; ASCII letters match in upper and lower case.
+
+    `path` names the object or the value in the metadata; it is empty for other lists.
+    """
+    if picker is Picker.FAILED_STEP and (steps := answers.failures(conn, where, now, None)) is not None:
+        return _of_steps(steps, lower_ascii(prefix), limit)
+    newest = _newest(conn, where, now, picker)
+    value, text, source, conditions = _exploded(conn.dialect.name, newest, picker, path)
+    if prefix:
+        conditions = [*conditions, func.substr(_lower(conn, text), 1, len(prefix)) == lower_ascii(prefix)]
+    runs = func.count().label("runs")
+    found = (
+        select(value.label("value"), runs)
+        .select_from(source)
+        .where(value.is_not(None), *conditions)
+        .group_by(value)
+        .order_by(runs.desc(), value)
+        .limit(limit)
+        .subquery("found")
+    )
+    read = select(cast(null(), Text).label("value"), func.count().label("runs")).select_from(newest)
+    rows = conn.execute(union_all(select(found), read)).all()
+    number = next(row.runs for row in rows if row.value is None)
+    counts = [ValueCount(row.value, row.runs) for row in rows if row.value is not None]
+    return ValueCounts(_most_frequent(counts, limit), number <= SAMPLE)
+
+
+def _of_steps(steps: Sequence[tuple[Any, str, int]], prefix: str, limit: int) -> ValueCounts:
+    counts: Counter[str] = Counter()
+    for _, name, runs in steps:
+        if lower_ascii(name).startswith(prefix):
+            counts[name] += runs
+    return ValueCounts(_most_frequent([ValueCount(*each) for each in counts.items()], limit), is_exact=True)
+
+
+def _most_frequent(counts: Sequence[ValueCount], limit: int) -> Sequence[ValueCount]:
+    return sorted(counts, key=lambda each: (-each.runs, each.value))[:limit]
+
+
+def _newest(conn: Connection, where: RunFilter, now: datetime, picker: Picker) -> CTE:
+    """Returns the newest matching runs: one more than are counted, if there are more."""
+    column = _COLUMNS.get(picker, _run.tags if picker is Picker.TAG else _run.metadata)
+    # Only conditions whose index is in the order of creation: another index would have to be sorted as a whole.
+    failed = (_run.error_message.is_not(None),) if picker in (Picker.FAILED_STEP, Picker.ERROR_CODE) else ()
+    query: Select[Any] = select(_run.id, column.label("value")).where(narrowed(conn, where, now), *failed)
+    return query.order_by(_run.id.desc()).limit(SAMPLE + 1).cte("newest")
+
+
+def _exploded(
+    dialect: str, newest: CTE, picker: Picker, path: Sequence[str]
+) -> tuple[ColumnElement[Any], ColumnElement[Any], FromClause, list[ColumnElement[bool]]]:
+    """Returns the value of each run, its text for the comparison with a prefix, the rows of values, and conditions on
+    them."""
+    if picker in _COLUMNS:
+        return newest.c.value, newest.c.value, newest, []
+    if dialect != "sqlite":
+        return _exploded_on_postgresql(newest, picker, path)
+    if picker is Picker.TAG:
+        tag = func.json_each(newest.c.value).table_valued("value", joins_implicitly=True)
+        return tag.c.value, tag.c.value, newest.join(tag, true()), []
+    source: FromClause = newest
+    document: ColumnElement[Any] = newest.c.value
+    conditions: list[ColumnElement[bool]] = []
+    keys = [*path, None] if picker is Picker.METADATA_KEY else path
+    inner: Any = None
+    for level, key in enumerate(keys):
+        inner = func.json_each(document).table_valued("key", "value", "type", name=f"level_{level}")
+        source = source.join(inner, true())
+        if key is not None:
+            conditions.append(inner.c.key == key)
+        document = case((inner.c.type == "object", inner.c.value), else_="{}")
+    if picker is Picker.METADATA_KEY:
+        return inner.c.key, inner.c.key, source, conditions
+    conditions.append(inner.c.type.in_(_SQLITE_SCALARS))
+    is_boolean = inner.c.type.in_(("true", "false"))
+    return case((is_boolean, inner.c.type), else_=func.json_quote(inner.c.value)), inner.c.value, source, conditions
+
+
+def _exploded_on_postgresql(
+    newest: CTE, picker: Picker, path: Sequence[str]
+) -> tuple[ColumnElement[Any], ColumnElement[Any], FromClause, list[ColumnElement[bool]]]:
+    if picker is Picker.TAG:
+        tag = func.unnest(newest.c.value).table_valued("value", joins_implicitly=True).render_derived()
+        return tag.c.value, tag.c.value, newest.join(tag, true()), []
+    keys = literal(list(path), ARRAY(Text()))
+    inner = cast(newest.c.value, JSONB).op("#>")(keys) if path else cast(newest.c.value, JSONB)
+    if picker is Picker.METADATA_KEY:
+        found = case((func.jsonb_typeof(inner) == "object", inner), else_=cast(literal("{}", Text()), JSONB))
+        key = func.jsonb_object_keys(found).table_valued("value", joins_implicitly=True).render_derived()
+        return key.c.value, key.c.value, newest.join(key, true()), []
+    text = cast(newest.c.value, JSONB).op("#>>", return_type=Text())(keys)
+    return cast(inner, Text), text, newest, [func.jsonb_typeof(inner).in_(_SCALARS)]
+
+
+def _lower(conn: Connection, value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Returns the text with its ASCII letters in lower case, which is what SQLite's `lower` does."""
+    return func.lower(value) if conn.dialect.name == "sqlite" else func.lower(value.collate("C"))

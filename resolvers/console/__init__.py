@@ -1,0 +1,1 @@
+"""What people keep for the console, after checking the rights of the viewer."""

@@ -1,0 +1,1 @@
+"""Types of what people keep for the console."""

@@ -1,0 +1,1 @@
+"""Pages under which people answer questions by signed links."""
