@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import make_url
 
-from db.migrate import MISSING, NEWER, upgrade
+from db.migrate import MISSING, NEWER, OLDEST, upgrade
 from service import cli
 from tests.support.app import PATIENCE, run_app
 from tests.support.processes.commands import start, stop
@@ -97,7 +97,8 @@ def test_host_that_is_unknown_is_reported_in_a_sentence() -> None:
 
 
 def test_newer_database_is_reported_in_a_sentence(database_url: str) -> None:
-    asyncio.run(query(database_url, "UPDATE alembic_version SET version_num = '9999'"))
+    newest = [f"UPDATE {name} SET version_num = '9999'" for name in ("alembic_version", OLDEST)]
+    asyncio.run(query(database_url, *newest))
     for command in COMMANDS:
         if command != ["worker"]:
             assert NEWER in sentence(database_url, *command)
