@@ -1,19 +1,20 @@
 """Every error that a client can meet, one class each. The class is the only declaration of the error.
 
 A class states the stable code, the HTTP status and, in its docstring, the default message. Its annotated fields are
-sent beside code and message. The enum `ErrorCode`, the error types of mutations and HTTP statuses derive from it.
+sent to clients beside code and message. The GraphQL enum `ErrorCode`, the error types in the results of mutations and
+the statuses of HTTP responses derive from the classes.
 
-A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response. Every other
-exception is a fault of the service, and is masked as `InternalError`.
+A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response: the request
+is not allowed, or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from domain.error_declarations import default_message, fields_of
+from domain.problem import Problem
 
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -147,7 +148,9 @@ class FileStoreUnavailableError(RequestError, code="FILE_STORE_UNAVAILABLE", htt
     """The file store is unavailable. Try again later."""
 
 
-class RangeNotSatisfiableError(RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus(416)):
+class RangeNotSatisfiableError(
+    RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+):
     """The requested range of bytes lies outside the file."""
 
 
@@ -215,14 +218,6 @@ class MappingFailedError(RequestError, code="MAPPING_FAILED", http_status=HTTPSt
 
 class UserError(FlowRunsError):
     """The mutation was refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem in a document: its path, such as `steps[2].input.url`, and what is wrong or expected there."""
-
-    path: str
-    message: str
 
 
 class ProblemsError(UserError):

@@ -10,9 +10,10 @@ from uuid import UUID
 from db import flows
 from db.core.database import Database
 from domain import json_codec
-from domain.errors import DefinitionInvalidError, Problem
+from domain.errors import DefinitionInvalidError
 from domain.flows.definition import FlowDefinition, Step, to_json_value
 from domain.flows.json_defaults import CheckedSchema
+from domain.problem import Problem
 from engine import templates
 from engine.secrets.literals import credential_warnings
 from engine.secrets.redaction import Redaction

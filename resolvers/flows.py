@@ -18,11 +18,11 @@ from domain.audit import AuditAction
 from domain.errors import (
     FlowNameTakenError,
     FlowNotFoundError,
-    Problem,
     ProjectNotFoundError,
 )
 from domain.flows import names as flow_names
 from domain.ids import IdKind
+from domain.problem import Problem
 from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits
 from resolvers.context import Context

@@ -5,7 +5,8 @@ from typing import Any
 
 from db.removal import expiry
 from domain.enums import RunStatus
-from domain.errors import InvalidArgumentError, Problem, SettingsInvalidError
+from domain.errors import InvalidArgumentError, SettingsInvalidError
+from domain.problem import Problem
 from domain.runs.state_machine import FINAL
 
 MAX_COST_PER_MINUTE = 1_000_000_000

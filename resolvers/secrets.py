@@ -15,7 +15,6 @@ from domain.audit import AuditAction
 from domain.enums import Environment
 from domain.errors import (
     InvalidArgumentError,
-    Problem,
     ProjectNotFoundError,
     SecretInvalidError,
     SecretKeysMissingError,
@@ -24,6 +23,7 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from domain.json_codec import KIB
+from domain.problem import Problem
 from domain.time import clock
 from engine.secrets.key_ring import NoKeyError
 from engine.secrets.masks import MIN_LENGTH

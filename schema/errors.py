@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
 from db.runs import reads
-from domain import errors
+from domain import errors, problem
 from domain.error_declarations import ErrorField, declared, default_message, fields_of
 from domain.errors import BadRequestError, FlowRunsError, InternalError
 from schema.enums import ErrorCode
@@ -52,7 +52,7 @@ class Problem:
 
 def _problems_field(name: str, declared: ErrorField) -> tuple[str, Any]:
     def problems(root: UserError) -> list[Problem]:
-        return [Problem(path=problem.path, message=problem.message) for problem in getattr(root.error, name)]
+        return [Problem(path=each.path, message=each.message) for each in getattr(root.error, name)]
 
     return name, strawberry.field(problems, description=declared.description)
 
@@ -66,7 +66,7 @@ def _run_field(name: str, declared: ErrorField) -> tuple[str, Any]:
 
 
 _FIELDS: Mapping[Any, Callable[[str, ErrorField], tuple[str, Any]]] = {
-    tuple[errors.Problem, ...]: _problems_field,
+    tuple[problem.Problem, ...]: _problems_field,
     UUID: _run_field,
 }
 """For each type of an error's field, the field of its GraphQL type. A UUID identifies a run, which clients can

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Validat
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, ErrorDetails
 
-from domain.errors import DefinitionInvalidError, Problem
+from domain.errors import DefinitionInvalidError
 from domain.flows import json_defaults, json_schema
+from domain.problem import Problem
 
 MAX_STEPS = 200
 """Largest number of steps in one flow."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import jsonschema_rs
 
-from domain.errors import InputInvalidError, Problem
+from domain.errors import InputInvalidError
 from domain.flows.json_schema import MAX_PROBLEMS, compile_schema, problems
+from domain.problem import Problem
 
 _ROOT = "urn:flow-runs:schema"
 """The address of a schema that has no `$id`."""

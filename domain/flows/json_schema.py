@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from domain.errors import Problem
+from domain.problem import Problem
 
 MAX_PROBLEMS = 20
 """Largest number of problems in one response: enough to correct a document."""

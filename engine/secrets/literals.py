@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from domain.errors import Problem
 from domain.flows.definition import FlowDefinition, to_json_value
 from domain.flows.json_schema import path_text
+from domain.problem import Problem
 
 MAX_WARNINGS = 20
 """Largest number of warnings about one definition."""

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from db.runs.claims import JournalRow
 from domain import json_codec
-from domain.errors import Problem
 from domain.flows.definition import DAY, LanguageModel
 from domain.flows.templated import is_template
+from domain.problem import Problem
 from domain.time import clock, instants
 from domain.time.cron import get_zone
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait, invalid_input

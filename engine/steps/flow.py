@@ -15,11 +15,12 @@ from db.runs.children import ChildBatch, ChildResult, ItemPlan
 from db.runs.claims import JournalRow
 from domain import ids, json_codec
 from domain.enums import OnItemFailure, RunStatus
-from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError, Problem
+from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
 from domain.flows import names as flow_names
 from domain.flows.definition import MAX_RUN_DEPTH, LanguageModel
 from domain.flows.templated import Templated
 from domain.ids import IdKind
+from domain.problem import Problem
 from domain.runs.state_machine import LIVE
 from domain.time import clock
 from engine.errors import StepError

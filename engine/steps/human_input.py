@@ -12,10 +12,11 @@ from db.runs.claims import JournalRow
 from db.runs.waits import input_requests
 from domain import ids, json_codec
 from domain.enums import InputRequestStatus
-from domain.errors import InputInvalidError, Problem
+from domain.errors import InputInvalidError
 from domain.flows.definition import LanguageModel, Seconds, Step, json_schema_problems
 from domain.flows.json_defaults import CheckedSchema
 from domain.flows.templated import Templated, has_template
+from domain.problem import Problem
 from domain.time import clock
 from engine.errors import StepError
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait, invalid_input, validated_input

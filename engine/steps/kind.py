@@ -18,10 +18,10 @@ from db.core.database import Database
 from db.row_types import RunRow
 from db.runs.children import ChildBatch
 from db.runs.claims import JournalRow
-from domain.errors import Problem
 from domain.flows.definition import LanguageModel, Step
 from domain.flows.templated import RENDERED
 from domain.json_codec import MAX_INPUT_BYTES
+from domain.problem import Problem
 from engine.actions import ActionRegistry
 from engine.errors import StepError, validation_message
 from engine.secrets.run_secrets import RunSecrets

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 import orjson
 from jinja2 import UndefinedError
 
-from domain.errors import Problem
 from domain.flows.json_schema import MAX_PROBLEMS, path_text
 from domain.flows.templated import is_template
 from domain.json_codec import KIB
+from domain.problem import Problem
 from engine.errors import StepError
 from engine.templates import language
 from engine.templates.meter import MAX_WEIGHT, Meter, limit_exceeded, template_error, type_name

@@ -23,12 +23,12 @@ from domain.errors import (
     EndpointInvalidError,
     EndpointNotFoundError,
     InvalidArgumentError,
-    Problem,
     ProjectNotFoundError,
     SecretKeysMissingError,
 )
 from domain.ids import IdKind
 from domain.outbound.delivery import DisabledReason, EventKind
+from domain.problem import Problem
 from domain.text import client_name
 from domain.time import clock
 from engine.deliveries import sealing

@@ -19,11 +19,11 @@ from domain.enums import RunStatus
 from domain.errors import (
     FlowNotFoundError,
     InvalidArgumentError,
-    Problem,
     ScheduleInvalidError,
     ScheduleNotFoundError,
 )
 from domain.ids import IdKind
+from domain.problem import Problem
 from domain.time import clock, cron_syntax
 from domain.time.cron import CronSchedule, get_zone
 from engine.compiled_flow import FlowCache

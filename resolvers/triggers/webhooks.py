@@ -19,7 +19,6 @@ from domain.errors import (
     FlowNotFoundError,
     InputInvalidError,
     InvalidArgumentError,
-    Problem,
     SecretKeysMissingError,
     WebhookInvalidError,
     WebhookNotFoundError,
@@ -27,6 +26,7 @@ from domain.errors import (
 from domain.flows.templated import is_template
 from domain.http import response_headers, webhook_signatures
 from domain.ids import IdKind
+from domain.problem import Problem
 from engine.secrets import signing
 from engine.secrets.key_ring import NoKeyError
 from engine.templates import compile_problems, condition_problems

@@ -5,7 +5,8 @@ import pytest
 
 from domain import errors
 from domain.error_declarations import ErrorField, declared, fields_of
-from domain.errors import DefinitionInvalidError, FlowRunsError, InputInvalidError, Problem, ProblemsError
+from domain.errors import DefinitionInvalidError, FlowRunsError, InputInvalidError, ProblemsError
+from domain.problem import Problem
 
 # Clients depend on these codes: none may change or disappear.
 STABLE_CODES = {

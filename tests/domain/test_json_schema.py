@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Problem
 from domain.flows import json_schema
+from domain.problem import Problem
 
 
 def problems(schema: dict[str, Any], instance: Any, root: str = "") -> list[Problem]:

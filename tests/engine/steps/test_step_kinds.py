@@ -9,8 +9,9 @@ import pytest
 from db import flows
 from db.runs.claims import JournalRow
 from domain import json_codec
-from domain.errors import DefinitionInvalidError, Problem
+from domain.errors import DefinitionInvalidError
 from domain.flows.definition import LanguageModel
+from domain.problem import Problem
 from domain.time import clock
 from engine.compiled_flow import FlowCache, check
 from engine.errors import StepError

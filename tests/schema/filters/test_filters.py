@@ -189,7 +189,7 @@ async def test_every_field_of_the_filter_is_covered(idle_app: App) -> None:
     by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "rootRunId", "retryOfId", "rerunOfId"}
     by_id |= {"scheduleIds", "webhookIds"}
     by_id |= {"waitingFor"}  # tests/resolvers/test_inbox.py
-    by_id |= {"search"}  # tests/schema/test_search.py
+    by_id |= {"search"}  # tests/schema/filters/test_search.py
     assert {field["name"] for field in kind["inputFields"]} == by_id.union(*(where for where, _ in CASES))
 
 

@@ -12,7 +12,8 @@ def text_fields(schema: GraphQLSchema) -> list[str]:
     found = []
     for name, declared in schema.query_type.fields.items():
         filter_type = get_named_type(declared.args["filter"].type) if "filter" in declared.args else None
-        if not isinstance(filter_type, GraphQLInputObjectType) or name == "flowRunStats":
+        is_list = get_named_type(declared.type).name.endswith("Connection")
+        if not is_list or not isinstance(filter_type, GraphQLInputObjectType):
             continue
         for field, value in filter_type.fields.items():
             if get_named_type(value.type).name == "String":
