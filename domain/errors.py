@@ -1,11 +1,10 @@
 """Every error that a client can meet, one class each. The class is the only declaration of the error.
 
 A class states the stable code, the HTTP status and, in its docstring, the default message. Its annotated fields are
-sent to clients beside code and message. The GraphQL enum `ErrorCode`, the error types in the results of mutations and
-the statuses of HTTP responses derive from the classes.
+sent beside code and message. The enum `ErrorCode`, the error types of mutations and HTTP statuses derive from it.
 
-A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response: the request
-is not allowed, or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
+A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response. Every other
+exception is a fault of the service, and is masked as `InternalError`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -148,9 +147,7 @@ class FileStoreUnavailableError(RequestError, code="FILE_STORE_UNAVAILABLE", htt
     """The file store is unavailable. Try again later."""
 
 
-class RangeNotSatisfiableError(
-    RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-):
+class RangeNotSatisfiableError(RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus(416)):
     """The requested range of bytes lies outside the file."""
 
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from domain.time import clock
-from tests.support.app import App
+from tests.service.metrics.test_metrics import read
+from tests.support.app import App, run_app
 
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
 FAILING = {"steps": [{"name": "fail", "kind": "transform", "input": "{{ 1 / 0 }}"}]}
@@ -125,18 +126,21 @@ async def test_response_is_a_template(app: App) -> None:
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_headers_that_become_invalid_are_dropped_and_reported(
-    idle_app: App, caplog: pytest.LogCaptureFixture
+    database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = {"{{ request.body.name }}": "{{ request.body.value }}", "X-Run": "{{ run.id }}"}
-    created = await create(idle_app, respond={"headers": headers, "body": "thanks"})
-    for name, value in (("Set-Cookie", "a=b"), ("X A", "a"), ("X-A", "a\r\nSet-Cookie: b"), ("X-A", "\u20ac")):
-        caplog.clear()
-        response = await idle_app.http.post(created["path"], json={"name": name, "value": value})
-        assert (response.status_code, response.text) == (200, "thanks")
-        assert response.headers["x-run"].startswith("run_")
-        assert not {"set-cookie", "x-a", "x a"} & set(response.headers)
-        (record,) = [record for record in caplog.records if record.message == "headers of response dropped"]
-        assert vars(record)["names"] == [name]
+    invalid = (("Set-Cookie", "a=b"), ("X A", "a"), ("X-A", "a\r\nSet-Cookie: b"), ("X-A", "\u20ac"))
+    async with run_app(database_url, with_worker=False, metrics=True) as app:
+        created = await create(app, respond={"headers": headers, "body": "thanks"})
+        for name, value in invalid:
+            caplog.clear()
+            response = await app.http.post(created["path"], json={"name": name, "value": value})
+            assert (response.status_code, response.text) == (200, "thanks")
+            assert response.headers["x-run"].startswith("run_")
+            assert not {"set-cookie", "x-a", "x a"} & set(response.headers)
+            (record,) = [record for record in caplog.records if record.message == "headers of response dropped"]
+            assert vars(record)["names"] == [name]
+        assert (await read(app.service.metrics))("webhook_headers_dropped_total") == len(invalid)
 
 
 async def test_response_whose_template_fails_is_the_usual_one(idle_app: App) -> None:
