@@ -448,6 +448,14 @@ class DeliveryNotEndedError(UserError, code="DELIVERY_NOT_ENDED", http_status=HT
     """Only a delivery that is DELIVERED or FAILED, to an endpoint that exists, can be sent again."""
 
 
+class AlertNotFoundError(UserError, code="ALERT_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No alert with this ID exists, or the API key cannot see it."""
+
+
+class AlertInvalidError(ProblemsError, code="ALERT_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The alert is invalid."""
+
+
 class CallbackEndpointMissingError(UserError, code="CALLBACK_ENDPOINT_MISSING", http_status=HTTPStatus.CONFLICT):
     """Nothing signs callbacks of the project. An ADMIN creates their endpoint: `createEndpoint` without `url`."""
 

@@ -36,6 +36,8 @@ class IdKind(StrEnum):
     SECRET = "secret"  # noqa: S105 - a prefix
     ENDPOINT = "ep"
     DELIVERY = "msg"
+    ALERT = "alert"
+    NOTIFICATION = "notif"
     WORKER = "worker"
 
 

@@ -1,5 +1,7 @@
 """The filter of an endpoint or an alert, matched against the events of the log."""
 
+from datetime import datetime
+
 from db.events.log import RUN_KINDS, NeededOfRuns
 from db.row_types import EventRow, RunRow
 from domain.runs.run_filter import RunFilter
@@ -19,3 +21,7 @@ class EventPredicate:
         """True if the run matches after the event. An event that changes no run is matched as the run is now."""
         snapshot = snapshot_after(event, run) if event.kind in RUN_KINDS else RunSnapshot(run, event.at)
         return self._compiled.matches(snapshot)
+
+    def matches_run(self, run: RunRow, at: datetime) -> bool:
+        """True if a run matches as it is now, the instant `at`."""
+        return self._compiled.matches(RunSnapshot(run, at))

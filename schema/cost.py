@@ -65,6 +65,8 @@ _PAGED = {
     "projects",
     "endpoints",
     "deliveries",
+    "alerts",
+    "notifications",
     "groupBy",
     "failures",
     "runs",

@@ -33,6 +33,7 @@ from domain.enums import (
     WebhookSignature,
     WorkerStatus,
 )
+from domain.outbound.alert import AlertCondition, NotificationStatus
 from domain.outbound.delivery import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
@@ -72,6 +73,7 @@ class OrderDirection(DescribedEnum):
 
 __all__ = [
     "ActorKind",
+    "AlertCondition",
     "Archived",
     "AttemptError",
     "AttemptStatus",
@@ -90,6 +92,7 @@ __all__ = [
     "JsonDifferenceKind",
     "LogLevel",
     "MissedFires",
+    "NotificationStatus",
     "OrderDirection",
     "QueueGroup",
     "QueuePriority",
@@ -142,6 +145,8 @@ _NAMES: dict[type[DescribedEnum], str] = {
     DeliveryStatus: "DeliveryStatus",
     DisabledReason: "EndpointDisabledReason",
     AttemptError: "DeliveryAttemptError",
+    AlertCondition: "AlertCondition",
+    NotificationStatus: "NotificationStatus",
     WorkerStatus: "WorkerStatus",
     QueuePriority: "QueuePriority",
     QueueGroup: "QueueGroup",

@@ -16,7 +16,7 @@ from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.lists import TextRowList
-from resolvers.outbound import deliveries, endpoints
+from resolvers.outbound import alerts, deliveries, endpoints
 from resolvers.queue import workers
 from resolvers.triggers import schedules, webhooks
 from schema.fields import Info, columns_of, field
@@ -40,6 +40,7 @@ from schema.types.console.saved_view import SavedView
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
+from schema.types.outbound.alert import Alert, Notification
 from schema.types.outbound.endpoint import Delivery, Endpoint
 from schema.types.project import Project, Viewer
 from schema.types.queue.worker import Worker
@@ -278,6 +279,8 @@ NODES = {
     IdKind.SAVED_VIEW: (SavedView, saved_views.get),
     IdKind.ENDPOINT: (Endpoint, endpoints.get),
     IdKind.DELIVERY: (Delivery, deliveries.get),
+    IdKind.ALERT: (Alert, alerts.get),
+    IdKind.NOTIFICATION: (Notification, alerts.get_notification),
     IdKind.WORKER: (Worker, workers.get),
 }
 """The types of nodes by the kind of their IDs, each with the function that finds an object."""

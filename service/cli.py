@@ -343,7 +343,7 @@ def rewrap_secrets(settings: Settings) -> None:
     done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
         f"{done.values} values, {done.outputs} redacted outputs, {done.signing_secrets} signing secrets of webhooks and"
-        f" {done.texts} secrets and URLs of endpoints and callbacks are encrypted by the key {keys.primary_id} now."
+        f" {done.texts} texts of endpoints, callbacks and alerts are encrypted by the key {keys.primary_id} now."
     )
     problems = list(done.problems())
     for problem in problems:

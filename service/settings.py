@@ -13,6 +13,7 @@ from strawberry.http.websocket_origin import normalize_origin
 from db.core import pg_url
 from domain.access_token import MIN_KEY_LENGTH
 from domain.runs.run_log import MAX_LINES
+from engine.alerts.mail import DEFAULT_SENDER, MailServer
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
 from engine.secrets.key_ring import parse_keys
@@ -56,6 +57,12 @@ class Settings(BaseSettings):
         "by itself which addresses it calls, including private ones. Default: the value of "
         "`FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
     )
+    smtp_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="The mail server for alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the "
+        "beginning. By default no e-mail is sent.",
+    )
+    mail_from: str = Field(default=DEFAULT_SENDER, description="The address from which alerts send e-mails.")
     files_url: str = Field(
         default="",
         description="The store of the files of runs: a folder, `s3://…`, `gs://…` or `az://…`.",
@@ -119,7 +126,7 @@ class Settings(BaseSettings):
         default=30,
         ge=4,
         le=36_500,
-        description="Days for which the log of deliveries is kept. Deliveries are tried for three days.",
+        description="Days for which deliveries and notifications are kept. They are tried for three days.",
     )
     database_pool_size: int = Field(
         default=10,
@@ -282,6 +289,16 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _usable_mail_server(self) -> Self:
+        try:
+            self.mail_server  # noqa: B018 - raises
+        except ValueError as error:
+            raise PydanticCustomError(
+                "mail", "FLOWRUNS_SMTP_URL and FLOWRUNS_MAIL_FROM: {reason}", {"reason": str(error)}
+            ) from None
+        return self
+
+    @model_validator(mode="after")
     def _refuse_credentials_of_every_origin(self) -> Self:
         if self.cors_credentials and "*" in self.origins:
             raise PydanticCustomError("cors", "with FLOWRUNS_CORS_CREDENTIALS, FLOWRUNS_CORS_ORIGINS must list origins")
@@ -338,6 +355,12 @@ class Settings(BaseSettings):
     def uses_proxies(self) -> bool:
         """True if `http` steps use the proxies that the environment names."""
         return self.http_allow_private if self.http_use_proxies is None else self.http_use_proxies
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """Returns the mail server for alerts; None if there is none."""
+        url = self.smtp_url.get_secret_value()
+        return MailServer.of(url, self.mail_from) if url else None
 
     @property
     def files_location(self) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import BinaryIO
 from uuid import UUID
 
+from db.alerts import notifications
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
 from db.deliveries import queue as delivery_queue
@@ -23,6 +24,8 @@ from domain.observation.observer import SILENT, Observer
 from domain.observation.spans import NO_TRACES, Tracer
 from domain.time import clock
 from engine import actions
+from engine.alerts.messenger import Messenger
+from engine.alerts.notifier import Notifier
 from engine.compiled_flow import FlowCache
 from engine.deliveries.deliverer import Deliverer
 from engine.deliveries.relay import Relay
@@ -52,7 +55,7 @@ _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database, starts those of its schedules, and processes bulk operations and deliveries."""
+    """Executes the runs of a database, starts those of its schedules, and serves bulk work, deliveries and alerts."""
 
     def __init__(
         self,
@@ -85,6 +88,10 @@ class Worker:
         self._relay = Relay(database, lambda text: EventPredicate(events_filter_from_text(text)))
         sender = Sender(allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies)
         self._deliverer = Deliverer(database, sender, self._secrets, observer)
+        messenger = Messenger(
+            settings.mail_server, allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies
+        )
+        self._notifier = Notifier(database, messenger, self._secrets, observer)
         self._presence = Presence(database, _identity(settings.worker_concurrency), self._executing)
 
     @property
@@ -108,7 +115,7 @@ class Worker:
     @property
     def _beside(self) -> Sequence[BackgroundService]:
         """The services beside the execution of runs."""
-        return (self._scheduler, self._bulk, self._relay, self._deliverer)
+        return (self._scheduler, self._bulk, self._relay, self._deliverer, self._notifier)
 
     async def run(self) -> None:
         """Executes runs until `stop`. A failure of the dispatcher is logged, and the work continues."""
@@ -196,6 +203,7 @@ class Worker:
         await self._database.write(bulk_leases.release_leases)
         await self._database.write(delivery_relay.release, None)
         await self._database.write(delivery_queue.release, None, clock.now())
+        await self._database.write(notifications.release, None, clock.now())
         if count := await self._database.write(claims.release_all):
             _logger.info("leases of the last worker released", extra={"runs": count})
 

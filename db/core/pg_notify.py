@@ -48,7 +48,7 @@ _PLAIN = frozenset(
     {
         *(pubsub.EVENTS, pubsub.RUNS_STOPPED, pubsub.RUNS_DUE, pubsub.BULK_DUE, pubsub.KEY_REVOKED),
         pubsub.SECRETS_CHANGED,
-        *(pubsub.ENDPOINTS_CHANGED, pubsub.DELIVERIES_DUE),
+        *(pubsub.ENDPOINTS_CHANGED, pubsub.DELIVERIES_DUE, pubsub.ALERTS_DUE),
     }
 )
 _OPERATION = "bulk:"

@@ -34,6 +34,10 @@ DELIVERIES_DUE = "deliveries-due"
 """Topic: a delivery waits for a worker."""
 
 
+ALERTS_DUE = "alerts-due"
+"""Topic: a notification waits for a worker."""
+
+
 def run_changed(run_id: UUID) -> Hashable:
     """Topic: the status of this run changed."""
     return ("run", run_id)

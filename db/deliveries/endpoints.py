@@ -9,12 +9,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, true, update
 
 from db import audit_events
+from db.alerts import alerts
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import relay
 from db.models import Delivery, Endpoint
 from db.models.types import table
-from db.row_types import EndpointRow
+from db.outbound_row_types import EndpointRow
 from db.sql.listing import Listing
 from db.sql.rows import fetch_all, fetch_first, select_columns
 from domain.actor import BY_SYSTEM, SYSTEM
@@ -126,6 +127,7 @@ def switch_off(uow: UnitOfWork, endpoint_id: UUID, reason: DisabledReason, now: 
     ).first()
     if changed is None:
         return False
+    alerts.count_disabled_endpoint(uow, changed.project_id, endpoint_id, now)
     details = {"name": changed.name, "changes": {"enabled": {"from": True, "to": False}}, "disabledReason": reason}
     audit_events.record(
         uow, BY_SYSTEM, AuditAction.UPDATE_ENDPOINT, IdKind.ENDPOINT, endpoint_id, changed.project_id, details=details

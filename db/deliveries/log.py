@@ -12,7 +12,7 @@ from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import Delivery, DeliveryAttempt, Endpoint
 from db.models.types import table
-from db.row_types import DeliveryAttemptRow, DeliveryRow
+from db.outbound_row_types import DeliveryAttemptRow, DeliveryRow
 from db.sql.any_of import any_of
 from db.sql.listing import Listing
 from db.sql.rows import fetch_all, group_by, select_columns

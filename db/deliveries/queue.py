@@ -16,7 +16,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.deliveries import endpoints
 from db.models import Delivery, DeliveryAttempt, Endpoint, FlowRun
 from db.models.types import table
-from db.row_types import DeliveryRow
+from db.outbound_row_types import DeliveryRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all
 from domain.outbound.delivery import MAX_AGE, Attempt, DeliveryStatus, delay_after

@@ -11,19 +11,23 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
+from db.alerts import groups
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition, NeededOfRuns, Tail
-from db.models import Delivery, Endpoint, RelayState, RunEvent
+from db.models import Alert, Delivery, Endpoint, RelayState, RunEvent
 from db.models.types import table
-from db.row_types import EndpointRow
+from db.outbound_row_types import AlertRow, EndpointRow
 from db.sql.rows import fetch_all
+from domain.outbound.alert import Hit
 
 _table = table(RelayState)
 _state = _table.c
 _endpoints = table(Endpoint)
 _endpoint = _endpoints.c
+_alerts = table(Alert)
+_alert = _alerts.c
 _NEWEST = select(func.coalesce(func.max(table(RunEvent).c.seq), 0))
 _INSERT = insert(table(Delivery))
 
@@ -35,6 +39,7 @@ class State(Protocol):
     version: int
     lease_token: UUID | None
     leased_until: datetime | None
+    late_until: datetime | None
 
 
 class LogPage(NamedTuple):
@@ -71,14 +76,29 @@ def begin_change(uow: UnitOfWork) -> LogPosition:
 
 
 def has_consumers(conn: Connection) -> bool:
-    """True if there is an endpoint that gets events."""
-    return conn.execute(select(_endpoint.id).where(_endpoint.enabled).limit(1)).first() is not None
+    """True if there is an endpoint or an alert that gets events."""
+    return any(
+        conn.execute(select(column).where(enabled).limit(1)).first() is not None
+        for column, enabled in ((_endpoint.id, _endpoint.enabled), (_alert.id, _alert.enabled))
+    )
 
 
-def consumers(conn: Connection) -> tuple[State, Sequence[EndpointRow]]:
-    """Returns the state, and the endpoints that get events."""
-    found = state(conn)  # first: if endpoints change in between, the version will not fit
-    return found, fetch_all(conn, select(_endpoints).where(_endpoint.enabled).order_by(_endpoint.id))
+class Consumers(NamedTuple):
+    """What gets events."""
+
+    state: State
+    endpoints: Sequence[EndpointRow]
+    alerts: Sequence[AlertRow]
+
+
+def consumers(conn: Connection) -> Consumers:
+    """Returns the state, and the endpoints and alerts that get events."""
+    found = state(conn)  # first: if endpoints or alerts change in between, the version will not match
+    return Consumers(
+        found,
+        fetch_all(conn, select(_endpoints).where(_endpoint.enabled).order_by(_endpoint.id)),
+        fetch_all(conn, select(_alerts).where(_alert.enabled).order_by(_alert.id)),
+    )
 
 
 def acquire(uow: UnitOfWork, token: UUID, now: datetime, until: datetime) -> bool:
@@ -101,17 +121,37 @@ def page(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, ne
 
 
 def advance(
-    uow: UnitOfWork, token: UUID, position: LogPosition, until: datetime, deliveries: Iterable[Mapping[str, Any]]
+    uow: UnitOfWork,
+    token: UUID,
+    position: LogPosition,
+    until: datetime,
+    deliveries: Iterable[Mapping[str, Any]],
+    hits: Sequence[Hit] = (),
 ) -> None:
-    """Inserts deliveries, and moves the position behind their events; renews the lease until `until`.
+    """Inserts deliveries, counts events for alerts, and moves the position behind the events; renews the lease until
+    `until`.
 
     Raises:
         LeaseLostError: another worker has taken the lease.
     """
-    moved = update(_table).where(_state.lease_token == token).values(seq=position, leased_until=until)
-    if uow.conn.execute(moved).rowcount != 1:
-        raise LeaseLostError
+    _write_state(uow, token, {"seq": position, "leased_until": until})
+    groups.add(uow, hits)
     rows = [dict(row) for row in deliveries]
     if rows:
         uow.conn.execute(_INSERT, rows)
         uow.publish_after_commit(pubsub.DELIVERIES_DUE)
+
+
+def count_late(uow: UnitOfWork, token: UUID, late_until: datetime, hits: Sequence[Hit]) -> None:
+    """Counts late runs for alerts, and notes the instant up to which that was done.
+
+    Raises:
+        LeaseLostError: another worker has taken the lease.
+    """
+    _write_state(uow, token, {"late_until": late_until})
+    groups.add(uow, hits)
+
+
+def _write_state(uow: UnitOfWork, token: UUID, values: Mapping[str, Any]) -> None:
+    if uow.conn.execute(update(_table).where(_state.lease_token == token).values(dict(values))).rowcount != 1:
+        raise LeaseLostError

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
+from db.alerts import alerts
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import endpoints, relay
-from db.models import Delivery, DeliveryAttempt, Endpoint, RunCallback
+from db.models import AlertGroup, Delivery, DeliveryAttempt, Endpoint, Notification, RunCallback
 from db.models.types import table
 from db.sql.any_of import any_of
 
@@ -28,17 +29,19 @@ def delete_of_runs(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
 
 
 def stop_of_project(uow: UnitOfWork, project_id: UUID, now: datetime) -> None:
-    """Deletes the endpoints of a project. What was not delivered is cancelled."""
+    """Deletes the endpoints and alerts of a project. What was not delivered is cancelled."""
     relay.begin_change(uow)
+    alerts.remove_of_project(uow, project_id)
     for endpoint_id in uow.conn.execute(select(_endpoint.id).where(_endpoint.project_id == project_id)).scalars().all():
         endpoints.remove(uow, endpoint_id, now)
 
 
 def delete_of_project(uow: UnitOfWork, project_id: UUID) -> None:
-    """Deletes the endpoints of a project that has no runs, and the deliveries of tests."""
+    """Deletes the endpoints and alerts of a project that has no runs, and the deliveries of tests."""
+    alerts.remove_of_project(uow, project_id)
     own = select(_deliveries.c.id).where(_deliveries.c.project_id == project_id)
     uow.conn.execute(delete(_attempts).where(_attempts.c.delivery_id.in_(own)))
-    for source in (_deliveries, _callbacks, _endpoints):
+    for source in (_deliveries, _callbacks, _endpoints, table(AlertGroup), table(Notification)):
         uow.conn.execute(delete(source).where(source.c.project_id == project_id))
 
 

@@ -1,4 +1,4 @@
-"""The encrypted texts of endpoints and callbacks, for the change of keys."""
+"""The encrypted texts of endpoints, callbacks and alerts, for the change of keys."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,11 +8,12 @@ from uuid import UUID
 from sqlalchemy import Column, Connection, Table, func, select, update
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import Endpoint, RunCallback
+from db.models import Alert, Endpoint, RunCallback
 from db.models.types import table
 
 _endpoints = table(Endpoint)
 _callbacks = table(RunCallback)
+_alerts = table(Alert)
 
 
 class _Columns(NamedTuple):
@@ -29,6 +30,7 @@ class _Columns(NamedTuple):
 _COLUMNS: Mapping[str, _Columns] = {
     "secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.key_id, _endpoints.c.sealed),
     "old secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.old_key_id, _endpoints.c.old_sealed),
+    "alert": _Columns("alert", _alerts, _alerts.c.id, _alerts.c.key_id, _alerts.c.sealed),
     "callback": _Columns("callback", _callbacks, _callbacks.c.run_id, _callbacks.c.key_id, _callbacks.c.sealed),
 }
 

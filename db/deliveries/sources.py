@@ -10,7 +10,8 @@ from db import flows
 from db.deliveries import callbacks
 from db.models import Endpoint, RunEvent
 from db.models.types import table
-from db.row_types import DeliveryRow, EndpointRow, FlowRow, InputRequestRow, RunRow
+from db.outbound_row_types import DeliveryRow, EndpointRow
+from db.row_types import FlowRow, InputRequestRow, RunRow
 from db.runs import reads as run_reads
 from db.runs.waits import inbox
 from db.sql.any_of import any_of

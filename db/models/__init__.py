@@ -7,6 +7,7 @@ from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.console.saved_view import SavedView
 from db.models.flow import Flow, FlowVersion
+from db.models.outbound.alert import Alert, AlertGroup, Notification
 from db.models.outbound.delivery import Delivery, DeliveryAttempt
 from db.models.outbound.endpoint import Endpoint, RelayState, RunCallback
 from db.models.project import Project
@@ -29,6 +30,8 @@ metadata = SQLModel.metadata
 
 __all__ = [
     "RUN_ROLLUP_DELTA",
+    "Alert",
+    "AlertGroup",
     "ApiKey",
     "AuditEvent",
     "BulkOperation",
@@ -43,6 +46,7 @@ __all__ = [
     "FlowRun",
     "FlowVersion",
     "InputRequest",
+    "Notification",
     "Project",
     "QuotaUse",
     "RelayState",

@@ -1,8 +1,8 @@
 """Deletes flows and projects.
 
 The deletion of a flow or project begins in one transaction: from its commit on, nothing starts runs there, and
-schedules, webhooks, endpoints, secrets and keys are gone. Their runs are deleted in chunks after that, and their own
-rows at last.
+schedules, webhooks, endpoints, alerts, secrets and keys are gone. Their runs are deleted in chunks after that, and
+their own rows at last.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import removal as deliveries
 from db.models import (
+    Alert,
     ApiKey,
     BulkOperation,
     Endpoint,
@@ -68,6 +69,7 @@ _OF_PROJECT = {
     "flows": _flows,
     **_OF_FLOW,
     "endpoints": table(Endpoint),
+    "alerts": table(Alert),
     "secrets": _secrets[0],
     "api_keys": _keys,
     "bulk_operations": _operations,

@@ -55,6 +55,9 @@ class Observer:
     def delivery_attempted(self, result: str, seconds: float) -> None:
         """An attempt of a delivery has ended after `seconds`; `result` is a word in lower case."""
 
+    def notification_attempted(self, *, is_sent: bool) -> None:
+        """An attempt to send a message of an alert has ended."""
+
 
 SILENT = Observer()
 """Of a process that measures nothing."""

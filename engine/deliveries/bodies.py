@@ -10,7 +10,8 @@ from uuid import UUID
 import orjson
 
 from db.deliveries.sources import Sources
-from db.row_types import DeliveryRow, EndpointRow, InputRequestRow, RunRow
+from db.outbound_row_types import DeliveryRow, EndpointRow
+from db.row_types import InputRequestRow, RunRow
 from domain import ids
 from domain.ids import IdKind
 from domain.outbound.delivery import EVENT_TYPES, EventKind

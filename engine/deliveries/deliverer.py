@@ -16,7 +16,7 @@ from db.core.database import Database
 from db.deliveries import endpoints, queue, sources
 from db.deliveries.queue import EndedAttempt
 from db.deliveries.sources import Sources
-from db.row_types import DeliveryRow, EndpointRow
+from db.outbound_row_types import DeliveryRow, EndpointRow
 from domain import ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind

@@ -1,16 +1,16 @@
-"""Turns the event log into deliveries: one for each event and endpoint that match.
+"""Turns the event log into deliveries, one for each event and endpoint that match, and counts events for alerts.
 
-One worker reads the log for all, under a lease. Position and deliveries are written in one transaction, so a worker
-that is killed anywhere loses no event and creates no delivery twice. Without endpoints no worker reads the log.
+One worker reads the log for all, under a lease. Position, deliveries and counts are written in one transaction, so a
+worker that is killed anywhere loses no event and uses none twice. Without endpoints and alerts no worker reads the log.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from functools import reduce
+from datetime import UTC, datetime, timedelta
+from functools import partial, reduce
 from operator import or_
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 from db.core import pubsub
@@ -20,15 +20,18 @@ from db.deliveries.callbacks import Callback
 from db.deliveries.relay import LeaseLostError
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition, NeededOfRuns
-from db.row_types import EndpointRow, EventRow, RunRow
+from db.outbound_row_types import AlertRow, EndpointRow
+from db.row_types import EventRow, RunRow
 from db.runs import reads as run_reads
 from db.runs.waits import input_requests
 from domain import ids, json_codec
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
+from domain.outbound.alert import Hit
 from domain.outbound.delivery import MAX_AGE, DeliveryStatus, EventKind
 from domain.runs.state_machine import FINAL
 from domain.time import clock
+from engine.alerts.matching import AlertMatcher, RunPredicate
 from engine.worker.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
@@ -36,31 +39,22 @@ _logger = logging.getLogger(__name__)
 PAGE_SIZE = 500
 """Events per read."""
 IDLE_SECONDS = 10.0
-"""Seconds between two looks for endpoints, while there is none. A new one is announced."""
+"""Seconds between two looks for endpoints and alerts, while there are none. A new one is announced."""
 READ_SECONDS = 1.0
 """Seconds between two reads without a notification: other processes may send none."""
 GAP_SECONDS = 0.02
 """Seconds between two reads at most, and until a missing number of the log is looked for again."""
 LEASE = timedelta(seconds=6)
 """How long the log waits for a worker that was killed."""
+LATE = timedelta(seconds=10)
+"""Time between two searches for late runs."""
+LATE_LIMIT = 5_000
+"""Late runs that one search counts for an alert at most."""
 SAVED_EVENTS = 2_000
 """Events without a delivery after which the position is saved. A worker that takes over reads as many again."""
 
 
-class EventPredicate(Protocol):
-    """The filter of an endpoint in the form in which events are matched against it."""
-
-    @property
-    def needed(self) -> NeededOfRuns:
-        """What `matches` reads of runs."""
-        ...
-
-    def matches(self, event: EventRow, run: RunRow) -> bool:
-        """True if the run matches the filter after the event."""
-        ...
-
-
-CompileFilter = Callable[[str], EventPredicate]
+CompileFilter = Callable[[str], RunPredicate]
 """Makes the predicate of a filter from its stored JSON text. Raises ValueError or FlowRunsError if that is not
 understood."""
 
@@ -70,7 +64,7 @@ class _Target:
 
     __slots__ = ("kinds", "predicate", "row")
 
-    def __init__(self, row: EndpointRow, predicate: EventPredicate) -> None:
+    def __init__(self, row: EndpointRow, predicate: RunPredicate) -> None:
         self.row = row
         self.kinds = frozenset(json_codec.decode(row.kinds))
         self.predicate = predicate
@@ -81,7 +75,7 @@ class _Target:
 
 
 class Relay(BackgroundService):
-    """Reads the event log for the endpoints. Any number of processes can run one."""
+    """Reads the event log for endpoints and alerts. Any number of processes can run one."""
 
     def __init__(self, database: Database, compile_filter: CompileFilter) -> None:
         super().__init__("relay", IDLE_SECONDS, database.pubsub, pubsub.ENDPOINTS_CHANGED)
@@ -91,6 +85,7 @@ class Relay(BackgroundService):
         self._notified = asyncio.Event()
         self._targets: Mapping[UUID, Sequence[_Target]] = {}
         """The endpoints of each project."""
+        self._alerts = AlertMatcher(database)
         self._needed = event_log.NOTHING
         self._version: int | None = None
         self._position: LogPosition = 0
@@ -100,6 +95,8 @@ class Relay(BackgroundService):
         self._leased_until: datetime | None = None
         """The end of the lease; None: this worker has none."""
         self._gaps: Gaps | None = None
+        self._late_at = datetime.min.replace(tzinfo=UTC)
+        """The next search for late runs."""
 
     def stop(self) -> None:
         """Start no further turn; `run` returns when the current one has ended."""
@@ -107,12 +104,12 @@ class Relay(BackgroundService):
         self._notified.set()
 
     async def work(self) -> float:
-        """Follows the log while there are endpoints; returns the seconds until the next look for them."""
+        """Follows the log while there are endpoints or alerts; returns the seconds until the next look for them."""
         await self._load()
-        if not self._targets:
+        if not self._has_consumers:
             return self.interval
         with self._database.pubsub.subscribe(pubsub.EVENTS) as self._notified:
-            while self._targets and not self.is_stopping:
+            while self._has_consumers and not self.is_stopping:
                 self._notified.clear()
                 seconds = await self._step()
                 await clock.sleep(GAP_SECONDS)
@@ -128,8 +125,12 @@ class Relay(BackgroundService):
     async def drain(self) -> None:
         """Turns all events so far into deliveries, if no other worker does."""
         await self._load()
-        while self._targets and await self._step() == 0:
+        while self._has_consumers and await self._step() == 0:
             pass
+
+    @property
+    def _has_consumers(self) -> bool:
+        return bool(self._targets) or not self._alerts.is_empty
 
     async def _step(self) -> float:
         """Reads the next events; returns the seconds until the next read, unless a notification comes before."""
@@ -137,14 +138,17 @@ class Relay(BackgroundService):
         has_lease = self._leased_until is not None and now < self._leased_until - LEASE / 2
         if not has_lease and not await self._acquire(now):
             return READ_SECONDS
+        if self._alerts.has_late and now >= self._late_at:
+            await self._count_late(now)
         page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._needed)
         if page.version != self._version:
             await self._load()
             return 0
         self._gaps = page.tail.gaps
         deliveries = await self._deliveries(page.tail.rows, page.tail.runs)
-        if deliveries or page.tail.end >= self._saved + SAVED_EVENTS:
-            await self._save(deliveries, page.tail.end)
+        hits = await self._alerts.hits(page.tail.rows, page.tail.runs)
+        if deliveries or hits or page.tail.end >= self._saved + SAVED_EVENTS:
+            await self._save(deliveries, hits, page.tail.end)
         else:
             self._position = page.tail.end
         if page.tail.gaps is not None:
@@ -152,22 +156,26 @@ class Relay(BackgroundService):
         return READ_SECONDS if page.tail.is_last else 0
 
     async def _load(self) -> None:
-        state, rows = await self._database.read(relay.consumers)
+        found = await self._database.read(relay.consumers)
         targets: dict[UUID, list[_Target]] = {}
-        for row in rows:
-            try:
-                target = _Target(row, self._compile(row.run_filter))
-            except (ValueError, FlowRunsError) as error:
-                # Another version of the service wrote the filter. A wider one would send what was not asked for.
-                fields = {"endpoint_id": ids.encode(IdKind.ENDPOINT, row.id), "error": str(error)}
-                _logger.error("filter of an endpoint is not understood: it gets no events", extra=fields)  # noqa: TRY400
-                continue
-            targets.setdefault(row.project_id, []).append(target)
+        for row in found.endpoints:
+            if (predicate := self._compiled(IdKind.ENDPOINT, row)) is not None:
+                targets.setdefault(row.project_id, []).append(_Target(row, predicate))
         self._targets = targets
+        self._alerts.load(found.alerts, partial(self._compiled, IdKind.ALERT))
         needed = (target.predicate.needed for group in targets.values() for target in group)
-        self._needed = reduce(or_, needed, NeededOfRuns(frozenset({"status"})))
-        self._version = state.version
-        self._move_to(state.seq)
+        self._needed = reduce(or_, needed, self._alerts.needed | NeededOfRuns(frozenset({"status"})))
+        self._version = found.state.version
+        self._move_to(found.state.seq)
+
+    def _compiled(self, kind: IdKind, row: EndpointRow | AlertRow) -> RunPredicate | None:
+        try:
+            return self._compile(row.run_filter)
+        except (ValueError, FlowRunsError) as error:
+            # Another version of the service wrote the filter. A wider one would send what was not asked for.
+            fields = {"object_id": ids.encode(kind, row.id), "error": str(error)}
+            _logger.error("filter not understood: its endpoint or alert gets no events", extra=fields)  # noqa: TRY400
+            return None
 
     def _move_to(self, saved: LogPosition) -> None:
         """Goes on from the saved position, unless the events behind it were read already and gave no delivery."""
@@ -190,14 +198,27 @@ class Relay(BackgroundService):
             self._leased_until = None
             await self._database.write(relay.release, self._token)
 
-    async def _save(self, deliveries: Sequence[Mapping[str, Any]], position: LogPosition) -> None:
+    async def _count_late(self, now: datetime) -> None:
+        """Counts the runs that have become late since the last search, in this worker or another one."""
+        state = await self._database.read(relay.state)
+        hits = await self._alerts.late(state.late_until or now, now, LATE_LIMIT)
+        try:
+            await self._database.write(relay.count_late, self._token, now, hits)
+        except LeaseLostError:
+            self._lose_lease()
+        self._late_at = now + LATE
+
+    def _lose_lease(self) -> None:
+        """Drops what was read: the other worker has turned these events into deliveries."""
+        self._leased_until = None
+        self._position, self._gaps = self._saved, None
+
+    async def _save(self, deliveries: Sequence[Mapping[str, Any]], hits: Sequence[Hit], position: LogPosition) -> None:
         until = clock.now() + LEASE
         try:
-            await self._database.write(relay.advance, self._token, position, until, deliveries)
+            await self._database.write(relay.advance, self._token, position, until, deliveries, hits)
         except LeaseLostError:
-            # What was read here is void: the other worker has turned these events into deliveries.
-            self._leased_until = None
-            self._position, self._gaps = self._saved, None
+            self._lose_lease()
             return
         self._position = self._saved = position
         self._leased_until = until
@@ -265,7 +286,8 @@ def _rows(
 def new_delivery(endpoint: EndpointRow, kind: EventKind, at: datetime) -> dict[str, Any]:
     """Returns the columns of a new delivery that is due at once."""
     delivery_id = ids.new_uuid()
-    now = ids.created_at(delivery_id)
+    # Not the time of the ID, which is ahead of the clock for seconds after the clock was set back.
+    now = clock.now()
     return {
         "id": delivery_id,
         "project_id": endpoint.project_id,
@@ -286,6 +308,6 @@ def new_delivery(endpoint: EndpointRow, kind: EventKind, at: datetime) -> dict[s
         "due_at": now,
         "lease_token": None,
         "response_status": None,
-        "created_at": now,
+        "created_at": ids.created_at(delivery_id),
         "ended_at": None,
     }

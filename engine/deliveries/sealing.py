@@ -5,7 +5,7 @@ import os
 from datetime import datetime
 from uuid import UUID
 
-from db.row_types import EndpointRow
+from db.outbound_row_types import EndpointRow
 from domain.outbound.delivery import SECRET_BYTES, SECRET_PREFIX
 from engine.secrets.key_ring import KeyRing, Sealed
 

@@ -28,9 +28,9 @@ class Rewrapped:
     unreadable: dict[UUID, SealedValue] = field(default_factory=dict)
     """Values that no key of the ring decrypts, by row."""
     texts: int = 0
-    """Secrets of endpoints and URLs of callbacks that the first key has encrypted."""
+    """Secrets of endpoints, URLs of callbacks and targets of alerts that the first key has encrypted."""
     unreadable_texts: int = 0
-    """Secrets of endpoints and URLs of callbacks that no key of the ring decrypts."""
+    """Secrets of endpoints, URLs of callbacks and targets of alerts that no key of the ring decrypts."""
     signing_secrets: int = 0
     """Signing secrets of webhooks that the first key has encrypted."""
     unreadable_signing_secrets: int = 0
@@ -47,7 +47,7 @@ class Rewrapped:
         if self.unreadable_signing_secrets:
             yield f"{self.unreadable_signing_secrets} signing secrets of webhooks were encrypted by missing keys."
         if self.unreadable_texts:
-            yield f"{self.unreadable_texts} texts of endpoints and callbacks were encrypted by keys that are missing."
+            yield f"{self.unreadable_texts} texts of endpoints, callbacks and alerts were encrypted by missing keys."
 
 
 async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:

@@ -14,6 +14,7 @@ from functools import partial
 from uuid import UUID
 
 from db import access_tokens, api_keys, audit_events, retention, secrets, text_indexes
+from db.alerts import groups, notifications
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
@@ -318,12 +319,15 @@ async def prune_audit_log(database: Database, audit_days: int | None) -> None:
 
 
 async def prune_deliveries(database: Database, delivery_days: int | None) -> None:
-    """Delete the deliveries whose retention has ended, with their attempts."""
+    """Deletes the deliveries and notifications whose retention has ended, and groups of events that are old."""
+    while await database.write(groups.prune, clock.now(), DELIVERY_BATCH) == DELIVERY_BATCH:
+        await clock.sleep(PAUSE_SECONDS)
     if delivery_days is None:
         return
     before = clock.now() - timedelta(days=delivery_days)
-    while await database.write(delivery_log.prune, before, DELIVERY_BATCH) == DELIVERY_BATCH:
-        await clock.sleep(PAUSE_SECONDS)
+    for prune in (delivery_log.prune, notifications.prune):
+        while await database.write(prune, before, DELIVERY_BATCH) == DELIVERY_BATCH:
+            await clock.sleep(PAUSE_SECONDS)
 
 
 async def prune_bulk_operations(database: Database, bulk_days: int | None) -> None:

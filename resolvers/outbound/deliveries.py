@@ -7,7 +7,7 @@ from db import audit_events
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import log
 from db.deliveries.log import DeliveryFilter
-from db.row_types import DeliveryRow
+from db.outbound_row_types import DeliveryRow
 from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction

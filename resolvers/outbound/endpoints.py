@@ -14,7 +14,7 @@ from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import endpoints, log, relay
 from db.deliveries.endpoints import EndpointFilter
-from db.row_types import EndpointRow
+from db.outbound_row_types import EndpointRow
 from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction

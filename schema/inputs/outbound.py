@@ -50,7 +50,7 @@ class CreateEndpointInput:
         return {
             "name": self.name,
             "url": self.url,
-            "run_filter": _filter_text(self.filter),
+            "run_filter": filter_text(self.filter),
             "kinds": self.kinds,
             "payloads": self.payloads,
             "enabled": self.enabled,
@@ -79,7 +79,7 @@ class UpdateEndpointInput:
         """
         plain = {name: getattr(self, name) for name in ("name", "url", "kinds", "payloads", "enabled")}
         changes = {name: value for name, value in plain.items() if value is not None}
-        return changes if self.filter is None else {**changes, "run_filter": _filter_text(self.filter)}
+        return changes if self.filter is None else {**changes, "run_filter": filter_text(self.filter)}
 
 
 @strawberry.input(
@@ -119,7 +119,7 @@ class DeliveryFilter:
         )
 
 
-def _filter_text(given: FlowRunFilter | None) -> str:
+def filter_text(given: FlowRunFilter | None) -> str:
     """Returns a filter as it is stored.
 
     Raises:

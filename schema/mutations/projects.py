@@ -35,6 +35,7 @@ class DeleteProjectSuccess:
     schedules: int = strawberry.field(description="Schedules.")
     webhooks: int = strawberry.field(description="Webhooks.")
     endpoints: int = strawberry.field(description="Endpoints.")
+    alerts: int = strawberry.field(description="Alerts.")
     secrets: int = strawberry.field(description="Secrets.")
     api_keys: int = strawberry.field(description="API keys, with those that were revoked or have expired.")
     bulk_operations: int = strawberry.field(description="Bulk operations.")

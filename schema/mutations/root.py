@@ -3,6 +3,7 @@
 import strawberry
 
 from schema.mutations.access_tokens import AccessTokenMutation
+from schema.mutations.alerts import AlertMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.console.answer_links import AnswerLinkMutation
@@ -28,6 +29,7 @@ class Mutation(
     HoldMutation,
     TriggerMutation,
     EndpointMutation,
+    AlertMutation,
     BulkMutation,
     SavedViewMutation,
     SecretMutation,

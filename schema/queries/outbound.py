@@ -1,13 +1,14 @@
-"""Queries of endpoints and deliveries."""
+"""Queries of endpoints, deliveries and alerts."""
 
 from typing import Annotated
 
 import strawberry
 
-from resolvers.outbound import deliveries, endpoints
+from resolvers.outbound import alerts, deliveries, endpoints
 from schema.fields import Info, field
 from schema.inputs.outbound import DeliveryFilter
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.types.outbound.alert import Alert
 from schema.types.outbound.endpoint import Delivery, Endpoint
 
 
@@ -30,6 +31,13 @@ class OutboundQuery:
     ) -> Connection[Endpoint]:
         source = endpoints.list_of(info.context, enabled)
         return await connect(info, Endpoint, source, PageArguments(first, after, last, before))
+
+    @field("The alerts that the key sees, newest first. Needs the role ADMIN.")
+    async def alerts(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Alert]:
+        source = alerts.list_of(info.context)
+        return await connect(info, Alert, source, PageArguments(first, after, last, before))
 
     @field("The log of deliveries, newest first. Needs the role ADMIN.")
     async def deliveries(

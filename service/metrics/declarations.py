@@ -89,6 +89,9 @@ DELIVERY_ATTEMPTS = _declare(
 DELIVERY_SECONDS = _declare(
     "delivery_seconds", _H, "", "Time until the receiver answered or the attempt was given up, in seconds.", _SECONDS
 )
+NOTIFICATION_ATTEMPTS = _declare(
+    "notification_attempts", _C, "result", "Attempts to send messages of alerts: `sent` or `failed`."
+)
 # Of one process: its connections.
 POOL_SIZE = _declare("pool_size", _G, "pool", "Database connections that the process keeps open at most.")
 POOL_IN_USE = _declare("pool_in_use", _G, "pool", "Database connections in use.")

@@ -41,6 +41,7 @@ class Recorder(Observer):
         self._leases_lost = counter(declarations.LEASES_LOST)
         self._delivery_attempts = counter(declarations.DELIVERY_ATTEMPTS)
         self._delivery_seconds = histogram(declarations.DELIVERY_SECONDS)
+        self._notification_attempts = counter(declarations.NOTIFICATION_ATTEMPTS)
 
     def operation_executed(
         self, document: str | None, name: str | None, seconds: float, cost: int | None, *, has_errors: bool
@@ -101,3 +102,7 @@ class Recorder(Observer):
         """See `Observer`."""
         self._delivery_attempts.labels(result).inc()
         self._delivery_seconds.observe(seconds)
+
+    def notification_attempted(self, *, is_sent: bool) -> None:
+        """See `Observer`."""
+        self._notification_attempts.labels("sent" if is_sent else "failed").inc()

@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 import pytest
 from sqlmodel import SQLModel
 
-from db import models, row_types
+from db import models, outbound_row_types, row_types
 from db.models.types import table
 
 TABLES: dict[type, type[SQLModel]] = {
@@ -22,9 +22,11 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.WebhookRow: models.Webhook,
     row_types.SavedViewRow: models.SavedView,
     row_types.SecretRow: models.Secret,
-    row_types.EndpointRow: models.Endpoint,
-    row_types.DeliveryRow: models.Delivery,
-    row_types.DeliveryAttemptRow: models.DeliveryAttempt,
+    outbound_row_types.EndpointRow: models.Endpoint,
+    outbound_row_types.DeliveryRow: models.Delivery,
+    outbound_row_types.DeliveryAttemptRow: models.DeliveryAttempt,
+    outbound_row_types.AlertRow: models.Alert,
+    outbound_row_types.NotificationRow: models.Notification,
     row_types.EventRow: models.RunEvent,
     row_types.StartHoldRow: models.StartHold,
     row_types.ApiKeyRow: models.ApiKey,
@@ -36,7 +38,8 @@ TABLES: dict[type, type[SQLModel]] = {
 
 
 def test_every_row_type_has_a_table() -> None:
-    declared = {value for name, value in vars(row_types).items() if name.endswith("Row")}
+    named = vars(row_types) | vars(outbound_row_types)
+    declared = {value for name, value in named.items() if name.endswith("Row")}
     assert declared == set(TABLES)
 
 

@@ -100,6 +100,7 @@ def test_encoded_id_starts_with_its_kind_and_decodes(kind: IdKind) -> None:
 
 def test_prefixes_match_contract() -> None:
     assert sorted(IdKind) == [
+        "alert",
         "audit",
         "bulk",
         "ep",
@@ -110,6 +111,7 @@ def test_prefixes_match_contract() -> None:
         "key",
         "link",
         "msg",
+        "notif",
         "proj",
         "req",
         "run",

@@ -2,12 +2,22 @@
 
 _PAGE = "first after last before"
 
+MUTATIONS = """createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint testEndpoint redeliver redeliverAll
+    createAlert updateAlert deleteAlert testAlert"""
+AUDIT_ACTIONS = """CREATE_ENDPOINT UPDATE_ENDPOINT ROTATE_ENDPOINT_SECRET DELETE_ENDPOINT TEST_ENDPOINT REDELIVER
+    REDELIVER_ALL CREATE_ALERT UPDATE_ALERT DELETE_ALERT TEST_ALERT"""
 TYPES = {
     "Endpoint": """id name url filter kinds payloads enabled disabledReason disabledAt failingSince secretOverlapUntil
         createdAt changedAt changedBy project deliveries""",
     "Delivery": """id kind status attemptCount responseStatus eventAt createdAt endedAt nextAttemptAt runId run endpoint
         isCallback attempts""",
     "DeliveryAttempt": "number startedAt durationMs responseStatus error message excerpt",
+    "Alert": """id name condition threshold filter quietSeconds enabled targetScheme createdAt changedAt changedBy
+        project notifications""",
+    "Notification": """id status isTest count firstAt lastAt attemptCount message createdAt endedAt runId run flow
+        endpoint alert""",
+    "CreateAlertInput": "name target condition filter threshold quiet enabled projectId",
+    "UpdateAlertInput": "id name target condition filter threshold quiet enabled",
     "CreateEndpointInput": "name url filter kinds payloads enabled projectId",
     "UpdateEndpointInput": "id name url filter kinds payloads enabled",
     "DeliveryFilter": "endpointIds runIds statuses kinds projectIds createdAfter createdBefore",
@@ -25,6 +35,14 @@ ARGUMENTS = {
     "Mutation.testEndpoint": "id",
     "Mutation.redeliver": "id",
     "Mutation.redeliverAll": "endpointId filter",
+    "Query.alerts": _PAGE,
+    "Alert.notifications": _PAGE,
+    "AlertConnection.totalCount": "limit",
+    "NotificationConnection.totalCount": "limit",
+    "Mutation.createAlert": "input",
+    "Mutation.updateAlert": "input",
+    "Mutation.deleteAlert": "id",
+    "Mutation.testAlert": "id",
 }
 VALUES = {
     "EventKind": """RUN_STATUS_CHANGED RUN_ENDED RUN_RECOVERED RUN_CHANGED RUN_ARCHIVED RUN_UNARCHIVED
@@ -32,6 +50,8 @@ VALUES = {
     "DeliveryStatus": "PENDING DELIVERED FAILED CANCELLED",
     "EndpointDisabledReason": "REQUESTED GONE FAILING",
     "DeliveryAttemptError": "STATUS REDIRECT TIMEOUT CONNECTION_FAILED ADDRESS_REFUSED KEY_MISSING",
+    "AlertCondition": "FAILURE NEW_ERROR CONSECUTIVE_FAILURES LATE SLOW ENDPOINT_DISABLED",
+    "NotificationStatus": "PENDING SENT FAILED",
 }
 UNIONS = {
     "CreateEndpointResult": """CreateEndpointSuccess EndpointInvalid SecretKeysMissing ProjectRequired
@@ -42,4 +62,8 @@ UNIONS = {
     "TestEndpointResult": "TestEndpointSuccess EndpointNotFound EndpointInvalid",
     "RedeliverResult": "RedeliverSuccess DeliveryNotFound DeliveryNotEnded",
     "RedeliverAllResult": "RedeliverAllSuccess EndpointNotFound",
+    "CreateAlertResult": "CreateAlertSuccess AlertInvalid SecretKeysMissing ProjectRequired ProjectNotFound",
+    "UpdateAlertResult": "UpdateAlertSuccess AlertNotFound AlertInvalid SecretKeysMissing",
+    "DeleteAlertResult": "DeleteAlertSuccess AlertNotFound",
+    "TestAlertResult": "TestAlertSuccess AlertNotFound",
 }

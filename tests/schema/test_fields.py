@@ -149,6 +149,13 @@ WAYS = {
     ],
     "DeliveryConnection": ["deliveries { %s }"],
     "DeliveryAttempt": ["deliveries { nodes { attempts { %s } } }"],
+    "Alert": ["node(id: $alert) { ... on Alert { %s } }", "alerts { edges { node { %s } } }"],
+    "AlertConnection": ["alerts { %s }"],
+    "Notification": [
+        "node(id: $notification) { ... on Notification { %s } }",
+        "node(id: $alert) { ... on Alert { notifications { edges { node { %s } } } } }",
+    ],
+    "NotificationConnection": ["node(id: $alert) { ... on Alert { notifications { %s } } }"],
     "Queue": ["queues { %s }", "queues(by: PROJECT) { %s }", "queues(by: PRIORITY) { %s }"],
 }
 
@@ -263,6 +270,7 @@ def test_every_object_type_is_covered() -> None:
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
     elsewhere |= {"WorkerEdge", "RunRetention", "ExpiredRuns", "EndpointEdge", "DeliveryEdge"}
+    elsewhere |= {"AlertEdge", "NotificationEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -32,15 +32,15 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 CONTRACT = {
     **contract.TYPES,
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents inputRequests schedules projects workers queues endpoints deliveries validateFlowDefinition
+        auditEvents inputRequests schedules projects workers queues endpoints deliveries alerts validateFlowDefinition
         drain pickers compareRuns savedViews""",
-    "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
+    "Mutation": f"""createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        createSecret rotateSecret deleteSecret createSavedView updateSavedView
-        deleteSavedView createAnswerLink createEndpoint updateEndpoint rotateEndpointSecret deleteEndpoint
-        testEndpoint redeliver redeliverAll bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
-        cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken""",
+        createSecret rotateSecret deleteSecret createSavedView updateSavedView deleteSavedView createAnswerLink
+        bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
+        cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken
+        {outbound_contract.MUTATIONS}""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -114,7 +114,7 @@ CONTRACT = {
     "RunRetention": "status days",
     "ExpiredRuns": "toDelete toArchive",
     "DeleteFlowSuccess": "flow runs liveRuns flowVersions schedules webhooks",
-    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks endpoints secrets
+    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks endpoints alerts secrets
         apiKeys bulkOperations""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
@@ -265,15 +265,13 @@ VALUES = {
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL FAMILY_NOT_FINAL RUN_ALREADY_ERASED
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN ANSWER_LINK CLI SYSTEM",
-    "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
+    "AuditAction": f"""CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
-        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY
-        ROTATE_API_KEY REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_ANSWER_LINK
-        CREATE_SECRET ROTATE_SECRET DELETE_SECRET CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW
-        CREATE_ENDPOINT UPDATE_ENDPOINT ROTATE_ENDPOINT_SECRET DELETE_ENDPOINT TEST_ENDPOINT REDELIVER
-        REDELIVER_ALL START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL
-        BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS
-        DELETE_RUNS SIGN_IN SIGN_OUT""",
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
+        REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_ANSWER_LINK CREATE_SECRET ROTATE_SECRET
+        DELETE_SECRET CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW {outbound_contract.AUDIT_ACTIONS}
+        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
+        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS SIGN_IN SIGN_OUT""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -473,7 +471,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
         *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
-        *("InputRequest", "Worker", "Endpoint", "Delivery", "SavedView"),
+        *("InputRequest", "Worker", "Endpoint", "Delivery", "Alert", "Notification", "SavedView"),
     }
 
 

@@ -1,4 +1,4 @@
-"""The image and compose.yaml: what they name exists, and the files of the image are enough to run the service.
+"""The image and compose.yaml: what they name exists, and the code of the image needs no other part of the project.
 
 Building the image needs a builder and the base images; where there is one, `docker build .` is the whole test.
 """
@@ -71,19 +71,17 @@ def test_each_file_that_the_image_copies_is_in_the_checkout_and_sent_to_the_buil
         assert not is_sent(path)
 
 
-def test_files_of_the_image_are_enough_to_run_every_command(tmp_path: Path) -> None:
-    pages, packages, final = STAGES
-    for source, target in copied(packages):
-        if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, tmp_path / target)  # with the compiled modules, which saves seconds
+def test_code_of_the_image_imports_nothing_of_the_project_that_is_not_copied() -> None:
+    _, packages, final = STAGES
+    folders = {target for source, target in copied(packages) if (ROOT / source).is_dir()}
+    of_the_project = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert "service" in folders < of_the_project
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        roots = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), flags=re.MULTILINE)
+        assert set(roots) & of_the_project <= folders, path
     assert "COPY --from=packages /app /app" in final
     assert "COPY --from=pages /build/web/dist web/dist" in final
-    assert "scripts/build-web" in pages
-    # Isolated from the checkout: -P keeps the present folder out, PYTHONPATH holds the image's alone.
-    command = [sys.executable, "-P", "-m", "service", "migrate"]
-    environment = {"PYTHONPATH": str(tmp_path), "FLOWRUNS_DATABASE_URL": f"sqlite:///{tmp_path}/data/flowruns.db"}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert (tmp_path / "data" / "flowruns.db").is_file()
+    assert "scripts/build-web" in STAGES[0]
 
 
 def test_image_is_not_run_by_root_and_checks_its_health() -> None:

@@ -24,6 +24,7 @@ from tests.support.processes.listener import answering
 
 VALUES = ('p@ssw0rd+1/"q\\z é-7f3', 'n€w p@ssw0rd+2/"q\\z-9c1')
 PASSWORD = "pässword: with/slash"
+TARGET = "slack://token-of-a-chat+1/T1/B1"
 CALLBACK = "token-of-a-callback/5%2B1"
 SIGNING = "signing secret + / of a webhook"
 KEY, NEW_KEY = new_key(), new_key()
@@ -36,6 +37,8 @@ WEBHOOK = """mutation($flow: ID!, $secret: String!) { it: createWebhook(
 ENDPOINT = """mutation($url: String) { it: createEndpoint(input: {
     name: "e", url: $url, kinds: [RUN_ENDED, RUN_STATUS_CHANGED], payloads: true}) {
     ... on CreateEndpointSuccess { secret } ... on UserError { code message } } }"""
+ALERT = """mutation($target: String!) { it: createAlert(input: {name: "a", target: $target}) {
+    ... on CreateAlertSuccess { alert { id } } ... on UserError { code message } } }"""
 RETRY = """mutation($id: ID!) { it: retry(runId: $id, strategy: FROM_FAILED_STEP) {
     ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
 CANCEL = "mutation($id: ID!) { cancel(runId: $id) { __typename } }"
@@ -49,6 +52,7 @@ ALL = f"""{{ flowRuns(first: 100, filter: {{archived: INCLUDE}}) {{ nodes {{ {RU
         webhooks {{ name hint signatureHeader }} }} }}
     secrets {{ name changedBy {{ name }} isReadable }}
     endpoints {{ nodes {{ name url filter changedBy {{ name }} }} }}
+    alerts {{ nodes {{ name targetScheme filter notifications {{ nodes {{ status message }} }} }} }}
     deliveries(first: 200) {{ nodes {{ kind status isCallback attempts {{ message excerpt }} }} }}
     auditEvents(first: 100) {{ nodes {{ action details }} }}
     apiKeys {{ nodes {{ name hint }} }}
@@ -152,6 +156,7 @@ async def test_no_value_is_found_anywhere(
         made = {name: await app.create_flow(definition, name) for name, definition in flows(echo.url).items()}
         # A receiver repeats what it gets, of endpoints and of callbacks.
         signing = [(await one(app, ENDPOINT, url=url))["secret"] for url in (f"{echo.url}/echo", None)]
+        assert (await one(app, ALERT, target=TARGET))["alert"]
         await finished(app, made["leaking"], callbackUrl=f"{echo.url}/echo?key={CALLBACK}")
         # Under load: the secret and the key of all secrets change while runs use them.
         beside = [finished(app, made[name]) for name in ("leaking", "FAILED", "TIMEOUT", "unprintable")]
@@ -191,7 +196,8 @@ async def test_no_value_is_found_anywhere(
     for place in ("answers", "streams", "exports", "log", "stored files"):
         assert "***" in str(texts[place]), place
     assert "Traceback" in log.getvalue()
-    hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, *signing, app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY]
+    keys = (app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY)
+    hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, TARGET, *signing, *keys]
     hidden += [value.casefold() for value in hidden]  # The search has texts in this form.
     leaks = {(place, value, form) for value in hidden for place, where in texts.items() for form in found(value, where)}
     assert not leaks, sorted(leaks)

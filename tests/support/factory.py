@@ -96,16 +96,23 @@ def make_steps_of_runs(uow: UnitOfWork, by_run: Mapping[UUID, Iterable[Mapping[s
 
 def make_events(uow: UnitOfWork, published: PublishedFlow, run_id: UUID, statuses: Sequence[RunStatus]) -> None:
     """Appends the status events of a run that was created with the first status and then had the others."""
+    make_events_of_runs(uow, published, [run_id], statuses)
+
+
+def make_events_of_runs(
+    uow: UnitOfWork, published: PublishedFlow, run_ids: Iterable[UUID], statuses: Sequence[RunStatus]
+) -> None:
+    """Appends the status events of runs that were created with the first status and then had the others."""
     at = clock.now()
-    event = {
-        "run_id": run_id,
-        "project_id": published.project_id,
-        "flow_id": published.flow_id,
-        "kind": event_log.RUN_STATUS,
-    }
-    pairs = zip([None, *statuses], statuses, strict=False)
+    of_flow = {"project_id": published.project_id, "flow_id": published.flow_id, "kind": event_log.RUN_STATUS}
+    pairs = list(zip([None, *statuses], statuses, strict=False))
     event_log.append(
-        uow, [{**event, "from_status": old, "to_status": new, "message": f"{new}", "at": at} for old, new in pairs]
+        uow,
+        [
+            {**of_flow, "run_id": run_id, "from_status": old, "to_status": new, "message": f"{new}", "at": at}
+            for run_id in run_ids
+            for old, new in pairs
+        ],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from db import api_keys, schedules, secrets, webhooks
+from db.alerts import alerts, groups, notifications
 from db.console import saved_views
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import callbacks, endpoints, log, relay
@@ -16,6 +17,7 @@ from domain import ids, json_codec
 from domain.actor import SYSTEM
 from domain.enums import Environment, MissedFires, Role, RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.outbound.alert import AlertCondition, Hit, NotificationStatus
 from domain.outbound.delivery import DeliveryStatus, EventKind
 from domain.time import clock
 from engine.deliveries.relay import new_delivery
@@ -48,6 +50,8 @@ class RunFamily:
     secret: str
     endpoint: str
     delivery: str
+    alert: str
+    notification: str
     bulk: str
     key: str
     token: str
@@ -70,12 +74,14 @@ async def make_run_family(app: App) -> RunFamily:
     waiting = (encode_run_id(queued), encode_run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
     triggers = await app.database.write(_add_triggers, published)
     sent = await app.database.write(_add_delivery, published, runs[1])
+    alert = await app.database.write(_add_alert, published, runs[1])
     bulk = await _add_bulk(app, runs[1])
     access = (await _add_key(app), await _add_token(app))
     worker = await _add_worker(app, runs[1])
     view = await app.database.write(_add_view, published)
     return RunFamily(
-        *[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, *sent, bulk, *access, worker, view]
+        *[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, *sent],
+        *[*alert, bulk, *access, worker, view],
     )
 
 
@@ -160,6 +166,22 @@ def _add_delivery(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> tu
     sealed_url = {"key_id": "lost", "sealed": "", "lane": endpoint}
     callbacks.add(uow, {"run_id": run_id, "project_id": published.project_id, **sealed_url})
     return ids.encode(IdKind.ENDPOINT, endpoint), ids.encode(IdKind.DELIVERY, delivery["id"])
+
+
+def _add_alert(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> tuple[str, str]:
+    """Makes an alert whose target no key decrypts, with a failure that it has counted and a notification."""
+    alert, now = ids.new_uuid(), clock.now()
+    row = {"id": alert, "project_id": published.project_id, "name": "failures", "run_filter": "{}"}
+    rule = {"condition": AlertCondition.FAILURE, "threshold": None, "quiet_seconds": 3_600, "enabled": True}
+    sealed = {"key_id": "lost", "sealed": "", "hint": "mailto", "after_seq": 0, "created_at": now, "changed_at": now}
+    relay.begin_change(uow)
+    alerts.create(uow, {**row, **rule, **sealed, "changed_by": SYSTEM.text})
+    condition = AlertCondition.FAILURE
+    groups.add(uow, [Hit(alert, published.project_id, condition, None, "f", published.flow_id, run_id, now)])
+    notification = groups.new_notification(published.project_id, alert, now)
+    ended = {"status": NotificationStatus.SENT, "due_at": None, "ended_at": now, "count": 1}
+    notifications.create(uow, {**notification, **ended, "run_id": run_id, "flow_id": published.flow_id})
+    return ids.encode(IdKind.ALERT, alert), ids.encode(IdKind.NOTIFICATION, notification["id"])
 
 
 def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID, UUID]:

@@ -1,4 +1,4 @@
-"""Sign-in through a real OpenID provider in a real browser: groups to roles, signing out, a provider that is away."""
+"""Sign-in through a real OpenID provider in a browser, below a path: groups to roles, sign-out, no provider."""
 
 import re
 from collections.abc import Callable
@@ -53,64 +53,51 @@ async def test_people_sign_in_and_out_with_the_roles_of_their_groups(
     watch = Watch(page)
     port = free_port()
     alert = page.get_by_role("alert")
+    # Below a path of a proxy, where each address that leaves out the path is found.
     async with run_server(new_database_url(), **settings(port)) as server:
-        await page.goto(f"{server.url}/flows")
-        await page.get_by_role("link", name="Sign in with the company").click()
-        await expect(alert).to_have_text(
-            "The identity provider cannot be reached. Try again later, or sign in with an API key."
-        )
-        await page.get_by_role("link", name="Sign in with an API key").click()
-        await page.get_by_label("API key").fill(server.app.keys.viewer)
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
-        await page.context.clear_cookies()
-
-        async with openid_provider(port, server.url, GROUPS) as provider:
-            await page.goto(f"{server.url}/flows")
-            await sign_in(page, "ada")
-            await expect(page).to_have_url(f"{server.url}/flows")
-            await page.get_by_role("button", name="Account, default").click()
-            await expect(page.get_by_text("ada of the tests, Operator")).to_be_visible()
-            # The provider remembers the person, and asks no question.
-            await page.get_by_role("menuitem", name="Change to other").click()
-            await page.get_by_role("button", name="Account, other").click()
-            await expect(page.get_by_text("ada of the tests, Admin")).to_be_visible()
-            await page.keyboard.press("Escape")
-            await page.goto(f"{server.url}/graphql")
-            await expect(page.get_by_role("group", name="Session")).to_contain_text("admin")
-            await page.goto(f"{server.url}/flows")
-
-            await sign_out(page)
-            await expect(page).to_have_url(f"{server.url}/")
-            await sign_in(page, "eve")
-            await expect(alert).to_contain_text("You are signed in as eve of the tests, but none of your groups")
-            await sign_in(page, "ada")
+        with below_path(server.url, "/flowruns") as url:
+            await page.goto(f"{url}/flows")
+            await page.get_by_role("link", name="Sign in with the company").click()
+            await expect(alert).to_have_text(
+                "The identity provider cannot be reached. Try again later, or sign in with an API key."
+            )
+            await page.get_by_role("link", name="Sign in with an API key").click()
+            await page.get_by_label("API key").fill(server.app.keys.viewer)
+            await page.get_by_role("button", name="Sign in").click()
             await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
+            await page.context.clear_cookies()
 
-            provider.process.kill()
-            await provider.process.wait()
-            await page.get_by_role("button", name="Account, default").click()
-            # The session of the service remains valid without the provider.
-            await page.get_by_role("menuitem", name="Change to other").click()
-            await expect(alert).to_contain_text("The identity provider cannot be reached.")
-            await page.goto(f"{server.url}/flows")
-            await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
+            async with openid_provider(port, url, GROUPS) as provider:
+                await page.goto(f"{url}/flows?enabled=true")
+                await sign_in(page, "ada")
+                await expect(page).to_have_url(f"{url}/flows?enabled=true")
+                await page.get_by_role("button", name="Account, default").click()
+                await expect(page.get_by_text("ada of the tests, Operator")).to_be_visible()
+                # The provider remembers the person, and asks no question.
+                await page.get_by_role("menuitem", name="Change to other").click()
+                await page.get_by_role("button", name="Account, other").click()
+                await expect(page.get_by_text("ada of the tests, Admin")).to_be_visible()
+                await page.keyboard.press("Escape")
+                await page.goto(f"{url}/graphql")
+                await expect(page.get_by_role("group", name="Session")).to_contain_text("admin")
+                await page.goto(f"{url}/flows")
+
+                await sign_out(page)
+                await expect(page).to_have_url(f"{url}/")
+                await sign_in(page, "eve")
+                await expect(alert).to_contain_text("You are signed in as eve of the tests, but none of your groups")
+                await sign_in(page, "ada")
+                await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
+
+                provider.process.kill()
+                await provider.process.wait()
+                await page.get_by_role("button", name="Account, default").click()
+                # The session of the service remains valid without the provider.
+                await page.get_by_role("menuitem", name="Change to other").click()
+                await expect(alert).to_contain_text("The identity provider cannot be reached.")
+                await page.goto(f"{url}/flows")
+                await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
     # The browser reports refusals: of the provider, and of requests that were on their way when a session ended. It
     # reports nothing else.
     refusals = ("Failed to load resource", "The request has no valid API key")
     assert [error for error in watch.errors if not any(refusal in error for refusal in refusals)] == []
-
-
-@pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_people_sign_in_and_out_below_a_path(page: Page, new_database_url: Callable[[], str]) -> None:
-    port = free_port()
-    async with run_server(new_database_url(), **settings(port)) as server:
-        with below_path(server.url, "/flowruns") as url:
-            async with openid_provider(port, url, GROUPS):
-                await page.goto(f"{url}/flows?enabled=true")
-                await sign_in(page, "ada")
-                await expect(page).to_have_url(f"{url}/flows?enabled=true")
-                await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
-                await sign_out(page)
-                await expect(page).to_have_url(f"{url}/")
-                await expect(page.get_by_role("link", name="Sign in with the company")).to_be_visible()

@@ -81,3 +81,5 @@ class RelayState(SQLModel, table=True):
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
     """Fencing token of the worker that reads the log for all."""
     leased_until: datetime | None = Field(sa_column=Column(Timestamp))
+    late_until: datetime | None = Field(sa_column=Column(Timestamp))
+    """The instant up to which late runs were counted for alerts; None: not yet."""

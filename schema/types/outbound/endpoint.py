@@ -9,8 +9,8 @@ from strawberry.scalars import JSON
 from db import projects
 from db.deliveries import endpoints, log
 from db.deliveries.log import DeliveryFilter
+from db.outbound_row_types import DeliveryAttemptRow, DeliveryRow, EndpointRow
 from db.row_json.sources import Column, Form
-from db.row_types import DeliveryAttemptRow, DeliveryRow, EndpointRow
 from db.runs import reads
 from domain import ids, json_codec
 from domain.ids import IdKind

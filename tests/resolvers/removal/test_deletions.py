@@ -27,15 +27,15 @@ DELETE_FLOW = """mutation($id: ID!, $dryRun: Boolean!) { it: deleteFlow(flowId: 
     ... on DeleteFlowSuccess { flow { enabled deletingSince } runs liveRuns flowVersions schedules webhooks } } }"""
 DELETE_PROJECT = """mutation($id: ID!, $dryRun: Boolean!) { it: deleteProject(projectId: $id, dryRun: $dryRun) {
     __typename ... on DeleteProjectSuccess { project { name deletingSince } runs liveRuns flows flowVersions schedules
-        webhooks endpoints secrets apiKeys bulkOperations } } }"""
+        webhooks endpoints alerts secrets apiKeys bulkOperations } } }"""
 HOLD = "mutation($id: ID!) { it: holdFlow(flowId: $id) { __typename } other: holdProject { __typename } }"
 ALIVE = "query($id: ID!) { flow(id: $id) { enabled deletingSince schedules { id } webhooks { id } } }"
 REMAIN = {"audit_event", "run_event", "run_rollup", "run_rollup_delta"}
 """Tables whose rows outlive the project: the audit log; events, until they are pruned; counts, which are 0."""
 
 DELETED = {"api_key", "bulk_operation", "flow", "flow_run", "flow_version", "input_request", "quota_use"} | {
-    *("delivery", "endpoint", "retired_secret", "run_callback", "saved_view", "schedule", "secret", "start_hold"),
-    "webhook",
+    *("alert", "alert_group", "delivery", "endpoint", "notification", "retired_secret", "run_callback", "saved_view"),
+    *("schedule", "secret", "start_hold", "webhook"),
 }
 
 
@@ -155,7 +155,8 @@ async def test_a_project_goes_with_all_that_belongs_to_it(idle_app: App, fake_cl
     await idle_app.query(plan)
     await idle_app.query(HOLD, {"id": family.flow})
     planned = await delete(idle_app, DELETE_PROJECT, family.project, dry_run=True)
-    expected = {"flows": 1, "schedules": 1, "webhooks": 1, "endpoints": 1, "secrets": 1, "bulkOperations": 2}
+    expected = {"flows": 1, "schedules": 1, "webhooks": 1, "endpoints": 1, "alerts": 1, "secrets": 1}
+    expected["bulkOperations"] = 2
     assert {name: planned[name] for name in expected} == expected
     of_others = (await delete(idle_app, DELETE_PROJECT, family.project, key=idle_app.keys.other_admin))["__typename"]
     assert of_others == "ProjectNotFound"

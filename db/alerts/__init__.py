@@ -1,0 +1,1 @@
+"""Alerts, groups of equal events, and notifications."""

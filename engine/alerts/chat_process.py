@@ -1,0 +1,68 @@
+"""A process that sends one message by Apprise: reads a request as JSON, writes the result as JSON.
+
+Apprise is imported in a process of its own. Its plugins take seconds to load, block while they send, and follow
+whatever a URL asks for. Here a guard of the interpreter refuses each connection to an address that is not allowed, also
+after a redirect or a second look-up of a name, and the parent ends the process when its time is over.
+"""
+
+import json
+import logging
+import sys
+from ipaddress import ip_address
+from typing import Any
+
+import apprise
+
+from engine.steps.network import public_only
+
+_PROBLEMS: list[str] = []
+
+
+class _Collector(logging.Handler):
+    """Collects why a message was not accepted."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the text of a record."""
+        _PROBLEMS.append(record.getMessage())
+
+
+def _refuse_private(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuses connections to addresses that are not on the public internet."""
+    if event not in ("socket.connect", "socket.sendto"):
+        return
+    address = arguments[1]
+    host = address[0] if isinstance(address, tuple) else address
+    try:
+        is_allowed = isinstance(host, str) and public_only(ip_address(host.partition("%")[0]))
+    except ValueError:  # a name, or the path of a socket
+        is_allowed = False
+    if not is_allowed:
+        raise PermissionError("The target is not on the public internet.")
+
+
+def _send(request: dict[str, Any]) -> str | None:
+    """Sends a message; returns why it was not sent, None if it was."""
+    if request["is_guarded"]:
+        sys.addaudithook(_refuse_private)
+    asset = apprise.AppriseAsset(app_id="Flow Runs", app_url="", async_mode=False, secure_logging=True)
+    plugin = apprise.Apprise.instantiate(request["url"], asset=asset, suppress_exceptions=True)
+    if plugin is None:
+        return f"Apprise does not understand this {request['url'].partition(':')[0][:20]} URL."
+    # Others speak to this machine, such as dbus, or not over HTTP. E-mail goes over the server of the operator.
+    if not hasattr(sys.modules[type(plugin).__module__], "requests"):
+        return "Only services over HTTP are supported, and `mailto:` for e-mail."
+    is_sent = plugin.notify(title=request["title"], body=request["body"], body_format=apprise.NotifyFormat.TEXT)
+    return None if is_sent else (_PROBLEMS[-1] if _PROBLEMS else "The service did not accept the message.")
+
+
+def main() -> None:
+    """Serves one request."""
+    logger = logging.getLogger("apprise")
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(_Collector())
+    print(json.dumps({"problem": _send(json.load(sys.stdin))}))  # noqa: T201 - the result
+
+
+if __name__ == "__main__":
+    main()
