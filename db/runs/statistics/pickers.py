@@ -36,7 +36,7 @@ from domain.runs.run_filter import RunFilter
 from domain.text import lower_ascii
 
 SAMPLE = 10_000
-"""Largest number of runs that a list reads. Reading as many takes about 20 ms on PostgreSQL."""
+"""Largest number of runs that a list reads. In a table of 200,000 runs on SQLite, reading as many took 60 to 380 ms."""
 _SCALARS = ("string", "number", "boolean")
 _SQLITE_SCALARS = ("text", "integer", "real", "true", "false")
 """Types of JSON values that can be chosen: all except null, objects and lists."""
