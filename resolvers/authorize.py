@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from domain import ids
 from domain.enums import Role
 from domain.errors import ForbiddenError, ProjectRequiredError
+from domain.ids import IdKind
 from resolvers.context import Viewer
 
 
@@ -71,3 +73,13 @@ def target_project(viewer: Viewer, project_id: UUID | None) -> UUID | None:
     if project_id is None:
         raise ProjectRequiredError
     return project_id
+
+
+def decode_target_project(viewer: Viewer, project_id: str | None) -> UUID | None:
+    """Like `target_project`, with the ID as a client sent it.
+
+    Raises:
+        InvalidIdError: `project_id` is not the ID of a project.
+        ProjectRequiredError: an operator key names no project.
+    """
+    return target_project(viewer, ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None)

@@ -130,8 +130,7 @@ async def create(context: Context, name: str, definition: Any | None, project_id
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, FlowNameTakenError,
         DefinitionInvalidError, InputTooLargeError.
     """
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, named_project)
+    owner = authorize.decode_target_project(context.viewer, project_id)
     checked_name = flow_names.check(name)
     checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:

@@ -55,8 +55,7 @@ async def update(context: Context, project_id: str | None, columns: Mapping[str,
     Raises:
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
     """
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    target = authorize.target_project(context.viewer, named_project)
+    target = authorize.decode_target_project(context.viewer, project_id)
     return await context.database.write(_update, context.origin, target, columns)
 
 

@@ -72,8 +72,7 @@ async def create(
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, SecretInvalidError,
         SecretNameTakenError, SecretKeysMissingError.
     """
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, named_project)
+    owner = authorize.decode_target_project(context.viewer, project_id)
     problems = _value_problems(value)
     if not _NAME.fullmatch(name):
         message = "A name must have 1 to 100 letters, digits and underscores, and must not begin with a digit"
@@ -92,7 +91,7 @@ async def create(
         "created_at": now,
         "changed_at": now,
         "changed_by": context.viewer.actor.text,
-        **_sealed(context, value, context_of(secret_id, owner, environment, name)),
+        **sealed_columns(context, value, context_of(secret_id, owner, environment, name)),
     }
     try:
         await context.database.write(_create, context.origin, row)
@@ -120,7 +119,7 @@ async def rotate(context: Context, secret_id: str, value: str) -> UUID:
     if problems := _value_problems(value):
         raise SecretInvalidError(problems)
     secret = await _existing(context, secret_id, frozenset({"environment", "name"}))
-    sealed = _sealed(context, value, context_of(secret.id, secret.project_id, secret.environment, secret.name))
+    sealed = sealed_columns(context, value, context_of(secret.id, secret.project_id, secret.environment, secret.name))
     changes = {**sealed, "changed_at": clock.now(), "changed_by": context.viewer.actor.text}
     await context.database.write(_rotate, context.origin, secret, changes)
     return secret.id
@@ -161,7 +160,12 @@ async def _existing(context: Context, secret_id: str, columns: frozenset[str]) -
     return secret
 
 
-def _sealed(context: Context, value: str, sealing_context: str) -> dict[str, str]:
+def sealed_columns(context: Context, value: str, sealing_context: str) -> dict[str, str]:
+    """Returns the columns that store an encrypted value.
+
+    Raises:
+        SecretKeysMissingError: the service has no key.
+    """
     try:
         sealed = context.secret_keys.seal(value, sealing_context)
     except NoKeyError:

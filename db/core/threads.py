@@ -28,7 +28,7 @@ class _Call:
             settle, outcome = self._return, self.function(*self.arguments)
         except BaseException as error:
             settle, outcome = self._raise, error
-        with suppress(RuntimeError):  # The loop was closed meanwhile.
+        with suppress(RuntimeError):  # The loop was closed before the work ended.
             self.loop.call_soon_threadsafe(settle, outcome)
 
     # Called by the loop

@@ -57,7 +57,7 @@ class LinkState(Enum):
     """The text is not a link of this service, its key has ended, or the question was deleted."""
     LINK_EXPIRED = auto()
     ANSWERED = auto()
-    """Somebody has answered, with this link or in another way."""
+    """The question was answered, with this link or in another way."""
     QUESTION_EXPIRED = auto()
     RUN_ENDED = auto()
     """The run no longer waits for the answer."""

@@ -74,8 +74,7 @@ async def create(
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, SavedViewNameTakenError.
     """
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, named_project)
+    owner = authorize.decode_target_project(context.viewer, project_id)
     if owner is None:
         raise ProjectNotFoundError
     view_id = ids.new_uuid()

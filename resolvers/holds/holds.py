@@ -6,7 +6,6 @@ from db import audit_events, projects
 from db.core.unit_of_work import UnitOfWork
 from db.queue import holds
 from db.row_types import StartHoldRow
-from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.errors import ProjectNotFoundError
@@ -70,8 +69,7 @@ def _checked(reason: str | None) -> str | None:
 
 
 def _project(context: Context, project_id: str | None) -> UUID:
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    target = authorize.target_project(context.viewer, named_project)
+    target = authorize.decode_target_project(context.viewer, project_id)
     if target is None:
         raise ProjectNotFoundError
     return target

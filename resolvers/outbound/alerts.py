@@ -19,7 +19,6 @@ from domain.errors import (
     AlertNotFoundError,
     InvalidArgumentError,
     ProjectNotFoundError,
-    SecretKeysMissingError,
 )
 from domain.ids import IdKind
 from domain.outbound.alert import DEFAULT_THRESHOLDS, MAX_QUIET, MAX_THRESHOLD, MIN_QUIET, AlertCondition
@@ -27,10 +26,10 @@ from domain.problem import Problem
 from domain.time import clock
 from engine.alerts import mail
 from engine.alerts.notifier import target_context
-from engine.secrets.key_ring import NoKeyError
-from resolvers import authorize, values
+from resolvers import authorize, secrets, values
 from resolvers.context import Context
 from resolvers.lists import RowList
+from resolvers.outbound import reads
 
 MAX_ALERTS = 100
 """Alerts of one project. Every end of a run of the project is compared with each."""
@@ -66,11 +65,7 @@ async def get(context: Context, alert_id: str, columns: frozenset[str]) -> Alert
     Raises:
         InvalidIdError: `alert_id` is not the ID of an alert.
     """
-    key = ids.decode(IdKind.ALERT, alert_id)
-    if not context.viewer.role.includes(Role.ADMIN):
-        return None
-    row = await context.loaders.load(alerts.by_ids, key, columns)
-    return row if authorize.can_see(context.viewer, row) else None
+    return await reads.get(context, IdKind.ALERT, alert_id, alerts.by_ids, columns)
 
 
 async def get_notification(context: Context, notification_id: str, columns: frozenset[str]) -> NotificationRow | None:
@@ -79,11 +74,7 @@ async def get_notification(context: Context, notification_id: str, columns: froz
     Raises:
         InvalidIdError: `notification_id` is not the ID of a notification.
     """
-    key = ids.decode(IdKind.NOTIFICATION, notification_id)
-    if not context.viewer.role.includes(Role.ADMIN):
-        return None
-    row = await context.loaders.load(notifications.by_ids, key, columns)
-    return row if authorize.can_see(context.viewer, row) else None
+    return await reads.get(context, IdKind.NOTIFICATION, notification_id, notifications.by_ids, columns)
 
 
 async def create(context: Context, project_id: str | None, given: Mapping[str, Any]) -> UUID:
@@ -94,8 +85,7 @@ async def create(context: Context, project_id: str | None, given: Mapping[str, A
         SecretKeysMissingError.
         ForbiddenError: the viewer has no sight of payloads, which messages quote.
     """
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, named_project)
+    owner = authorize.decode_target_project(context.viewer, project_id)
     authorize.require_payloads(context.viewer)
     alert_id = ids.new_uuid()
     columns = _checked(context, alert_id, given, AlertCondition(given["condition"]))
@@ -235,7 +225,10 @@ def _checked(context: Context, alert_id: UUID, given: Mapping[str, Any], conditi
         problems.append(Problem("target", message))
     if problems:
         raise AlertInvalidError(problems)
-    return columns if target is None else columns | _sealed(context, alert_id, target)
+    if target is None:
+        return columns
+    sealed = secrets.sealed_columns(context, target, target_context(alert_id))
+    return {**columns, **sealed, "hint": target.partition(":")[0]}
 
 
 def _target_problem(target: str) -> str | None:
@@ -251,15 +244,6 @@ def _target_problem(target: str) -> str | None:
     scheme, separator, rest = target.partition("://")
     is_url = bool(separator and rest) and scheme.isascii() and scheme.isalnum() and target.isprintable()
     return None if is_url else "A target is `mailto:` with addresses, or an Apprise URL such as slack://…"
-
-
-def _sealed(context: Context, alert_id: UUID, target: str) -> dict[str, str]:
-    """Returns the columns that store a target."""
-    try:
-        sealed = context.secret_keys.seal(target, target_context(alert_id))
-    except NoKeyError:
-        raise SecretKeysMissingError from None
-    return {"key_id": sealed.key_id, "sealed": sealed.text, "hint": target.partition(":")[0]}
 
 
 def _record(

@@ -8,7 +8,6 @@ from db.core.unit_of_work import UnitOfWork
 from db.deliveries import log
 from db.deliveries.log import DeliveryFilter
 from db.outbound_row_types import DeliveryRow
-from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import Role
@@ -19,7 +18,7 @@ from domain.time import clock
 from resolvers import authorize
 from resolvers.context import Context
 from resolvers.lists import RowList
-from resolvers.outbound import endpoints
+from resolvers.outbound import endpoints, reads
 
 REDELIVERY_BATCH = 1_000
 """Deliveries that one transaction makes due again."""
@@ -46,11 +45,7 @@ async def get(context: Context, delivery_id: str, columns: frozenset[str]) -> De
     Raises:
         InvalidIdError: `delivery_id` is not the ID of a delivery.
     """
-    key = ids.decode(IdKind.DELIVERY, delivery_id)
-    if not context.viewer.role.includes(Role.ADMIN):
-        return None
-    row = await context.loaders.load(log.by_ids, key, columns)
-    return row if authorize.can_see(context.viewer, row) else None
+    return await reads.get(context, IdKind.DELIVERY, delivery_id, log.by_ids, columns)
 
 
 async def redeliver(context: Context, delivery_id: str) -> UUID:

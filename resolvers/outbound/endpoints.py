@@ -24,7 +24,6 @@ from domain.errors import (
     EndpointNotFoundError,
     InvalidArgumentError,
     ProjectNotFoundError,
-    SecretKeysMissingError,
 )
 from domain.ids import IdKind
 from domain.outbound.delivery import DisabledReason, EventKind
@@ -34,10 +33,10 @@ from domain.time import clock
 from engine.deliveries import sealing
 from engine.deliveries.callbacks import RunCallback
 from engine.deliveries.relay import new_delivery
-from engine.secrets.key_ring import NoKeyError
-from resolvers import authorize, values
+from resolvers import authorize, secrets, values
 from resolvers.context import Context
 from resolvers.lists import RowList
+from resolvers.outbound import reads
 
 MAX_ENDPOINTS = 100
 """Endpoints of one project. Every event of the project is compared with the filter of each."""
@@ -75,11 +74,7 @@ async def get(context: Context, endpoint_id: str, columns: frozenset[str]) -> En
     Raises:
         InvalidIdError: `endpoint_id` is not the ID of an endpoint.
     """
-    key = ids.decode(IdKind.ENDPOINT, endpoint_id)
-    if not context.viewer.role.includes(Role.ADMIN):
-        return None
-    row = await context.loaders.load(endpoints.by_ids, key, columns)
-    return row if authorize.can_see(context.viewer, row) else None
+    return await reads.get(context, IdKind.ENDPOINT, endpoint_id, endpoints.by_ids, columns)
 
 
 async def create(context: Context, project_id: str | None, given: Mapping[str, Any]) -> IssuedSecret:
@@ -90,8 +85,7 @@ async def create(context: Context, project_id: str | None, given: Mapping[str, A
         SecretKeysMissingError.
         ForbiddenError: bodies would have payloads, of which the viewer has no sight.
     """
-    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, named_project)
+    owner = authorize.decode_target_project(context.viewer, project_id)
     columns = _checked(given)
     if columns["payloads"]:
         authorize.require_payloads(context.viewer)
@@ -296,11 +290,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
 def _new_secret(context: Context, endpoint_id: UUID) -> tuple[str, dict[str, str]]:
     """Returns a new secret, and the columns that store it."""
     secret = sealing.new_secret()
-    try:
-        sealed = context.secret_keys.seal(secret, sealing.endpoint_context(endpoint_id))
-    except NoKeyError:
-        raise SecretKeysMissingError from None
-    return secret, {"key_id": sealed.key_id, "sealed": sealed.text}
+    return secret, secrets.sealed_columns(context, secret, sealing.endpoint_context(endpoint_id))
 
 
 def _shown(url: str | None) -> str | None:

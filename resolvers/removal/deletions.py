@@ -10,7 +10,6 @@ from db import projects as db_projects
 from db.core.unit_of_work import UnitOfWork
 from db.removal import teardown
 from db.row_types import FlowRow
-from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.errors import ProjectNotFoundError, RunsNotFinalError
@@ -49,7 +48,7 @@ async def delete_project(context: Context, project_id: str, *, dry_run: bool) ->
     Raises:
         InvalidIdError, ProjectNotFoundError, RunsNotFinalError.
     """
-    key = authorize.target_project(context.viewer, ids.decode(IdKind.PROJECT, project_id))
+    key = authorize.decode_target_project(context.viewer, project_id)
     row = await context.loaders.load(db_projects.by_ids, key, frozenset({"name"})) if key is not None else None
     if row is None:
         raise ProjectNotFoundError
