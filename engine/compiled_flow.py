@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from db import flows
 from db.core.database import Database
@@ -139,12 +140,23 @@ class FlowCache:
         self._size = size
         self._kinds = kinds
         self._flows: OrderedDict[UUID, CompiledFlow] = OrderedDict()
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, version_id: UUID) -> CompiledFlow:
         """Returns the compiled flow version `version_id`."""
-        if (cached := self._flows.get(version_id)) is not None:
-            self._flows.move_to_end(version_id)
+        if (cached := self._cached(version_id)) is not None:
             return cached
+        # Of the runs that are claimed together, one compiles for all.
+        async with self._locks.setdefault(version_id, asyncio.Lock()):
+            return self._cached(version_id) or await self._compiled(version_id)
+
+    def _cached(self, version_id: UUID) -> CompiledFlow | None:
+        flow = self._flows.get(version_id)
+        if flow is not None:
+            self._flows.move_to_end(version_id)
+        return flow
+
+    async def _compiled(self, version_id: UUID) -> CompiledFlow:
         text = await self._database.read(flows.definition, version_id)
         # A large definition takes seconds to compile, which must not block the event loop.
         flow = await asyncio.to_thread(compile_flow, text, self._kinds)

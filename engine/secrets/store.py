@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from db import secrets
 from db.core import pubsub
@@ -42,6 +43,7 @@ class SecretStore:
         self.keys = keys
         self._database = database
         self._known: OrderedDict[UUID, _Known] = OrderedDict()
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Event()
 
     @contextmanager
@@ -56,13 +58,25 @@ class SecretStore:
         Raises:
             DatabaseUnavailableError: the masks must be read, and the database cannot be reached.
         """
-        now = clock.now()
+        if (current := self._current(project_id)) is not None:
+            return current
+        # One of the runs that are executed at the same time reads for all.
+        async with self._locks.setdefault(project_id, asyncio.Lock()):
+            return self._current(project_id) or await self._checked(project_id)
+
+    def _current(self, project_id: UUID) -> Masker | None:
+        """Returns the masker of the project unless the database must be asked."""
         if self._changed.is_set():
             self._changed.clear()
             self._known.clear()
         known = self._known.get(project_id)
-        if known is not None and known.checked_at <= now < known.checked_at + TRUSTED:
-            return known.masker
+        if known is None or not known.checked_at <= clock.now() < known.checked_at + TRUSTED:
+            return None
+        return known.masker
+
+    async def _checked(self, project_id: UUID) -> Masker:
+        now = clock.now()
+        known = self._known.get(project_id)
         stamp = await self._database.read(secrets.stamp, project_id)
         if known is None or known.stamp != stamp:
             known = _Known(stamp, await self._read_masks(project_id), now)
