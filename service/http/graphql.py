@@ -1,7 +1,6 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
 import json
-import sys
 import time
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -66,6 +65,7 @@ from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
+GRAPHQL_PATH = "/graphql"
 _STREAM_TYPES = ("event-stream", "multipart")
 """Parts of the media types of protocols by which a response may come in several parts."""
 _OBJECT = (dict, type(None))
@@ -165,8 +165,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
-        # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
+        return Route(GRAPHQL_PATH, self, methods=["GET", "POST"], middleware=[compression()])
 
     request_adapter_class = _RequestAdapter
     websocket_adapter_class = TextSocket

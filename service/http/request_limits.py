@@ -1,15 +1,30 @@
 """Limits the size of request bodies."""
 
+from collections.abc import Collection
+
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import PayloadTooLargeError
 
 
-async def read_body(receive: Receive, max_bytes: int) -> bytes:
-    """Returns the body of a request.
+class BodyLimit(RequestBodyLimitMiddleware):
+    """Middleware that limits the size of request bodies, except on paths whose endpoints use `read_body`."""
 
-    For endpoints that render errors in a form of their own. The application limits all other requests.
+    def __init__(self, app: ASGIApp, max_body_size: int, other_paths: Collection[str]) -> None:
+        super().__init__(app, max_body_size)
+        self._other_paths = other_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") in self._other_paths:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+async def read_body(receive: Receive, max_bytes: int) -> bytes:
+    """Returns the body of a request, for endpoints that render errors in a form of their own.
 
     Raises:
         PayloadTooLargeError: the body has more than `max_bytes`.
