@@ -138,7 +138,8 @@ def _indexes(c: Any) -> None:
     Index("ix_run_project", c.project_id, c.id)
     Index("ix_run_project_status", c.project_id, c.status, c.id).ddl_if(dialect="postgresql")
     # SQLite counts from this index alone. On PostgreSQL, archiving a run would then rewrite every index.
-    Index("ix_run_project_status", c.project_id, c.status, c.id, c.archived_at).ddl_if(dialect="sqlite")
+    # It finds the runs of a status in an environment there, too.
+    Index("ix_run_project_status", c.project_id, c.status, c.id, c.archived_at, c.environment).ddl_if(dialect="sqlite")
     Index("ix_run_flow", c.flow_id, c.id)
     Index("ix_run_trigger", c.project_id, c.trigger_method, c.id)
     # Indexes of the other orders of FlowRunOrder.
