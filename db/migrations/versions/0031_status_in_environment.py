@@ -1,5 +1,4 @@
-"""The index of statuses has the environment, and the table of terms the empty objects and lists in the metadata, on
-SQLite.
+"""The index of statuses has the environment; on SQLite, the table of terms has the empty objects and lists in metadata.
 
 Revision ID: 0031
 """
@@ -24,6 +23,10 @@ def upgrade() -> None:
     """Make the index again, and add the terms."""
     conn = op.get_bind()
     if conn.dialect.name != "sqlite":
+        # Reads go on while the new index is made.
+        op.create_index("ix_run_project_status_new", "flow_run", ["project_id", "status", "id", "environment"])
+        op.drop_index("ix_run_project_status", "flow_run")
+        op.execute("ALTER INDEX ix_run_project_status_new RENAME TO ix_run_project_status")
         return
     op.drop_index("ix_run_project_status", "flow_run")
     op.create_index("ix_run_project_status", "flow_run", ["project_id", "status", "id", "archived_at", "environment"])
