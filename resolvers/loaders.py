@@ -4,6 +4,7 @@ A batch function of `db` takes keys and returns a mapping. There is one loader f
 arguments, so that fields which read the same columns share it.
 """
 
+import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -44,7 +45,9 @@ class Loaders:
         loader = self._loaders.get(name)
         if loader is None:
             loader = self._loaders[name] = self._loader(batch, args, kwargs)
-        value: V | None = await loader.load(key)
+        # Fields that load the same row await one future. When graphql-core cancels one of them, because another field
+        # of its object failed, the others need it still.
+        value: V | None = await asyncio.shield(loader.load(key))
         return value
 
     async def load_existing(

@@ -33,10 +33,11 @@ from service.http.auth import BrowserSessions
 from service.http.cross_origin import OtherOrigins
 from service.http.documents import Documents, PersistedDocuments, TrustedDocuments, read_trusted
 from service.http.downloads import Downloads
-from service.http.graphql import GraphQLEndpoint
+from service.http.graphql import GRAPHQL_PATH, GraphQLEndpoint
 from service.http.pages import Pages
 from service.http.public_path import PublicUrl
 from service.http.request_ids import MaskedErrors, RequestIds, abandoned
+from service.http.request_limits import BodyLimit
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.keys.secret_keys import load_key_ring
@@ -144,7 +145,7 @@ def create_service(
     app = Starlette(
         routes=[
             endpoint.route(),
-            WebSocketRoute("/graphql", endpoint),
+            WebSocketRoute(GRAPHQL_PATH, endpoint),
             *Webhooks(database, flows, settings.max_body_bytes, keys, observer).routes(),
             *AnswerPages(database, token_keys, keys).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
@@ -158,10 +159,15 @@ def create_service(
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *traced, *origins.middleware(), Middleware(MaskedErrors)],
+        middleware=[
+            Middleware(BodyLimit, settings.max_body_bytes, other_paths={GRAPHQL_PATH}),
+            Middleware(RequestIds),
+            *traced,
+            *origins.middleware(),
+            Middleware(MaskedErrors),
+        ],
         exception_handlers={ClientDisconnect: abandoned},
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     return Service(app, sessions, hub, metrics)
 

@@ -36,6 +36,7 @@ def reads(count: int) -> Iterator[Read]:
     yield from _orders(count)
     yield from _counts()
     yield from _statistics()
+    yield from _pickers()
 
 
 def _filters(count: int) -> Iterator[Read]:
@@ -105,6 +106,7 @@ def _filters(count: int) -> Iterator[Read]:
         ("updatedWithin, a day", {"updatedWithin": "P1D"}, 10),
         ("metadataConditions, equals, rare", {"metadataConditions": [{"path": "customer", "equals": 17}]}, 10),
         ("metadataConditions, atLeast, no match", {"metadataConditions": [{"path": "customer", "atLeast": 9_999}]}, 30),
+        ("metadataConditions, exists, unknown", {"metadataConditions": [{"path": "unknown", "exists": True}]}, 30),
         ("not, a tag", {"not": {"tags": ["team-1"]}}, 10),
         ("or, a rare tag or an unknown one", {"or": [{"tags": ["build-1"]}, {"tags": ["unknown"]}]}, 10),
         ("archived: ONLY", {"archived": "ONLY"}, 10),
@@ -157,6 +159,26 @@ def _statistics() -> Iterator[Read]:
     ):
         document = f"query Stats($filter: FlowRunFilter) {{ flowRunStats(filter: $filter) {{ {fields} }} }}"
         yield Read(f"statistics, {title}", {}, target, document)
+
+
+def _pickers() -> Iterator[Read]:
+    """Yields the reads of a filter bar, which count the values of the newest runs that match."""
+    filters: list[tuple[str, Mapping[str, object]]] = [
+        ("", {}),
+        (", of a flow", {"flowIds": [ids.encode(IdKind.FLOW, flow_id(7))]}),
+        (", of failed runs", {"statuses": ["FAILED"]}),
+    ]
+    for of, given in filters:
+        for title, fields in (
+            ("tags", "tags { values { value count } }"),
+            ("failedSteps", "failedSteps { values { value count } }"),
+            ("errorCodes", "errorCodes { values { value count } }"),
+            ("sources", "sources { values { value count } }"),
+            ("metadataKeys", "metadataKeys { values { value count } }"),
+            ("metadataValues", 'metadataValues(path: "customer") { values { value count } }'),
+        ):
+            document = f"query Pickers($filter: FlowRunFilter) {{ pickers(filter: $filter) {{ {fields} }} }}"
+            yield Read(f"pickers, {title}{of}", {"filter": given}, 50, document)
 
 
 def _buckets(size: str, start: datetime) -> str:

@@ -129,10 +129,16 @@ class Database:
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         """Returns the rows of a SELECT, unchanged from the driver; the arguments have the driver's types."""
         if self._readers is not None:
-            with _typed_sqlite_errors():
+            try:
                 return await self._readers.fetch(statement, arguments)
-        with _typed_driver_errors():
+            except sqlite3.OperationalError as error:
+                raise _typed_sqlite_error(error) from error
+        try:
             return await self._fetcher.fetch(statement, arguments)
+        except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+            if (typed := _typed_driver_error(error)) is None:
+                raise
+            raise typed from error
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Returns the result of `work`, which continues when the caller is cancelled.
@@ -267,32 +273,20 @@ def _typed_timeouts() -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _typed_driver_errors() -> Iterator[None]:
-    """Raises typed errors for errors of asyncpg itself, as `_typed_errors` and `_typed_timeouts` do for
-    SQLAlchemy's."""
-    try:
-        yield
-    except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError, TimeoutError) as error:
-        raise DatabaseUnavailableError from error
-    except asyncpg.PostgresError as error:
-        code = error.sqlstate or ""
-        if code == _CANCELLED:
-            raise QueryTimeoutError from error
-        if code.startswith(_UNAVAILABLE):
-            raise DatabaseUnavailableError from error
-        raise
+def _typed_driver_error(error: Exception) -> Exception | None:
+    """Returns the typed error for one of asyncpg itself, as `_typed_errors` and `_typed_timeouts` raise for
+    SQLAlchemy's; None for an error of the statement."""
+    if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
+        return DatabaseUnavailableError()
+    code = error.sqlstate or ""
+    if code == _CANCELLED:
+        return QueryTimeoutError()
+    return DatabaseUnavailableError() if code.startswith(_UNAVAILABLE) else None
 
 
-@contextmanager
-def _typed_sqlite_errors() -> Iterator[None]:
-    """Raises typed errors for errors of the SQLite driver."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if sqlite.is_interrupted(error):
-            raise QueryTimeoutError from error
-        raise DatabaseUnavailableError from error
+def _typed_sqlite_error(error: sqlite3.OperationalError) -> Exception:
+    """Returns the typed error for one of the SQLite driver."""
+    return QueryTimeoutError() if sqlite.is_interrupted(error) else DatabaseUnavailableError()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ so that runs with a tag or a value are found by a range of its primary key. A co
 function `run_terms`, which every connection of the service has (`db.core.sqlite.prepare`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -25,6 +25,7 @@ def run_terms(tags: str, metadata: str) -> str:
     """Returns the terms of a run as a JSON array; its tags and its metadata are JSON texts."""
     terms = dict.fromkeys(tag_term(tag) for tag in orjson.loads(tags))
     terms |= dict.fromkeys(metadata_terms(metadata))
+    terms |= dict.fromkeys(_bounded(f"m{path}") for path in _empty("", orjson.loads(metadata)))
     return orjson.dumps(list(terms)).decode()
 
 
@@ -47,6 +48,15 @@ def scalar_terms(path: tuple[str, ...], text: str = "") -> str | None:
     return start if len(start) <= _KEPT_LENGTH else None
 
 
+def value_terms(path: tuple[str, ...]) -> Sequence[str] | None:
+    """Returns the beginnings of the terms of all values at a path through objects: scalars, objects and lists.
+
+    None if terms may have been shortened before their ends.
+    """
+    scalars = scalar_terms(path)
+    return None if scalars is None else [scalars[:-1] + mark for mark in ("=", _SEPARATOR, "[", "{")]
+
+
 def is_shortened(term: str) -> bool:
     """True if other tags or documents may have the same term, or may have it in another place."""
     return len(term) >= MAX_LENGTH or "[]" in term or term.count(_SEPARATOR) != term.startswith("m")
@@ -64,6 +74,20 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
         yield path, str(int(value))  # 1.0 equals 1.
     else:
         yield path, orjson.dumps(value).decode()
+
+
+def _empty(path: str, value: Any) -> Iterator[str]:
+    """Yields terms of the empty objects and lists below the root, which have no leaves."""
+    if isinstance(value, dict):
+        if path and not value:
+            yield f"{path}{{}}"
+        for name, inner in value.items():
+            yield from _empty(f"{path}{_SEPARATOR}{name}", inner)
+    elif isinstance(value, list):
+        if not value:
+            yield f"{path}[]"
+        for inner in value:
+            yield from _empty(f"{path}[]", inner)
 
 
 def _bounded(term: str) -> str:

@@ -145,16 +145,19 @@ def counts_by_time(
 ) -> Mapping[tuple[int, str], int] | None:
     """Returns the number of runs of each status in each time bucket, by the index of the bucket."""
     rows = _counts_by_time(conn, where, now, bounds)
-    return None if rows is None else {(row.bucket, row.status): row.runs for row in rows}
+    # There may be thousands of rows, whose attributes take five times as long to read.
+    return None if rows is None else {(bucket, status): runs for bucket, status, runs, _ in rows}
 
 
 def _counts_by_time(
     conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime], group: str | None = None
 ) -> Sequence[Any] | None:
     question = _question(where, now)
-    if question is None or any((bound - EPOCH) % _SLOT for bound in bounds):
+    if question is None:
         return None
-    slots = tuple((bound - EPOCH) // _SLOT for bound in bounds)
+    slots, rests = zip(*(divmod(bound - EPOCH, _SLOT) for bound in bounds), strict=True)
+    if any(rests):
+        return None
     begin, end = slots[0] * _SLOT_MS, slots[-1] * _SLOT_MS
     since = begin if question.since is None else max(begin, question.since)
     until = end if question.until is None else min(end, question.until)
@@ -297,7 +300,9 @@ def _answer(
     build = _built if question.is_moving else _statement
     query = build(conn.dialect.name, measure, question, buckets, limit, group)
     rows = [] if query is None else conn.execute(query).all()
-    return [row for row in rows if row.runs is not None] if rows else None
+    if not rows:
+        return None
+    return [] if rows[0].runs is None else rows
 
 
 def _built(

@@ -260,7 +260,7 @@ class Writer:
             yield _Text(f'{before}"{key}":')
             yield from self._connection_member(connection, member, alias)
             before = ","
-        yield _Text("}")
+        yield _Text("}" if connection.members else "{}")
 
     def _connection_member(self, connection: NestedConnection, member: ConnectionMember, alias: str) -> _Pieces:
         rows, page = connection.source.rows, connection.page

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Uuid, column, func, select, text
+from sqlalchemy import ColumnElement, Connection, Uuid, and_, column, func, or_, select, text
 from sqlalchemy import table as sql_table
 
-from db.core.terms import MAX_LENGTH, metadata_terms, scalar_terms, tag_term
+from db.core.terms import MAX_LENGTH, metadata_terms, scalar_terms, tag_term, value_terms
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, document_with
 from domain.runs.run_filter import RunFilter
 
@@ -53,6 +53,8 @@ def sets(where: RunFilter) -> Iterator[Sequence[str]]:
 def ranges(conn: Connection, where: RunFilter) -> Iterator[Sequence[ColumnElement[bool]]]:
     """Yields conditions on terms: of every run that matches, one term meets each set of conditions."""
     for condition in where.metadata_conditions or ():
+        if condition.exists and (starts := value_terms(condition.path)) is not None:
+            yield [or_(*(and_(TERM.term >= start, TERM.term < _beyond(start)) for start in starts))]
         # The JSON text of a string that begins with the prefix begins with that of the prefix, without its last quote.
         if condition.prefix:
             text_of_prefix = orjson.dumps(condition.prefix).decode()[:-1]

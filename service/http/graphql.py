@@ -1,11 +1,11 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
 import json
-import sys
 import time
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from json import JSONDecodeError
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -56,7 +56,7 @@ from service.http.cross_origin import OtherOrigins
 from service.http.documents import Documents
 from service.http.media_types import is_graphql_response, response_type
 from service.http.pages import Pages
-from service.http.request_limits import bounded
+from service.http.request_limits import read_body
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
 from service.metrics.operations import describe
@@ -65,12 +65,35 @@ from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
+GRAPHQL_PATH = "/graphql"
 _STREAM_TYPES = ("event-stream", "multipart")
 """Parts of the media types of protocols by which a response may come in several parts."""
+_OBJECT = (dict, type(None))
+"""The types of members of a request that must be objects, if they are given."""
+_KEPT_HEADERS = 256
+"""Number of `Accept` headers of which is kept whether they name streams: clients send the same ones repeatedly."""
 _JSON_CHARSETS = ("utf-8", "ascii")
 """Charsets of JSON that a request can declare. ASCII is a part of UTF-8."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has between its handshake and its `connection_init`."""
+
+
+class _Request(Request):
+    """A request whose body has a limit. Its body is not a stream: its generator would cost as much as parsing it."""
+
+    def __init__(self, scope: Scope, receive: Receive, max_body_bytes: int) -> None:
+        super().__init__(scope, receive)
+        self._max_body_bytes = max_body_bytes
+
+    async def body(self) -> bytes:
+        """Returns the body.
+
+        Raises:
+            PayloadTooLargeError
+        """
+        if not hasattr(self, "_body"):
+            self._body = await read_body(self.receive, self._max_body_bytes)
+        return self._body
 
 
 class _RequestAdapter(StarletteRequestAdapter):
@@ -142,8 +165,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
-        # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
+        return Route(GRAPHQL_PATH, self, methods=["GET", "POST"], middleware=[compression()])
 
     request_adapter_class = _RequestAdapter
     websocket_adapter_class = TextSocket
@@ -153,7 +175,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
-        response = await self._respond(Request(scope, bounded(receive, self.max_body_bytes)))
+        response = await self._respond(_Request(scope, receive, self.max_body_bytes))
         try:
             await response(scope, receive, send)
         except TooManyConnectionsError as error:
@@ -356,7 +378,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             data = self.parse_json(await request.get_body())
             if isinstance(data, dict) and isinstance(query := data.get("query"), str):
                 variables, extensions = data.get("variables"), data.get("extensions")
-                if _are_objects(variables, extensions):
+                if isinstance(variables, _OBJECT) and isinstance(extensions, _OBJECT):
                     return GraphQLRequestData(query, variables, data.get("operationName"), extensions)
         return await super().parse_http_body(request)
 
@@ -428,13 +450,10 @@ def _refusal(request: Request, error: HTTPException) -> Response:
     return response
 
 
+@lru_cache(_KEPT_HEADERS)
 def _names_stream(accepted: str) -> bool:
     accepted = accepted.lower()
     return any(media_type in accepted for media_type in _STREAM_TYPES)
-
-
-def _are_objects(*values: object) -> bool:
-    return all(value is None or isinstance(value, dict) for value in values)
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:

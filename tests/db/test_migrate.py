@@ -1,7 +1,7 @@
 import asyncio
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,11 +17,14 @@ from db.core.database import Database
 from db.models import FlowRun, Project, metadata
 from db.models.types import table
 from db.queue import due
+from db.runs import narrow
 from db.runs import reads as run_reads
 from domain import ids, json_codec
+from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter
 from domain.text import fold_column
 from tests.conftest import Dialect
+from tests.support import factory
 from tests.support.clock import START
 from tests.support.query import query
 
@@ -196,6 +199,25 @@ class TestBeingCurrent:
         database = open_database(empty_url)
         assert not await database.read(migrate.is_current)
         await database.close()
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_runs_of_before_have_terms_of_empty_values(database_url: str, database: Database) -> None:
+    published = await database.write(factory.make_project_with_flow)
+    documents: Sequence[dict[str, Any]] = ({"a": {}}, {"a": []}, {"b": "{}"}, {})
+    rows = [{"metadata": json_codec.encode(each, limit=100, what="")} for each in documents]
+    runs = await database.write(factory.make_runs, published, rows)
+    await query(
+        database_url,
+        "DELETE FROM run_term WHERE term LIKE '%{}' OR term LIKE '%[]'",
+        "UPDATE alembic_version SET version_num = '0030'",
+    )
+    await asyncio.to_thread(migrate.upgrade, database_url)
+    where = RunFilter(
+        project_ids=(published.project_id,), metadata_conditions=(MetadataCondition(path=("a",), exists=True),)
+    )
+    narrowed = await database.read(narrow.narrow, where)
+    assert set(narrowed.ids or ()) == set(runs[:2])
 
 
 async def test_a_failed_upgrade_leaves_nothing_behind(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,9 +136,10 @@ class FlowRun(SQLModel, table=True):
 def _indexes(c: Any) -> None:
     # Indexes of lists: newest first in a project, by status, by flow.
     Index("ix_run_project", c.project_id, c.id)
-    Index("ix_run_project_status", c.project_id, c.status, c.id).ddl_if(dialect="postgresql")
+    # The environment restricts what is read of a status, without a look at each run.
+    Index("ix_run_project_status", c.project_id, c.status, c.id, c.environment).ddl_if(dialect="postgresql")
     # SQLite counts from this index alone. On PostgreSQL, archiving a run would then rewrite every index.
-    Index("ix_run_project_status", c.project_id, c.status, c.id, c.archived_at).ddl_if(dialect="sqlite")
+    Index("ix_run_project_status", c.project_id, c.status, c.id, c.archived_at, c.environment).ddl_if(dialect="sqlite")
     Index("ix_run_flow", c.flow_id, c.id)
     Index("ix_run_trigger", c.project_id, c.trigger_method, c.id)
     # Indexes of the other orders of FlowRunOrder.

@@ -133,6 +133,8 @@ FILTERS: dict[str, dict[str, Any]] = {
     "metadata below": {"metadata_conditions": [condition(less_than=400)]},
     "metadata with a prefix": {"metadata_conditions": [MetadataCondition(path=("name",), prefix='Gäste "1')]},
     "metadata with a long prefix": {"metadata_conditions": [MetadataCondition(path=("name",), prefix="G" * 99)]},
+    "metadata with a value": {"metadata_conditions": [condition(exists=True)]},
+    "metadata at an unknown path": {"metadata_conditions": [MetadataCondition(path=("unknown", "id"), exists=True)]},
     "metadata without a value": {"metadata_conditions": [condition(exists=False)]},
     "one rare tag or another": {
         "or_": [RunFilter.part(tags=["build 3"]), RunFilter.part(any_tags=["none", "build 4"])]
@@ -211,6 +213,7 @@ NARROWED = (
     "metadata equals",
     "metadata one of",
     "metadata beyond any",
+    "metadata at an unknown path",
     "one rare tag or another",
 )
 
@@ -278,6 +281,15 @@ class TestTerms:
     @pytest.mark.parametrize("other", ['{"a": "1"}', '{"a": true}', '{"b": 1}', '{"a": {"a": 1}}', '{"a": [1]}'])
     def test_other_documents_have_other_terms(self, other: str) -> None:
         assert not set(terms.metadata_terms(other)) & set(terms.metadata_terms('{"a": 1}'))
+
+    @pytest.mark.parametrize("value", ["1", "null", '{"b": 1}', "{}", "[]", '[{"b": 1}]', "[{}]", "[[]]", '{"b": {}}'])
+    def test_every_value_at_a_path_has_a_term_that_begins_with_it(self, value: str) -> None:
+        starts = terms.value_terms(("a",))
+        assert starts is not None
+        of_runs = orjson.loads(terms.run_terms("[]", f'{{"a": {value}}}'))
+        assert any(term.startswith(tuple(starts)) for term in of_runs)
+        others = orjson.loads(terms.run_terms('["a"]', f'{{"ab": {value}, "b": {{"a": {value}}}}}'))
+        assert not any(term.startswith(tuple(starts)) for term in others)
 
     def test_long_terms_are_shortened_and_stay_apart(self) -> None:
         first, second = (terms.tag_term("x" * 500 + end) for end in "ab")

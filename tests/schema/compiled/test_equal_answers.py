@@ -71,6 +71,13 @@ QUERIES = [
     "query($failed: ID!, $no: Boolean = false) { flowRun(id: $failed) { id status @include(if: $no) steps"
     " @skip(if: $no) { name } ...@include(if: true) { tags } } }",
     "{ __typename flowRuns { __typename } }",
+    # Selections of which nothing is left.
+    "query($no: Boolean = false) { flowRuns { edges { cursor @include(if: $no) } pageInfo { endCursor @include(if: $no)"
+    " } nodes { flow { id @include(if: $no) } steps { name @include(if: $no) }"
+    " childRuns { totalCount @include(if: $no) }"
+    " retries { nodes { id @include(if: $no) } pageInfo { endCursor @include(if: $no) } }"
+    " error { code @include(if: $no) } } } }",
+    "query($no: Boolean = false) { flowRuns { totalCount @include(if: $no) } }",
     "query($failed: ID!) { flowRun(id: $failed) { flow { id } flow { name project { id } } ...more } }"
     " fragment more on FlowRun { flow { enabled project { name } } }",
 ]

@@ -4,7 +4,7 @@ Every choice is drawn from a `random.Random`, so that hypothesis can shrink a do
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -31,6 +31,8 @@ _LIKELIHOOD = {"last": 0.1, "after": 0.15, "before": 0.1}
 """Of arguments that often end in an error: two sizes, or the cursor of another order."""
 ABSENT = object()
 """A variable that the request leaves out."""
+Selects = Callable[[GraphQLObjectType, str], bool]
+"""Returns True if documents may select the field of this name of a type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Document:
 
 @dataclass
 class _Operation:
-    """What the selections of one operation have used so far."""
+    """What the selections of one operation may use, and have used so far."""
 
+    selects: Selects
     variables: dict[str, tuple[str, Any]] = field(default_factory=dict)
     """Type and value by the variable's name."""
     fragments: list[str] = field(default_factory=list)
@@ -59,12 +62,12 @@ class DocumentGenerator:
         self._schema = schema
         self._values = values
 
-    def document(self, random: Random, roots: Sequence[str] | None = None) -> Document:
-        """Returns a document of one to three root fields, by default of any."""
+    def document(self, random: Random, selects: Selects) -> Document:
+        """Returns a document of one to three root fields; `selects` limits the fields of the document."""
         query = self._schema.query_type
         assert query is not None
-        operation = _Operation()
-        names = list(roots or query.fields)
+        operation = _Operation(selects)
+        names = [name for name in query.fields if selects(query, name)]
         fields = [
             self._field(random, operation, query, random.choice(names), MAX_DEPTH)
             for _ in range(random.choice((1, 1, 1, 2, 3)))
@@ -84,7 +87,11 @@ class DocumentGenerator:
                 f"... on {each.name} {self._selection(random, operation, each, depth, apart=True)}" for each in chosen
             ]
             return f"{{ {' '.join(parts)} }}"
-        names = [name for name, declared in on.fields.items() if depth > 0 or _is_leaf(declared)]
+        names = [
+            name
+            for name, declared in on.fields.items()
+            if operation.selects(on, name) and (depth > 0 or _is_leaf(declared))
+        ]
         selected: list[str] = random.sample(names, random.randint(1, min(MAX_FIELDS, len(names)))) if names else []
         parts = [self._field(random, operation, on, name, depth, apart=apart) for name in selected] or ["__typename"]
         if random.random() < 0.15:
@@ -96,7 +103,7 @@ class DocumentGenerator:
         """Returns no fragment, one in place, or the spread of a named one."""
         if random.random() > 0.15:
             return []
-        names = [name for name, each in on.fields.items() if _is_leaf(each)]
+        names = [name for name, each in on.fields.items() if operation.selects(on, name) and _is_leaf(each)]
         if not names:
             return []
         fields = self._field(random, operation, on, random.choice(names), 0, apart=apart)

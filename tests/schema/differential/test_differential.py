@@ -4,6 +4,7 @@
 ones each time then, which `--hypothesis-seed` repeats.
 """
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
@@ -11,6 +12,7 @@ from random import Random
 
 import httpx
 import pytest
+from graphql import GraphQLObjectType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from domain import ids
 from domain.ids import IdKind
 from schema.build import build_schema
 from schema.compiled.reads import ReadCounts
+from schema.compiled.selections import source_of
 from service.asgi import Service, create_service
 from service.http.graphql import GraphQLEndpoint
 from service.settings import Settings
@@ -31,6 +34,8 @@ QUERIES = int(os.environ.get("FLOWRUNS_GENERATED_QUERIES", "60"))
 IS_USUAL = "FLOWRUNS_GENERATED_QUERIES" not in os.environ
 KEYS = [field.name for field in fields(Keys)]
 SCHEMA = build_schema()._schema
+ROOTS = {"flowRun", "flowRuns", "flow", "flows", "inputRequests", "node", "nodes"}
+"""The root fields that are compiled."""
 REPEATS = 10
 Answer = tuple[int, str, bytes]
 
@@ -82,8 +87,21 @@ async def pair(database_url: str, fake_clock: FakeClock) -> AsyncIterator[Pair]:
             pair = Pair(app.http, http, _counts(app.service), app.keys, DocumentGenerator(SCHEMA, values))
             yield pair
         # A comparison of the general path with itself proves nothing.
-        assert pair.counts.compiled > sum(pair.counts.general.values()) / 4, pair.counts
+        assert pair.counts.compiled > sum(pair.counts.general.values()) / 2, pair.counts
         assert pair.counts.general["failure"] == 0, pair.counts
+    gc.collect()  # What graphql-core leaves behind is reported here, and not at the end of all tests.
+
+
+def _is_compiled(on: GraphQLObjectType, name: str) -> bool:
+    """Returns True if plans cover the field: its type is no row, or the field has a source."""
+    if on is SCHEMA.query_type:
+        return name in ROOTS
+    rows = any(source_of(field) is not None for field in on.fields.values())
+    return not rows or source_of(on.fields[name]) is not None
+
+
+def _selects_all(_: GraphQLObjectType, __: str) -> bool:
+    return True
 
 
 def _counts(service: Service) -> ReadCounts:
@@ -103,4 +121,6 @@ def _counts(service: Service) -> ReadCounts:
 )
 @given(st.randoms(use_true_random=False), st.sampled_from(KEYS))
 async def test_generated_queries_have_equal_answers(pair: Pair, random: Random, key: str) -> None:
-    await pair.check(pair.generator.document(random), key)
+    # One field without a source sends a whole document to the general path, so most documents have none.
+    selects = _is_compiled if random.random() < 0.75 else _selects_all
+    await pair.check(pair.generator.document(random, selects), key)
