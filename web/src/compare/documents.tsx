@@ -4,7 +4,7 @@ import { Differences } from './differences'
 
 const FRAGMENT = graphql`
   fragment documents_comparison on RunComparison
-  @argumentDefinitions(payloads: { provider: "../shared/payloads.relayprovider" }) {
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     sameVersion
     input @include(if: $payloads) {
       ...differences_of

@@ -9,7 +9,7 @@ import { Longer } from './longer'
 
 const FRAGMENT = graphql`
   fragment steps_comparison on RunComparison
-  @argumentDefinitions(payloads: { provider: "../shared/payloads.relayprovider" }) {
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     steps {
       name
       sameOutcome
@@ -59,7 +59,7 @@ type Result = Step['a']
 export function Steps({ comparison }: { comparison: steps_comparison$key }) {
   const { steps } = useFragment(FRAGMENT, comparison)
   const [isDifferentOnly, setDifferentOnly] = useState(false)
-  const [opened, setOpened] = useState<ReadonlySet<string>>(() => new Set(steps.filter(differs).slice(0, 1).map(nameOf)))
+  const [opened, setOpened] = useState<ReadonlySet<string>>(() => new Set(firstDifferent(steps)))
   const longest = Math.max(1, ...steps.flatMap(({ a, b }) => [a?.durationMs ?? 0, b?.durationMs ?? 0]))
   const shown = isDifferentOnly ? steps.filter(differs) : steps
   const toggle = (name: string) =>
@@ -170,8 +170,10 @@ function Details({ step: { name, a, b, definition, input, output } }: { step: St
   )
 }
 
-function nameOf({ name }: Step): string {
-  return name
+/** The name of the step that is looked at first: one with another outcome, if there is one. */
+function firstDifferent(steps: readonly Step[]): string[] {
+  const step = steps.find(({ sameOutcome }) => !sameOutcome) ?? steps.find(differs)
+  return step ? [step.name] : []
 }
 
 function differs(step: Step): boolean {

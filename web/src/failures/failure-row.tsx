@@ -101,10 +101,10 @@ export function FailureRow({ failure: key, filter, at, onRetry }: Props) {
             <Button
               size="compact-xs"
               variant="default"
-              aria-label={`Retry all ${unrecovered.toLocaleString()} unrecovered: ${failure.message}`}
+              aria-label={`Retry all unrecovered (${unrecovered.toLocaleString()}): ${failure.message}`}
               onClick={() => onRetry({ ...found, unrecovered: true })}
             >
-              Retry all {unrecovered.toLocaleString()} unrecovered
+              Retry all unrecovered ({unrecovered.toLocaleString()})
             </Button>
           )}
         </div>

@@ -46,13 +46,6 @@ export function FilterPanel({ filter, onChange }: FilterPanelProps) {
         value={[...(filter.triggerMethods ?? [])]}
         onChange={(values) => onChange({ triggerMethods: listOf(values) as Chosen<'triggerMethods'> })}
       />
-      <MultiSelect
-        {...IN_PANEL}
-        label="Waits for"
-        data={WAITS}
-        value={[...(filter.waitingFor ?? [])]}
-        onChange={(values) => onChange({ waitingFor: listOf(values) as Chosen<'waitingFor'> })}
-      />
       <PickerOfValues
         label="All of these tags"
         read={readTags}
@@ -81,6 +74,13 @@ export function FilterPanel({ filter, onChange }: FilterPanelProps) {
         filter={without('errorFingerprint')}
         value={filter.errorFingerprint}
         onChange={(errorFingerprint) => onChange({ errorFingerprint })}
+      />
+      <MultiSelect
+        {...IN_PANEL}
+        label="Waits for"
+        data={WAITS}
+        value={[...(filter.waitingFor ?? [])]}
+        onChange={(values) => onChange({ waitingFor: listOf(values) as Chosen<'waitingFor'> })}
       />
       <PickerOfValues
         label="Sources"
@@ -111,6 +111,18 @@ export function FilterPanel({ filter, onChange }: FilterPanelProps) {
         allowDeselect={false}
         onChange={(value) => onChange({ archived: value === 'EXCLUDE' ? undefined : (value as Chosen<'archived'>) })}
       />
+      <div className="stack filter-flags">
+        <Checkbox
+          label="Unrecovered: no retry succeeded"
+          checked={filter.unrecovered ?? false}
+          onChange={(event) => onChange({ unrecovered: event.currentTarget.checked || undefined })}
+        />
+        <Checkbox
+          label="Without child runs"
+          checked={filter.rootsOnly ?? false}
+          onChange={(event) => onChange({ rootsOnly: event.currentTarget.checked || undefined })}
+        />
+      </div>
       <Seconds
         label="Took at least (seconds)"
         ms={filter.minDurationMs}
@@ -122,16 +134,6 @@ export function FilterPanel({ filter, onChange }: FilterPanelProps) {
         onChange={(maxDurationMs) => onChange({ maxDurationMs })}
       />
       <TimeFilter filter={filter} onChange={onChange} />
-      <Checkbox
-        label="Unrecovered: no retry succeeded"
-        checked={filter.unrecovered ?? false}
-        onChange={(event) => onChange({ unrecovered: event.currentTarget.checked || undefined })}
-      />
-      <Checkbox
-        label="Without child runs"
-        checked={filter.rootsOnly ?? false}
-        onChange={(event) => onChange({ rootsOnly: event.currentTarget.checked || undefined })}
-      />
     </>
   )
 }

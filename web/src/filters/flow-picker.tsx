@@ -2,8 +2,8 @@ import { useEffect, useState } from 'react'
 import { MultiSelect } from '@mantine/core'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import { listOf, type RunsSearch } from '../shared/filter'
-import { readFlowNames, readFlows, type PickerOption } from './picker-requests'
-import { usePicker } from './use-picker'
+import { readFlowNames, readFlows } from './flow-requests'
+import { usePicker, type PickerOption } from './use-picker'
 
 type Props = { search: RunsSearch; onChange: (changes: RunsSearch) => void }
 

@@ -1,16 +1,14 @@
 /** Reads of the values that runs have, from which a person composes a filter. */
 
 import { fetchQuery, graphql } from 'react-relay/hooks'
-import type { Environment } from 'relay-runtime'
 import type { pickerRequestsErrorsQuery } from '../__generated__/pickerRequestsErrorsQuery.graphql'
 import type { pickerRequestsFailedStepsQuery } from '../__generated__/pickerRequestsFailedStepsQuery.graphql'
-import type { pickerRequestsFlowsQuery } from '../__generated__/pickerRequestsFlowsQuery.graphql'
 import type { pickerRequestsMetadataKeysQuery } from '../__generated__/pickerRequestsMetadataKeysQuery.graphql'
 import type { pickerRequestsMetadataValuesQuery } from '../__generated__/pickerRequestsMetadataValuesQuery.graphql'
 import type { pickerRequestsSourcesQuery } from '../__generated__/pickerRequestsSourcesQuery.graphql'
 import type { pickerRequestsTagsQuery } from '../__generated__/pickerRequestsTagsQuery.graphql'
-import type { RunsFilter } from '../shared/filter'
 import { pathWithKey, splitPath } from './metadata-path'
+import type { PickerOptions, ReadOptions } from './use-picker'
 
 const TAGS = graphql`
   query pickerRequestsTagsQuery($filter: FlowRunFilter, $prefix: String!) {
@@ -94,33 +92,6 @@ const ERRORS = graphql`
   }
 `
 
-const FLOWS = graphql`
-  query pickerRequestsFlowsQuery($filter: FlowFilter) {
-    flows(filter: $filter, first: 50) {
-      nodes {
-        id
-        name
-      }
-    }
-  }
-`
-
-export type PickerOption = {
-  /** The value, as a filter takes it. */
-  value: string
-  /** What a person reads, if it differs from the value. */
-  label?: string
-  /** Number of runs. */
-  count?: number
-}
-export type PickerOptions = {
-  options: PickerOption[]
-  /** False if only the newest runs were counted. */
-  isExact: boolean
-}
-/** Reads the options that begin with a text. */
-export type ReadOptions = (environment: Environment, filter: RunsFilter, prefix: string) => Promise<PickerOptions>
-
 type Counted = { readonly isExact: boolean; readonly values: readonly { readonly value: string; readonly count: number }[] }
 
 const optionsOf = ({ isExact, values }: Counted): PickerOptions => ({ isExact, options: [...values] })
@@ -179,18 +150,4 @@ export const readErrors: ReadOptions = async (environment, filter, typed) => {
     .filter(({ fingerprint, message }) => `${fingerprint} ${message}`.toLowerCase().includes(word))
     .map(({ fingerprint, message, count }) => ({ value: fingerprint, label: message, count }))
   return { isExact: true, options }
-}
-
-/** Flows whose names contain what is typed. */
-export const readFlows: ReadOptions = async (environment, filter, typed) => {
-  const flows = { nameContains: typed || null, projectIds: filter.projectIds }
-  const data = await fetchQuery<pickerRequestsFlowsQuery>(environment, FLOWS, { filter: flows }).toPromise()
-  return { isExact: true, options: data!.flows.nodes.map(({ id, name }) => ({ value: id, label: name })) }
-}
-
-/** The names of flows, by ID. Flows that the viewer cannot see have none. */
-export async function readFlowNames(environment: Environment, ids: readonly string[]): Promise<PickerOption[]> {
-  const variables = { filter: { ids: [...ids] } }
-  const data = await fetchQuery<pickerRequestsFlowsQuery>(environment, FLOWS, variables).toPromise()
-  return data!.flows.nodes.map(({ id, name }) => ({ value: id, label: name }))
 }

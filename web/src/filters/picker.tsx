@@ -1,8 +1,7 @@
 import { useState } from 'react'
 import { Autocomplete, Loader, TagsInput, type ComboboxData } from '@mantine/core'
 import type { RunsFilter } from '../shared/filter'
-import type { PickerOption, ReadOptions } from './picker-requests'
-import { usePicker, type Picker } from './use-picker'
+import { usePicker, type Picker, type PickerOption, type ReadOptions } from './use-picker'
 
 type Props = {
   label: string

@@ -1,8 +1,24 @@
 import { useEffect, useState } from 'react'
 import { useDebouncedValue } from '@mantine/hooks'
 import { useRelayEnvironment } from 'react-relay/hooks'
+import type { Environment } from 'relay-runtime'
 import type { RunsFilter } from '../shared/filter'
-import type { PickerOptions, ReadOptions } from './picker-requests'
+
+export type PickerOption = {
+  /** The value, as a filter takes it. */
+  value: string
+  /** What a person reads, if it differs from the value. */
+  label?: string
+  /** Number of runs. */
+  count?: number
+}
+export type PickerOptions = {
+  options: PickerOption[]
+  /** False if only the newest runs were counted. */
+  isExact: boolean
+}
+/** Reads the options that begin with a text. */
+export type ReadOptions = (environment: Environment, filter: RunsFilter, prefix: string) => Promise<PickerOptions>
 
 /** Typing that pauses for so long is over. */
 const PAUSE_MS = 200

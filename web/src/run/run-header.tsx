@@ -10,7 +10,7 @@ import { RunActions } from './run-actions'
 
 const FRAGMENT = graphql`
   fragment runHeader_run on FlowRun
-  @argumentDefinitions(payloads: { provider: "../shared/payloads.relayprovider" }) {
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
     summary @include(if: $payloads)
     waitingFor {

@@ -64,7 +64,7 @@ export default function SavedViews({ search }: { search: RunsSearch }) {
                 Replace the filter of {current.name}…
               </Menu.Item>
               <Menu.Item onClick={() => setDialog({ kind: 'EDIT', view: current })}>Rename or share {current.name}…</Menu.Item>
-              <Menu.Item color="red" onClick={() => setDialog({ kind: 'DELETE', view: current })}>
+              <Menu.Item c="var(--danger)" onClick={() => setDialog({ kind: 'DELETE', view: current })}>
                 Delete {current.name}…
               </Menu.Item>
             </>
