@@ -22,7 +22,7 @@ export function Waiting({ waitingFor: { kind, until, position } }: Props) {
           <Time at={until} />
         </>
       )}
-      {position != null && `, ${position.toLocaleString()}. in the queue`}
+      {position != null && `, number ${position.toLocaleString()} in the queue`}
     </span>
   )
 }
