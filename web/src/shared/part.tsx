@@ -1,4 +1,4 @@
-import { createContext, Suspense, use, useState, type ReactNode } from 'react'
+import { createContext, Suspense, use, useReducer, type ReactNode } from 'react'
 import { Button } from '@mantine/core'
 import { CatchBoundary, type ErrorComponentProps } from '@tanstack/react-router'
 
@@ -14,9 +14,9 @@ const Retry = createContext(() => {})
 
 /** A part of a page that is loaded by itself. If that fails, the rest of the page, such as its filter, can be used. */
 export function Part({ address, fallback, children }: Props) {
-  const [attempt, setAttempt] = useState(0)
+  const [attempt, retry] = useReducer((old: number) => old + 1, 0)
   return (
-    <Retry value={() => setAttempt(attempt + 1)}>
+    <Retry value={retry}>
       <CatchBoundary getResetKey={() => `${address} ${attempt}`} errorComponent={PartFailed}>
         <Suspense fallback={fallback}>{children(attempt)}</Suspense>
       </CatchBoundary>
