@@ -1,127 +1,46 @@
-import { useMemo } from 'react'
-import { Select } from '@mantine/core'
-import { Link, useNavigate, useSearch } from '@tanstack/react-router'
-import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
-import type { failuresPageQuery, failuresPageQuery$data } from '../__generated__/failuresPageQuery.graphql'
-import { filterOf } from '../shared/filter'
+import { useCallback, useMemo } from 'react'
+import { Skeleton } from '@mantine/core'
+import { useNavigate, useSearch } from '@tanstack/react-router'
+import { FilterBar } from '../filters/filter-bar'
+import { bucketSizeFor, rangeOf } from '../filters/time-range'
+import { filterOf, type RunsFilter, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
-import { Time } from '../shared/time'
-import { RANGES, rangeOfSearch, searchOfRange } from '../runs/time-range'
+import { Part } from '../shared/part'
+import { TIME_ZONE } from '../shared/time'
+import { FAILURES, FailuresTable } from './failures-table'
+import './failures.css'
 
-const QUERY = graphql`
-  query failuresPageQuery($filter: FlowRunFilter) {
-    flowRunStats(filter: $filter) {
-      topFailingSteps(first: 50) {
-        stepName
-        count
-        flow {
-          id
-          name
-        }
-        errors(first: 20) {
-          fingerprint
-          count
-          message
-          lastSeenAt
-          sampleRun {
-            id
-          }
-        }
-      }
-    }
-  }
-`
+/** Errors of one request: more are found by a narrower filter. */
+const MOST = 50
 
-type FailingStep = failuresPageQuery$data['flowRunStats']['topFailingSteps'][number]
-type Failure = FailingStep['errors'][number] & { stepName: string; flow: FailingStep['flow'] }
-
-/** Failures by fingerprint: the same error at the same step, the most frequent first. */
+/** Failures by the fingerprint of their error, of the runs of a filter that the address holds. */
 export function FailuresPage() {
   const search = useSearch({ from: '/failures' })
   const navigate = useNavigate({ from: '/failures' })
-  const address = JSON.stringify(search)
-  const variables = useMemo(() => ({ filter: filterOf(JSON.parse(address) as typeof search) }), [address])
-  const { flowRunStats } = useLazyLoadQuery<failuresPageQuery>(QUERY, variables, { fetchPolicy: 'store-and-network' })
-  const failures = useMemo(() => byCount(flowRunStats.topFailingSteps), [flowRunStats])
+  const address = JSON.stringify(filterOf(search))
+  const variables = useMemo(() => {
+    const filter = JSON.parse(address) as RunsFilter
+    const range = rangeOf(filter)
+    const size = range.from ? bucketSizeFor(range) : ('DAY' as const)
+    return { filter, first: MOST, size, ...range, timeZone: TIME_ZONE }
+  }, [address])
+  const change = useCallback(
+    (changes: RunsSearch) => void navigate({ search: (old: RunsSearch) => ({ ...old, ...changes }) }),
+    [navigate],
+  )
   return (
     <main className="page">
       <div className="line">
         <h1>Failures</h1>
-        <span className="dim">{failures.length} by fingerprint and step</span>
         <span className="grow" />
-        <Select
-          aria-label="Created"
-          data={RANGES.filter(({ value }) => value !== 'CUSTOM')}
-          value={rangeOfSearch(search)}
-          onChange={(range) => void navigate({ search: { ...search, ...searchOfRange(range ?? 'ANY') } })}
-          allowDeselect={false}
-          w={160}
-        />
-        <OpenAsQuery document={QUERY} variables={variables} />
+        <OpenAsQuery document={FAILURES} variables={variables} />
       </div>
-      <section className="panel scroll-x" aria-label="Failures">
-        {failures.length ? (
-          <table className="plain">
-            <thead>
-              <tr>
-                <th className="number">Runs</th>
-                <th>Error</th>
-                <th>Flow and step</th>
-                <th>Last seen</th>
-                <th>What next</th>
-              </tr>
-            </thead>
-            <tbody>
-              {failures.map((failure) => (
-                <FailureRow key={`${failure.flow.id} ${failure.stepName} ${failure.fingerprint}`} failure={failure} />
-              ))}
-            </tbody>
-          </table>
-        ) : (
-          <div className="empty">
-            <strong>No run failed</strong>
-            <span>Choose a longer time, or look at all runs.</span>
-            <Link to="/">All runs</Link>
-          </div>
-        )}
+      <FilterBar search={search} onChange={change} onClear={() => void navigate({ search: {} })} />
+      <section className="panel" aria-label="Failures">
+        <Part address={address} fallback={<Skeleton height={240} aria-busy aria-label="Loading" />}>
+          {(attempt) => <FailuresTable variables={variables} attempt={attempt} />}
+        </Part>
       </section>
     </main>
   )
-}
-
-function FailureRow({ failure }: { failure: Failure }) {
-  const found = { errorFingerprint: failure.fingerprint, failedStepName: failure.stepName, flowIds: [failure.flow.id] }
-  return (
-    <tr>
-      <td className="number">
-        <b>{failure.count.toLocaleString()}</b>
-      </td>
-      <td>
-        <Link to="/runs/$runId" params={{ runId: failure.sampleRun.id }} title="The newest of these runs">
-          {failure.message}
-        </Link>
-      </td>
-      <td>
-        {failure.flow.name} <span className="dim">{failure.stepName}</span>
-      </td>
-      <td className="dim nowrap">
-        <Time at={failure.lastSeenAt} />
-      </td>
-      <td className="nowrap">
-        <Link to="/" search={found}>
-          Runs
-        </Link>
-        {' · '}
-        <Link to="/" search={{ ...found, unrecovered: true }}>
-          Unrecovered
-        </Link>
-      </td>
-    </tr>
-  )
-}
-
-function byCount(steps: readonly FailingStep[]): Failure[] {
-  return steps
-    .flatMap(({ stepName, flow, errors }) => errors.map((error) => ({ ...error, stepName, flow })))
-    .sort((one, other) => other.count - one.count)
 }

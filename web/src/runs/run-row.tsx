@@ -5,10 +5,17 @@ import { graphql, useFragment } from 'react-relay/hooks'
 import type { runRow_run$key } from '../__generated__/runRow_run.graphql'
 import { Status, words } from '../shared/status'
 import { Elapsed, Time } from '../shared/time'
+import { Waiting } from '../shared/wait'
 
 const FRAGMENT = graphql`
-  fragment runRow_run on FlowRun {
+  fragment runRow_run on FlowRun
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
+    summary @include(if: $payloads)
+    waitingFor {
+      kind
+      until
+    }
     status
     environment
     triggerMethod
@@ -70,8 +77,14 @@ export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSe
           {run.flow.name}
         </Link>
       </span>
-      <span role="cell" className="wide-only runs-details">
+      <span role="cell" className="runs-details">
         {leaving && <span className="runs-leaving">{leaving}</span>}
+        {run.waitingFor && <Waiting waitingFor={run.waitingFor} />}
+        {run.summary && (
+          <span className="cut runs-summary" title={run.summary}>
+            {run.summary}
+          </span>
+        )}
         {run.error && (
           <span className="cut" title={run.error.message}>
             {run.failedStepName && <b>{run.failedStepName}: </b>}
