@@ -123,5 +123,5 @@ function FailureRow({ failure }: { failure: Failure }) {
 function byCount(steps: readonly FailingStep[]): Failure[] {
   return steps
     .flatMap(({ stepName, flow, errors }) => errors.map((error) => ({ ...error, stepName, flow })))
-    .sort((one, other) => other.count - one.count)
+    .toSorted((one, other) => other.count - one.count)
 }

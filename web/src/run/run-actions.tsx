@@ -1,5 +1,8 @@
 import { useState } from 'react'
 import { Button, Menu, Modal } from '@mantine/core'
+import '@mantine/core/styles/Overlay.layer.css'
+import '@mantine/core/styles/ModalBase.layer.css'
+import '@mantine/core/styles/Modal.layer.css'
 import { useNavigate } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { runActions_run$key } from '../__generated__/runActions_run.graphql'

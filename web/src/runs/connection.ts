@@ -17,7 +17,7 @@ export function insertRun(store: RecordSourceSelectorProxy, variables: Variables
   const run = store.get(runId)
   if (!list || !run) return
   const { field, direction } = { field: 'CREATED_AT', direction: 'DESC', ...variables.orderBy }
-  const edges = (list.getLinkedRecords('edges') ?? []).filter(Boolean) as RecordProxy[]
+  const edges = (list.getLinkedRecords('edges') ?? []).filter((edge) => edge != null)
   const isThere = edges.some((edge) => edge.getLinkedRecord('node')?.getDataID() === runId)
   if (field === 'UPDATED_AT' ? false : isThere || field !== 'CREATED_AT') return
 
@@ -30,6 +30,7 @@ export function insertRun(store: RecordSourceSelectorProxy, variables: Variables
     return sign * other.localeCompare(value) <= 0
   })
   const at = found < 0 ? others.length : found
+  // oxlint-disable-next-line typescript/no-unsafe-assignment -- Relay has no type for values of unknown records
   const hasMore = list.getLinkedRecord('pageInfo')?.getValue('hasNextPage')
   if (at === others.length && hasMore) return
   const edge = ConnectionHandler.createEdge(store, list, run, 'FlowRunEdge')

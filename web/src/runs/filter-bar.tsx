@@ -1,11 +1,11 @@
-import { useEffect, useRef, useState, type FormEvent } from 'react'
+import { useEffect, useRef, useState, type SubmitEvent } from 'react'
 import { MultiSelect, Select, TextInput } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { fetchQuery, graphql, useRelayEnvironment } from 'react-relay/hooks'
 import type { filterBarFlowsQuery } from '../__generated__/filterBarFlowsQuery.graphql'
 import type { RunsSearch } from '../shared/filter'
 import { FilterChips } from './filter-chips'
-import { MoreFilters } from './more-filters'
+import { MoreFiltersButton } from './more-filters-button'
 import { RANGES, rangeOfSearch, searchOfRange } from './time-range'
 
 const FLOWS = graphql`
@@ -50,7 +50,7 @@ export function FilterBar({ search, onChange, onClear }: Props) {
           className="filter-flows"
           nothingFoundMessage="No such flow"
         />
-        <MoreFilters search={search} onChange={onChange} />
+        <MoreFiltersButton search={search} onChange={onChange} />
       </div>
       <FilterChips search={search} onChange={onChange} onClear={onClear} />
     </search>
@@ -75,14 +75,14 @@ function TextFilter({ text, onChange }: TextProps) {
     return () => removeEventListener('keydown', focus)
   }, [])
 
-  const use = (entered: string) => {
+  const apply = (entered: string) => {
     const trimmed = entered.trim()
     if (RUN_ID.test(trimmed)) void navigate({ to: '/runs/$runId', params: { runId: trimmed } })
     else onChange(trimmed || undefined)
   }
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault()
-    use(value)
+    apply(value)
   }
   return (
     <form onSubmit={submit} className="filter-text">
@@ -93,10 +93,10 @@ function TextFilter({ text, onChange }: TextProps) {
         placeholder="Error text, or a run ID    /"
         value={value}
         onChange={(event) => setValue(event.currentTarget.value)}
-        onBlur={() => value.trim() !== (text ?? '') && use(value)}
+        onBlur={() => value.trim() !== (text ?? '') && apply(value)}
         onPaste={(event) => {
           const pasted = event.clipboardData.getData('text').trim()
-          if (RUN_ID.test(pasted)) use(pasted)
+          if (RUN_ID.test(pasted)) apply(pasted)
         }}
         rightSectionWidth={0}
       />

@@ -2,7 +2,7 @@ import { Button, CloseButton } from '@mantine/core'
 import { FILTER_FIELDS, type FilterField, type RunsFilter, type RunsSearch } from '../shared/filter'
 import { words } from '../shared/status'
 import { duration, fullTime } from '../shared/time'
-import { conditionText } from './metadata-filter'
+import { conditionText } from './metadata-condition'
 
 type Props = { search: RunsSearch; onChange: (changes: RunsSearch) => void; onClear: () => void }
 

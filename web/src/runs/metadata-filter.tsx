@@ -1,25 +1,15 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, Select, TextInput } from '@mantine/core'
-import type { RunsFilter } from '../shared/filter'
+import { COMPARISONS, conditionOf, type Conditions } from './metadata-condition'
 
-type Conditions = NonNullable<RunsFilter['metadataConditions']>
-type Condition = Conditions[number]
 type Props = { conditions: Conditions; onChange: (conditions: Conditions) => void }
-
-const COMPARISONS = [
-  { value: 'equals', label: 'is' },
-  { value: 'prefix', label: 'begins with' },
-  { value: 'atLeast', label: 'at least' },
-  { value: 'atMost', label: 'at most' },
-  { value: 'exists', label: 'exists' },
-]
 
 /** Adds a condition on one value of the metadata: `customer.id` is `acme`. */
 export function MetadataFilter({ conditions, onChange }: Props) {
   const [path, setPath] = useState('')
   const [comparison, setComparison] = useState('equals')
   const [value, setValue] = useState('')
-  const add = (event: FormEvent) => {
+  const add = (event: SubmitEvent) => {
     event.preventDefault()
     onChange([...conditions, conditionOf(path.trim(), comparison, value.trim())])
     setPath('')
@@ -55,40 +45,4 @@ export function MetadataFilter({ conditions, onChange }: Props) {
       </Button>
     </form>
   )
-}
-
-function conditionOf(path: string, comparison: string, value: string): Condition {
-  switch (comparison) {
-    case 'exists':
-      return { path, exists: true }
-    case 'prefix':
-      return { path, prefix: value }
-    case 'atLeast':
-      return { path, atLeast: Number(value) }
-    case 'atMost':
-      return { path, atMost: Number(value) }
-    default:
-      return { path, equals: asJson(value) }
-  }
-}
-
-/** Numbers and booleans as such; everything else is a string. `"1"` in quotes is the string. */
-function asJson(text: string): unknown {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' ? text : value
-  } catch {
-    return text
-  }
-}
-
-/** A condition as a person would write it. */
-export function conditionText({ path, ...comparisons }: Condition): string {
-  const said = Object.entries(comparisons)
-    .filter(([, value]) => value !== null && value !== undefined)
-    .map(([name, value]) => {
-      const label = COMPARISONS.find((it) => it.value === name)?.label ?? name
-      return name === 'exists' ? label : `${label} ${typeof value === 'string' ? value : JSON.stringify(value)}`
-    })
-  return `${path} ${said.join(' and ')}`
 }

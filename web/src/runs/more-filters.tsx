@@ -1,4 +1,5 @@
-import { Button, Checkbox, MultiSelect, NumberInput, Popover, Select, TagsInput, TextInput } from '@mantine/core'
+import { Checkbox, MultiSelect, NumberInput, Popover, Select, TagsInput, TextInput } from '@mantine/core'
+import '@mantine/core/styles/NumberInput.layer.css'
 import type { RunsSearch } from '../shared/filter'
 import { words } from '../shared/status'
 import { MetadataFilter } from './metadata-filter'
@@ -14,100 +15,99 @@ const ARCHIVED = [
 ]
 const SECOND_MS = 1_000
 
-/** The filters that are needed less often, in a panel. */
-export function MoreFilters({ search, onChange }: Props) {
-  const list = <T,>(values: T[]) => (values.length ? values : undefined)
+/** The panel of the filters that are needed less often. */
+export default function MoreFilters({ search, onChange }: Props) {
   const inPanel = { comboboxProps: { withinPortal: false } }
   return (
-    <Popover position="bottom-end" width={420} trapFocus shadow="md">
-      <Popover.Target>
-        <Button variant="default">More filters</Button>
-      </Popover.Target>
-      <Popover.Dropdown className="filter-panel" aria-label="More filters">
-        <MultiSelect
-          {...inPanel}
-          label="Environment"
-          data={ENVIRONMENTS.map((value) => ({ value, label: words(value) }))}
-          value={[...(search.environments ?? [])]}
-          onChange={(values) => onChange({ environments: list(values) as RunsSearch['environments'] })}
-        />
-        <MultiSelect
-          {...inPanel}
-          label="Trigger"
-          data={TRIGGERS.map((value) => ({ value, label: words(value) }))}
-          value={[...(search.triggerMethods ?? [])]}
-          onChange={(values) => onChange({ triggerMethods: list(values) as RunsSearch['triggerMethods'] })}
-        />
-        <TagsInput
-          label="All of these tags"
-          value={[...(search.tags ?? [])]}
-          onChange={(tags) => onChange({ tags: list(tags) })}
-        />
-        <TagsInput
-          label="Any of these tags"
-          value={[...(search.anyTags ?? [])]}
-          onChange={(anyTags) => onChange({ anyTags: list(anyTags) })}
-        />
-        <MetadataFilter
-          conditions={search.metadataConditions ?? []}
-          onChange={(conditions) => onChange({ metadataConditions: list([...conditions]) })}
-        />
-        <TextField
-          label="Failed step"
-          value={search.failedStepName}
-          onChange={(failedStepName) => onChange({ failedStepName })}
-        />
-        <TextField
-          label="Error fingerprint"
-          value={search.errorFingerprint}
-          onChange={(errorFingerprint) => onChange({ errorFingerprint })}
-        />
-        <TagsInput
-          label="External IDs"
-          value={[...(search.externalIds ?? [])]}
-          onChange={(externalIds) => onChange({ externalIds: list(externalIds) })}
-        />
-        <Select
-          {...inPanel}
-          label="Archive"
-          data={ARCHIVED}
-          value={search.archived ?? 'EXCLUDE'}
-          allowDeselect={false}
-          onChange={(value) => onChange({ archived: value === 'EXCLUDE' ? undefined : (value as 'INCLUDE' | 'ONLY') })}
-        />
-        <Seconds
-          label="Took at least (seconds)"
-          ms={search.minDurationMs}
-          onChange={(minDurationMs) => onChange({ minDurationMs })}
-        />
-        <Seconds
-          label="Took at most (seconds)"
-          ms={search.maxDurationMs}
-          onChange={(maxDurationMs) => onChange({ maxDurationMs })}
-        />
-        <Instant
-          label="Created from"
-          at={search.createdAfter}
-          onChange={(createdAfter) => onChange({ createdAfter, createdWithin: undefined })}
-        />
-        <Instant
-          label="Created before"
-          at={search.createdBefore}
-          onChange={(createdBefore) => onChange({ createdBefore, createdWithin: undefined })}
-        />
-        <Checkbox
-          label="Unrecovered: no retry succeeded"
-          checked={search.unrecovered ?? false}
-          onChange={(event) => onChange({ unrecovered: event.currentTarget.checked || undefined })}
-        />
-        <Checkbox
-          label="Without child runs"
-          checked={search.rootsOnly ?? false}
-          onChange={(event) => onChange({ rootsOnly: event.currentTarget.checked || undefined })}
-        />
-      </Popover.Dropdown>
-    </Popover>
+    <Popover.Dropdown className="filter-panel" aria-label="More filters">
+      <MultiSelect
+        {...inPanel}
+        label="Environment"
+        data={ENVIRONMENTS.map((value) => ({ value, label: words(value) }))}
+        value={[...(search.environments ?? [])]}
+        onChange={(values) => onChange({ environments: list(values) as RunsSearch['environments'] })}
+      />
+      <MultiSelect
+        {...inPanel}
+        label="Trigger"
+        data={TRIGGERS.map((value) => ({ value, label: words(value) }))}
+        value={[...(search.triggerMethods ?? [])]}
+        onChange={(values) => onChange({ triggerMethods: list(values) as RunsSearch['triggerMethods'] })}
+      />
+      <TagsInput
+        label="All of these tags"
+        value={[...(search.tags ?? [])]}
+        onChange={(tags) => onChange({ tags: list(tags) })}
+      />
+      <TagsInput
+        label="Any of these tags"
+        value={[...(search.anyTags ?? [])]}
+        onChange={(anyTags) => onChange({ anyTags: list(anyTags) })}
+      />
+      <MetadataFilter
+        conditions={search.metadataConditions ?? []}
+        onChange={(conditions) => onChange({ metadataConditions: list([...conditions]) })}
+      />
+      <TextField
+        label="Failed step"
+        value={search.failedStepName}
+        onChange={(failedStepName) => onChange({ failedStepName })}
+      />
+      <TextField
+        label="Error fingerprint"
+        value={search.errorFingerprint}
+        onChange={(errorFingerprint) => onChange({ errorFingerprint })}
+      />
+      <TagsInput
+        label="External IDs"
+        value={[...(search.externalIds ?? [])]}
+        onChange={(externalIds) => onChange({ externalIds: list(externalIds) })}
+      />
+      <Select
+        {...inPanel}
+        label="Archive"
+        data={ARCHIVED}
+        value={search.archived ?? 'EXCLUDE'}
+        allowDeselect={false}
+        onChange={(value) => onChange({ archived: value === 'EXCLUDE' ? undefined : (value as 'INCLUDE' | 'ONLY') })}
+      />
+      <Seconds
+        label="Took at least (seconds)"
+        ms={search.minDurationMs}
+        onChange={(minDurationMs) => onChange({ minDurationMs })}
+      />
+      <Seconds
+        label="Took at most (seconds)"
+        ms={search.maxDurationMs}
+        onChange={(maxDurationMs) => onChange({ maxDurationMs })}
+      />
+      <Instant
+        label="Created from"
+        at={search.createdAfter}
+        onChange={(createdAfter) => onChange({ createdAfter, createdWithin: undefined })}
+      />
+      <Instant
+        label="Created before"
+        at={search.createdBefore}
+        onChange={(createdBefore) => onChange({ createdBefore, createdWithin: undefined })}
+      />
+      <Checkbox
+        label="Unrecovered: no retry succeeded"
+        checked={search.unrecovered ?? false}
+        onChange={(event) => onChange({ unrecovered: event.currentTarget.checked || undefined })}
+      />
+      <Checkbox
+        label="Without child runs"
+        checked={search.rootsOnly ?? false}
+        onChange={(event) => onChange({ rootsOnly: event.currentTarget.checked || undefined })}
+      />
+    </Popover.Dropdown>
   )
+}
+
+/** A filter by no value at all is none. */
+function list<T>(values: T[]): T[] | undefined {
+  return values.length ? values : undefined
 }
 
 type FieldProps<T> = { label: string; onChange: (value: T | undefined) => void }

@@ -7,15 +7,12 @@ import { filterOf, orderOf, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { FilterBar } from './filter-bar'
 import { OrderSelect } from './order-select'
-import { RunsTable } from './runs-table'
+import { PAGE_SIZE, RunsTable } from './runs-table'
 import { SelectionBar } from './selection-bar'
 import { Stats } from './stats'
 import { useLiveRuns, type LiveRuns } from './use-live-runs'
 import { useSelection, type Selection } from './use-selection'
 import './runs.css'
-
-/** Runs of one request. More are requested while the list is scrolled. */
-export const PAGE_SIZE = 60
 
 const QUERY = graphql`
   query runsPageQuery($filter: FlowRunFilter, $orderBy: FlowRunOrder, $count: Int!) {

@@ -1,0 +1,51 @@
+/** Conditions on one value of a run's metadata, as the form has them and as people read them. */
+
+import type { RunsFilter } from '../shared/filter'
+
+export type Conditions = NonNullable<RunsFilter['metadataConditions']>
+type Condition = Conditions[number]
+
+export const COMPARISONS = [
+  { value: 'equals', label: 'is' },
+  { value: 'prefix', label: 'begins with' },
+  { value: 'atLeast', label: 'at least' },
+  { value: 'atMost', label: 'at most' },
+  { value: 'exists', label: 'exists' },
+]
+
+/** The condition that a form's fields say. */
+export function conditionOf(path: string, comparison: string, value: string): Condition {
+  switch (comparison) {
+    case 'exists':
+      return { path, exists: true }
+    case 'prefix':
+      return { path, prefix: value }
+    case 'atLeast':
+      return { path, atLeast: Number(value) }
+    case 'atMost':
+      return { path, atMost: Number(value) }
+    default:
+      return { path, equals: asJson(value) }
+  }
+}
+
+/** Numbers and booleans as such; everything else is a string. `"1"` in quotes is the string. */
+function asJson(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' ? text : value
+  } catch {
+    return text
+  }
+}
+
+/** A condition as a person would write it. */
+export function conditionText({ path, ...comparisons }: Condition): string {
+  const said = Object.entries(comparisons)
+    .filter(([, value]) => value !== null && value !== undefined)
+    .map(([name, value]) => {
+      const label = COMPARISONS.find((it) => it.value === name)?.label ?? name
+      return name === 'exists' ? label : `${label} ${typeof value === 'string' ? value : JSON.stringify(value)}`
+    })
+  return `${path} ${said.join(' and ')}`
+}
