@@ -35,6 +35,7 @@ export function MetadataFilter({ conditions, onChange }: Props) {
       />
       <TextInput
         aria-label="Metadata value"
+        {...(comparison === 'atLeast' || comparison === 'atMost' ? { type: 'number', step: 'any', required: true } : {})}
         placeholder="acme"
         value={value}
         onChange={(event) => setValue(event.currentTarget.value)}
