@@ -12,7 +12,7 @@ import {
 } from 'relay-runtime'
 import RUNS from '../__generated__/runsPageQuery.graphql'
 import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
-import { CONNECTION, insertRun, removeRun } from './connection'
+import { CONNECTION, insertRuns, removeRuns } from './connection'
 
 type Variables = runsPageQuery['variables']
 
@@ -52,9 +52,9 @@ async function listOf(variables: Variables, minutes: number[], hasNextPage: bool
       change((store) => {
         const run = store.get(id) ?? store.create(id, 'FlowRun')
         run.setValue(id, 'id').setValue(at(created), 'createdAt').setValue(at(minute), 'updatedAt')
-        insertRun(store, variables, id)
+        insertRuns(store, variables, [id])
       }),
-    remove: (id: string) => change((store) => removeRun(store, variables, id)),
+    remove: (id: string) => change((store) => removeRuns(store, variables, new Set([id]))),
     ids: () => {
       let ids: (string | undefined)[] = []
       change((store) => {
