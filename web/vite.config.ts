@@ -1,10 +1,11 @@
 import { defineConfig } from 'vite'
+import { compress } from './compress-plugin.ts'
 import { relay } from './relay-plugin.ts'
 
 export default defineConfig({
   // The server turns the addresses in the pages into those below its path.
   base: './',
-  plugins: [relay()],
+  plugins: [relay(), compress()],
   // The forms' helpers for tests name the usual validator, which evaluates code: the page's policy forbids that.
   resolve: { alias: { '@rjsf/validator-ajv8': '/src/shared/validator.ts' } },
   build: {

@@ -11,9 +11,9 @@ from bench.engine import Flow, enqueue
 from bench.live import Commands, serve
 from db.core.database import Database
 from db.runs import reads as run_reads
-from db.runs.filter import RunFilter
 from domain.enums import RunStatus
 from domain.ids import IdKind, encode
+from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from tests.support.factory import PublishedFlow, make_runs, uuid_at

@@ -19,7 +19,7 @@ __all__ = ["page"]
 
 DIST = CONSOLE_DOCUMENTS.parent
 BUDGET = 300_000
-"""Bytes of the first view, each file compressed by gzip. GraphiQL is a page of its own."""
+"""Bytes of the first view for a client that accepts gzip. GraphiQL is a page of its own."""
 ENTRIES = ("index.html", "src/runs/histogram.tsx")
 """The modules from which the first view is loaded: the page's, and those that it requests by itself."""
 
@@ -41,12 +41,18 @@ def first_view() -> set[str]:
     return {file for entry in ENTRIES for file in walk(entry, seen)}
 
 
-def packed_size(file: Path) -> int:
-    return len(gzip.compress(file.read_bytes(), mtime=0))
+def sent_size(name: str) -> int:
+    """Returns the bytes of a file as a client gets it that accepts gzip."""
+    content = (DIST / name).read_bytes()
+    packed = DIST / f"{name}.gz"
+    if not packed.exists():
+        return len(content)
+    assert gzip.decompress(packed.read_bytes()) == content
+    return packed.stat().st_size
 
 
 def test_first_view_is_within_its_budget() -> None:
-    sizes = {name: packed_size(DIST / name) for name in {"index.html", *first_view()}}
+    sizes = {name: sent_size(name) for name in {"index.html", *first_view()}}
     # The list says what is heavy.
     assert sum(sizes.values()) <= BUDGET, sorted(sizes.items(), key=lambda item: -item[1])
 
