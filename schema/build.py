@@ -156,7 +156,7 @@ class Visibility(SchemaExtension):
         execution = self.execution_context
         assert execution.graphql_document is not None
         schema = cast("FlowRunsSchema", execution.schema)._schema  # noqa: SLF001 - Strawberry has no public name for it
-        visibility.check(schema, execution.graphql_document, execution.context.viewer)
+        visibility.check(schema, execution.graphql_document, execution.context.viewer, execution.variables)
         yield
 
 

@@ -1,12 +1,28 @@
 """The fields that restricted viewers cannot select: access tokens, and keys without access to payloads.
 
-A document is judged as a whole before it is executed. A token can select only the fields in this module: a new field is
-out of its reach until it is listed.
+A document is judged as a whole before it is executed, except for fields that `@include` or `@skip` leaves out: so one
+document can serve viewers with and without access to payloads. A token can select only the fields in this module: a
+new field is out of its reach until it is listed.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from graphql import DocumentNode, FieldNode, GraphQLSchema, TypeInfo, TypeInfoVisitor, Visitor, visit
+from graphql import (
+    SKIP,
+    BooleanValueNode,
+    DirectiveNode,
+    DocumentNode,
+    FieldNode,
+    GraphQLSchema,
+    TypeInfo,
+    TypeInfoVisitor,
+    ValueNode,
+    VariableNode,
+    Visitor,
+    VisitorAction,
+    visit,
+)
 
 from domain.errors import ForbiddenError
 from resolvers.context import Viewer
@@ -84,8 +100,13 @@ IN_SCOPE = _names(
 """Fields that an access token can select, of the runs in its scope. No field leads from a run to another one."""
 
 
-def check(schema: GraphQLSchema, document: DocumentNode, viewer: Viewer) -> None:
+def check(
+    schema: GraphQLSchema, document: DocumentNode, viewer: Viewer, variables: Mapping[str, Any] | None = None
+) -> None:
     """Checks that the viewer may select all fields of the document, in any of its operations.
+
+    Args:
+        variables: The variables of the request, by which fields may be left out.
 
     Raises:
         ForbiddenError: the viewer may not see a field.
@@ -93,21 +114,24 @@ def check(schema: GraphQLSchema, document: DocumentNode, viewer: Viewer) -> None
     if viewer.payloads and viewer.scope is None:
         return
     types = TypeInfo(schema)
-    visit(document, TypeInfoVisitor(types, _Guard(types, viewer)))
+    visit(document, TypeInfoVisitor(types, _Guard(types, viewer, variables or {})))
 
 
 class _Guard(Visitor):
     """Refuses fields that the viewer cannot select. Introspection is exempt: it shows the schema, which is public."""
 
-    def __init__(self, types: TypeInfo, viewer: Viewer) -> None:
+    def __init__(self, types: TypeInfo, viewer: Viewer, variables: Mapping[str, Any]) -> None:
         super().__init__()
         self._types = types
         self._viewer = viewer
+        self._variables = variables
 
-    def enter_field(self, node: FieldNode, *_: object) -> None:
+    def enter_field(self, node: FieldNode, *_: object) -> VisitorAction:
         parent, name = self._types.get_parent_type(), node.name.value
         if name.startswith("__") or (parent is not None and parent.name.startswith("__")):
-            return
+            return None
+        if any(self._leaves_out(directive) for directive in node.directives or ()):
+            return SKIP
         field = f"{parent.name}.{name}" if parent is not None else name
         if self._viewer.scope is not None and field not in IN_SCOPE:
             raise ForbiddenError(
@@ -115,3 +139,15 @@ class _Guard(Visitor):
             )
         if not self._viewer.payloads and field in PAYLOADS:
             raise ForbiddenError(f"`{field}` needs a key with access to payloads.")
+        return None
+
+    def _leaves_out(self, directive: DirectiveNode) -> bool:
+        """Returns True if the directive certainly leaves its field out. A default of a variable is not considered."""
+        leaving = {"include": False, "skip": True}.get(directive.name.value)
+        conditions = [argument.value for argument in directive.arguments or () if argument.name.value == "if"]
+        return leaving is not None and any(self._value(condition) is leaving for condition in conditions)
+
+    def _value(self, node: ValueNode) -> object:
+        if isinstance(node, VariableNode):
+            return self._variables.get(node.name.value)
+        return node.value if isinstance(node, BooleanValueNode) else None

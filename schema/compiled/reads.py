@@ -176,17 +176,17 @@ class _Operation:
         key = _variables_key(given)
         known = None if key is None else self._prepared.find((self, key))
         cost = context.cost = self._cost(given) if known is None else known.cost
-        visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
+        graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
+        visibility.check(graphql_schema, self._document, context.viewer, given)
         if known is None:
-            known = self._prepare(given, cost)
+            known = self._prepare(graphql_schema, given, cost)
             if key is not None:
                 self._prepared.put((self, key), known)
         charged = await charge(context, cost)
         body = await known.plan.run(context, known.request)
         return with_report(body, report(context, charged)) if context.reports_cost else body
 
-    def _prepare(self, given: dict[str, Any], cost: int) -> "_Prepared":
-        graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
+    def _prepare(self, graphql_schema: GraphQLSchema, given: dict[str, Any], cost: int) -> "_Prepared":
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
             raise _NotCoveredError("variables")

@@ -208,6 +208,13 @@ class Viewer:
         found = await asyncio.gather(*(info.context.loaders.load(projects.by_ids, key, columns) for key in keys))
         return [Project(row=row) for row in found if row is not None]
 
+    @field(
+        "True if the key can read inputs, outputs, summaries, details of errors, logs and files of runs. If false, a"
+        " document that selects one of them is refused, unless `@include` leaves it out."
+    )
+    def payloads(self) -> bool:
+        return self.key.payloads
+
     @field("The limits of a request.")
     def limits(self, info: Info) -> Limits:
         budgets = info.context.budgets

@@ -26,6 +26,7 @@ _CONSOLE_PATHS = (
     "/",
     "/runs/{run_id}",
     "/failures",
+    "/compare",
     "/flows",
     "/flows/{flow_id}",
     "/bulk",

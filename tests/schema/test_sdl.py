@@ -121,7 +121,7 @@ CONTRACT = {
     "UpdateProjectInput": """projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays runRetention
         archiveSucceededAfterDays""",
     "RunRetentionInput": "status days",
-    "Viewer": "keyName role project userId grantedProjects limits",
+    "Viewer": "keyName role project userId grantedProjects payloads limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",

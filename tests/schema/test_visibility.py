@@ -103,6 +103,28 @@ def test_every_field_is_refused_unless_it_is_listed(type_name: str) -> None:
         assert is_refused(WITHOUT_PAYLOADS, document) is (f"{type_name}.{name}" in PAYLOADS), name
 
 
+@pytest.mark.parametrize(
+    ("directive", "variables", "is_left_out"),
+    [
+        ("@include(if: $it)", {"it": False}, True),
+        ("@include(if: $it)", {"it": True}, False),
+        ("@include(if: $it)", {}, False),
+        ("@skip(if: $it)", {"it": True}, True),
+        ("@skip(if: $it)", {"it": False}, False),
+        ("@skip(if: true)", {}, True),
+        ("@include(if: false)", {}, True),
+        ("@include(if: true) @skip(if: $it)", {"it": True}, True),
+    ],
+)
+def test_field_that_is_left_out_is_not_refused(directive: str, variables: dict[str, bool], is_left_out: bool) -> None:
+    document = parse(f"fragment f on StepResult {{ name output {directive} attempts {directive} {{ number }} }}")
+    if is_left_out:
+        visibility.check(SCHEMA, document, WITHOUT_PAYLOADS, variables)
+    else:
+        with pytest.raises(ForbiddenError):
+            visibility.check(SCHEMA, document, WITHOUT_PAYLOADS, variables)
+
+
 def test_every_mutation_and_root_field_is_refused_to_tokens_unless_it_is_listed() -> None:
     for root, keyword in (("Query", "query"), ("Mutation", "mutation"), ("Subscription", "subscription")):
         for name in fields_of(root):
@@ -171,3 +193,13 @@ async def test_key_without_payloads_reads_everything_else(either_app: App) -> No
                 continue
             assert "errors" not in body, (way, body["errors"])
             assert MARK not in str(body), way
+    # A compiled read, and the general path.
+    for others in ("", "viewer { payloads }"):
+        document = (
+            f"query ($payloads: Boolean!) {{ {others} flowRuns {{ nodes {{ id summary @include(if: $payloads) }} }} }}"
+        )
+        body = await app.execute(document, {"payloads": False}, key=made["it"]["secret"])
+        assert body["data"]["flowRuns"]["nodes"][0].keys() == {"id"}
+        assert body["data"].get("viewer", {"payloads": False}) == {"payloads": False}
+        refused = await app.execute(document, {"payloads": True}, key=made["it"]["secret"])
+        assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"

@@ -1,14 +1,23 @@
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment } from 'react-relay/hooks'
 import type { runHeader_run$key } from '../__generated__/runHeader_run.graphql'
+import { CompareWith } from '../compare/compare-with'
 import { CopyableId } from '../shared/copy'
 import { Status, words } from '../shared/status'
 import { Elapsed, Time } from '../shared/time'
+import { Waiting } from '../shared/wait'
 import { RunActions } from './run-actions'
 
 const FRAGMENT = graphql`
-  fragment runHeader_run on FlowRun {
+  fragment runHeader_run on FlowRun
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
+    summary @include(if: $payloads)
+    waitingFor {
+      kind
+      until
+      position
+    }
     status
     environment
     triggerMethod
@@ -37,6 +46,7 @@ const FRAGMENT = graphql`
       number
     }
     ...runActions_run
+    ...compareWith_run
   }
 `
 
@@ -51,6 +61,7 @@ export function RunHeader({ run: key }: { run: runHeader_run$key }) {
           </Link>
         </h1>
         <Status status={run.status} />
+        {run.waitingFor && <Waiting waitingFor={run.waitingFor} />}
         {run.archivedAt && <span className="tag">archived</span>}
         {run.environment === 'TESTING' && <span className="tag">testing</span>}
         {run.recoveredBy && (
@@ -59,8 +70,10 @@ export function RunHeader({ run: key }: { run: runHeader_run$key }) {
           </Link>
         )}
         <span className="grow" />
+        <CompareWith run={run} />
         <RunActions run={run} />
       </div>
+      {run.summary && <p className="run-summary">{run.summary}</p>}
       <div className="line run-facts">
         <CopyableId id={run.id} />
         <span>Version {run.flowVersion.number}</span>

@@ -1,9 +1,10 @@
 import { Button } from '@mantine/core'
 import { Link, useSearch } from '@tanstack/react-router'
+import { isFiltered as holdsFilter } from '../shared/filter'
 
 /** An empty list says what to do next. */
 export function NoRuns() {
-  const isFiltered = Object.keys(useSearch({ from: '/' })).length > 0
+  const isFiltered = holdsFilter(useSearch({ from: '/' }))
   return (
     <div className="empty">
       <strong>{isFiltered ? 'No run matches these filters' : 'There are no runs yet'}</strong>

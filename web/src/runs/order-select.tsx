@@ -1,12 +1,7 @@
 import { Select } from '@mantine/core'
-import type { Order } from '../shared/filter'
+import { ORDERS, orderNamed, orderOf, type Order } from '../shared/order'
 
-const ORDERS: { value: Order; label: string }[] = [
-  { value: 'NEWEST', label: 'Newest first' },
-  { value: 'LAST_CHANGED', label: 'Last changed first' },
-  { value: 'LONGEST', label: 'Longest first' },
-  { value: 'OLDEST', label: 'Oldest first' },
-]
+const CHOICES = Object.entries(ORDERS).map(([value, { label }]) => ({ value, label }))
 
 type Props = { order: Order | undefined; onChange: (order: Order | undefined) => void }
 
@@ -14,11 +9,11 @@ export function OrderSelect({ order = 'NEWEST', onChange }: Props) {
   return (
     <Select
       aria-label="Order"
-      data={ORDERS}
+      data={CHOICES}
       value={order}
-      onChange={(value) => onChange(value === 'NEWEST' ? undefined : (value as Order))}
+      onChange={(value) => onChange(orderNamed(orderOf(value as Order)))}
       allowDeselect={false}
-      w={150}
+      w={160}
     />
   )
 }

@@ -5,10 +5,18 @@ import { graphql, useFragment } from 'react-relay/hooks'
 import type { runRow_run$key } from '../__generated__/runRow_run.graphql'
 import { Status, words } from '../shared/status'
 import { Elapsed, Time } from '../shared/time'
+import { Waiting } from '../shared/wait'
+import { waitText } from '../shared/waiting'
 
 const FRAGMENT = graphql`
-  fragment runRow_run on FlowRun {
+  fragment runRow_run on FlowRun
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
+    summary @include(if: $payloads)
+    waitingFor {
+      kind
+      until
+    }
     status
     environment
     triggerMethod
@@ -69,9 +77,18 @@ export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSe
         <Link to="/runs/$runId" params={{ runId: run.id }} className="runs-link" title={run.id}>
           {run.flow.name}
         </Link>
+        {(run.waitingFor ?? run.summary) && (
+          <span className="narrow-only runs-second cut">{run.waitingFor ? waitText(run.waitingFor.kind) : run.summary}</span>
+        )}
       </span>
       <span role="cell" className="wide-only runs-details">
         {leaving && <span className="runs-leaving">{leaving}</span>}
+        {run.waitingFor && <Waiting waitingFor={run.waitingFor} />}
+        {run.summary && (
+          <span className="cut runs-summary" title={run.summary}>
+            {run.summary}
+          </span>
+        )}
         {run.error && (
           <span className="cut" title={run.error.message}>
             {run.failedStepName && <b>{run.failedStepName}: </b>}

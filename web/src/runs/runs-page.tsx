@@ -1,11 +1,12 @@
-import { Suspense, useCallback, useMemo, useState } from 'react'
+import { lazy, Suspense, useCallback, useMemo, useState } from 'react'
 import { Skeleton } from '@mantine/core'
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
-import { filterOf, orderOf, type RunsSearch } from '../shared/filter'
+import { FilterBar } from '../filters/filter-bar'
+import { filterOf, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
-import { FilterBar } from './filter-bar'
+import { orderOf } from '../shared/order'
 import { OrderSelect } from './order-select'
 import { PAGE_SIZE, RunsTable } from './runs-table'
 import { SelectionBar } from './selection-bar'
@@ -13,6 +14,9 @@ import { Stats } from './stats'
 import { useLiveRuns, type LiveRuns } from './use-live-runs'
 import { useSelection, type Selection } from './use-selection'
 import './runs.css'
+
+const SavedViews = lazy(() => import('../views/saved-views'))
+const SHOWN_ELSEWHERE = ['statuses'] as const
 
 const QUERY = graphql`
   query runsPageQuery($filter: FlowRunFilter, $orderBy: FlowRunOrder, $count: Int!) {
@@ -24,7 +28,8 @@ const QUERY = graphql`
 export function RunsPage() {
   const search = useSearch({ from: '/' })
   const navigate = useNavigate({ from: '/' })
-  const address = JSON.stringify(search)
+  // A view is a name for the filter: it changes nothing in the list.
+  const address = JSON.stringify({ ...search, view: undefined })
   const change = useCallback(
     (changes: RunsSearch) => void navigate({ search: (old: RunsSearch) => ({ ...old, ...changes }) }),
     [navigate],
@@ -40,7 +45,19 @@ export function RunsPage() {
   return (
     <main className="page runs-page">
       <h1 className="sr-only">Runs</h1>
-      <FilterBar search={search} onChange={change} onClear={() => void navigate({ search: {} })} />
+      <div className="stack runs-finding">
+        <div className="views-place">
+          <Suspense>
+            <SavedViews search={search} />
+          </Suspense>
+        </div>
+        <FilterBar
+          search={search}
+          onChange={change}
+          onClear={() => void navigate({ search: {} })}
+          shownElsewhere={SHOWN_ELSEWHERE}
+        />
+      </div>
       <Stats filter={variables.filter} onChange={change} onTotal={setTotal} />
       <section className="panel runs-panel" aria-label="Runs">
         <header>

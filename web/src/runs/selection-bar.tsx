@@ -1,5 +1,6 @@
 import { lazy, Suspense, useState } from 'react'
 import { Button } from '@mantine/core'
+import { Link } from '@tanstack/react-router'
 import type { BulkKind } from '../bulk/kinds'
 import type { RunsFilter } from '../shared/filter'
 import { useMayOperate } from '../shared/viewer'
@@ -18,11 +19,22 @@ export function SelectionBar({ selection, filter, total }: Props) {
   const count = isAll ? (total === null ? null : total - ids.size) : ids.size
   // Runs that are named are found in the archive, too.
   const chosen = isAll ? filter : { ids: [...ids] }
+  // IDs are in the order of their creation.
+  const [left, right] = [...ids].sort()
   return (
     <div className="line selection" role="group" aria-label="Selected runs">
       <span>
         {count?.toLocaleString() ?? 'All matching'} selected{isAll && ', all that match'}
       </span>
+      {!isAll && ids.size === 2 && (
+        <Button
+          size="compact-xs"
+          variant="default"
+          renderRoot={(props) => <Link to="/compare" search={{ left, right }} {...props} />}
+        >
+          Compare
+        </Button>
+      )}
       {mayOperate && (
         <>
           <Button size="compact-xs" onClick={() => setKind('RETRY')}>

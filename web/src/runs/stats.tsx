@@ -1,12 +1,13 @@
 import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
-import { SegmentedControl } from '@mantine/core'
+import { Button, SegmentedControl } from '@mantine/core'
+import { Link } from '@tanstack/react-router'
 import { graphql, useSubscription } from 'react-relay/hooks'
 import type { statsSubscription } from '../__generated__/statsSubscription.graphql'
+import { bucketSizeFor, movedRange, rangeOf } from '../filters/time-range'
 import type { RunsFilter, RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { STATUSES, statusColour, words, type FlowRunStatus } from '../shared/status'
 import { duration, TIME_ZONE } from '../shared/time'
-import { bucketSizeFor, rangeOf } from './time-range'
 
 const Histogram = lazy(() => import('./histogram'))
 
@@ -117,7 +118,15 @@ export function Stats({ filter, onChange, onTotal }: Props) {
       </div>
       <footer>
         <span className="dim">Created, by time. Drag to choose a range. {TIME_ZONE}</span>
+        {stats && <Moves buckets={stats.timeBuckets} onChange={onChange} />}
         <span className="grow" />
+        <Button
+          size="compact-xs"
+          variant="subtle"
+          renderRoot={(props) => <Link to="/failures" search={rest} {...props} />}
+        >
+          Group the failures
+        </Button>
         <OpenAsQuery document={SUBSCRIPTION} variables={variables} />
         <SegmentedControl
           size="xs"
@@ -132,5 +141,28 @@ export function Stats({ filter, onChange, onTotal }: Props) {
         />
       </footer>
     </section>
+  )
+}
+
+const MOVES = [
+  { move: 'EARLIER', label: 'Earlier' },
+  { move: 'LATER', label: 'Later' },
+  { move: 'WIDER', label: 'Zoom out' },
+] as const
+
+type MovesProps = { buckets: FlowRunStats['timeBuckets']; onChange: (changes: RunsSearch) => void }
+
+/** Moves the range of the time axis: what dragging cannot do, and without a mouse. */
+function Moves({ buckets, onChange }: MovesProps) {
+  const [from, to] = [buckets.at(0)?.start, buckets.at(-1)?.end]
+  if (!from || !to) return null
+  return (
+    <span role="group" aria-label="Range of time">
+      {MOVES.map(({ move, label }) => (
+        <Button key={move} size="compact-xs" variant="subtle" onClick={() => onChange(movedRange({ from, to }, move))}>
+          {label}
+        </Button>
+      ))}
+    </span>
   )
 }

@@ -1,12 +1,15 @@
 /** The filter of a list of runs as the address of the page holds it: the names are those of `FlowRunFilter`. */
 
-import type { FlowRunFilter, FlowRunOrderField } from '../__generated__/runsPageQuery.graphql'
+import type { FlowRunFilter } from '../__generated__/runsPageQuery.graphql'
+import type { Order } from './order'
 
-export type { FlowRunFilter, FlowRunOrderField }
+export type { FlowRunFilter }
 
 const KINDS = {
+  projectIds: 'list',
   ids: 'list',
   statuses: 'list',
+  waitingFor: 'list',
   flowIds: 'list',
   flowVersionIds: 'list',
   environments: 'list',
@@ -20,30 +23,39 @@ const KINDS = {
   failedStepName: 'text',
   errorContains: 'text',
   errorFingerprint: 'text',
+  search: 'text',
   createdWithin: 'text',
   createdAfter: 'text',
   createdBefore: 'text',
+  startedWithin: 'text',
   startedAfter: 'text',
   startedBefore: 'text',
   finishedWithin: 'text',
   finishedAfter: 'text',
   finishedBefore: 'text',
   updatedWithin: 'text',
+  updatedAfter: 'text',
+  updatedBefore: 'text',
   minDurationMs: 'number',
   maxDurationMs: 'number',
+  metadata: 'json',
   metadataConditions: 'json',
   archived: 'text',
+  includeArchived: 'flag',
   unrecovered: 'flag',
   rootsOnly: 'flag',
   parentRunId: 'text',
   rootRunId: 'text',
   retryOfId: 'text',
-} as const satisfies Partial<Record<keyof FlowRunFilter, 'list' | 'text' | 'number' | 'flag' | 'json'>>
+  rerunOfId: 'text',
+  not: 'json',
+  or: 'json',
+} as const satisfies Record<keyof FlowRunFilter, 'list' | 'text' | 'number' | 'flag' | 'json'>
 
 export type FilterField = keyof typeof KINDS
-export type RunsFilter = Partial<Pick<FlowRunFilter, FilterField>>
-export type RunsSearch = RunsFilter & { orderBy?: Order }
-export type Order = 'NEWEST' | 'OLDEST' | 'LONGEST' | 'LAST_CHANGED'
+export type RunsFilter = FlowRunFilter
+/** `view` is the ID of the saved view from which the filter comes. */
+export type RunsSearch = RunsFilter & { orderBy?: Order; view?: string }
 
 export const FILTER_FIELDS = Object.keys(KINDS) as FilterField[]
 
@@ -93,18 +105,17 @@ export function stringifySearch(search: Record<string, unknown>): string {
 
 /** The filter that a search holds, without what is not one. */
 export function filterOf(search: RunsSearch): RunsFilter {
-  return Object.fromEntries(Object.entries(search).filter(([name, value]) => name in KINDS && value !== undefined))
+  return Object.fromEntries(
+    FILTER_FIELDS.filter((field) => search[field] !== undefined).map((field) => [field, search[field]]),
+  )
 }
 
-export function orderOf(order: Order = 'NEWEST'): { field: FlowRunOrderField; direction: 'ASC' | 'DESC' } {
-  switch (order) {
-    case 'NEWEST':
-      return { field: 'CREATED_AT', direction: 'DESC' }
-    case 'OLDEST':
-      return { field: 'CREATED_AT', direction: 'ASC' }
-    case 'LONGEST':
-      return { field: 'DURATION', direction: 'DESC' }
-    case 'LAST_CHANGED':
-      return { field: 'UPDATED_AT', direction: 'DESC' }
-  }
+/** Whether a search restricts the list. */
+export function isFiltered(search: RunsSearch): boolean {
+  return FILTER_FIELDS.some((field) => search[field] !== undefined)
+}
+
+/** A list for the address: one without items would match no run. */
+export function listOf<T>(values: readonly T[]): T[] | undefined {
+  return values.length ? [...values] : undefined
 }

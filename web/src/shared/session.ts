@@ -21,6 +21,7 @@ const VIEWER = graphql`
     viewer {
       keyName
       role
+      payloads
       project {
         id
         name

@@ -20,7 +20,15 @@ export const theme = createTheme({
     Select: { defaultProps: { size: 'xs' } },
     MultiSelect: { defaultProps: { size: 'xs' } },
     TagsInput: { defaultProps: { size: 'xs' } },
+    Autocomplete: { defaultProps: { size: 'xs' } },
     Checkbox: { defaultProps: { size: 'xs' } },
+    Modal: {
+      defaultProps: {
+        closeButtonProps: { 'aria-label': 'Close the dialog' },
+        // The kit's element would be a second banner of the page.
+        attributes: { header: { role: 'presentation' } },
+      },
+    },
     Switch: { defaultProps: { size: 'xs' } },
     SegmentedControl: { defaultProps: { size: 'xs' } },
   },

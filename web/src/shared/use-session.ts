@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useState } from 'react'
+import { setPayloads } from './payloads.relayprovider'
 import { fetchViewer, type Viewer } from './session'
 
 export type Session =
@@ -20,7 +21,9 @@ export function useSession(): [Session, () => void] {
 async function readSession(): Promise<Session> {
   try {
     const viewer = await fetchViewer()
-    return viewer ? { state: 'signed-in', viewer } : { state: 'signed-out' }
+    if (!viewer) return { state: 'signed-out' }
+    setPayloads(viewer.payloads)
+    return { state: 'signed-in', viewer }
   } catch (error) {
     return { state: 'failed', message: (error as Error).message }
   }

@@ -10,6 +10,9 @@ const root = createRootRoute({ component: Shell, errorComponent: PageFailed, not
 /** What the address of a run's page holds: the step that is looked at, and how its log is filtered. */
 export type RunSearch = { step?: string; level?: string; search?: string; tab?: string }
 
+/** What the address of a comparison holds: the IDs of two runs. */
+export type CompareSearch = { left?: string; right?: string }
+
 const runs = createRoute({
   getParentRoute: () => root,
   path: '/',
@@ -29,6 +32,13 @@ const failures = createRoute({
   path: '/failures',
   validateSearch: (search): RunsSearch => search,
   component: lazyRouteComponent(() => import('../failures/failures-page'), 'FailuresPage'),
+})
+
+const compare = createRoute({
+  getParentRoute: () => root,
+  path: '/compare',
+  validateSearch: (search): CompareSearch => search,
+  component: lazyRouteComponent(() => import('../compare/compare-page'), 'ComparePage'),
 })
 
 const flows = createRoute({
@@ -58,7 +68,7 @@ const operation = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([runs, run, failures, flows, flow, operations, operation]),
+  routeTree: root.addChildren([runs, run, failures, compare, flows, flow, operations, operation]),
   basepath: BASE_PATH || '/',
   parseSearch,
   stringifySearch,

@@ -1,9 +1,8 @@
-/** Conditions on one value of a run's metadata, as the form has them and as people read them. */
+/** Conditions on values of the metadata, as people write them. */
 
 import type { RunsFilter } from '../shared/filter'
 
-export type Conditions = NonNullable<RunsFilter['metadataConditions']>
-type Condition = Conditions[number]
+export type Condition = NonNullable<RunsFilter['metadataConditions']>[number]
 
 export const COMPARISONS = [
   { value: 'equals', label: 'is' },
@@ -12,8 +11,9 @@ export const COMPARISONS = [
   { value: 'atMost', label: 'at most' },
   { value: 'exists', label: 'exists' },
 ]
+/** Comparisons that links and saved views can hold as well. */
+const OTHERS: Record<string, string> = { in: 'is one of', greaterThan: 'above', lessThan: 'below' }
 
-/** The condition that a form's fields say. */
 export function conditionOf(path: string, comparison: string, value: string): Condition {
   switch (comparison) {
     case 'exists':
@@ -39,13 +39,13 @@ function asJson(text: string): unknown {
   }
 }
 
-/** A condition as a person would write it. */
 export function conditionText({ path, ...comparisons }: Condition): string {
   const said = Object.entries(comparisons)
     .filter(([, value]) => value !== null && value !== undefined)
     .map(([name, value]) => {
-      const label = COMPARISONS.find((it) => it.value === name)?.label ?? name
-      return name === 'exists' ? label : `${label} ${typeof value === 'string' ? value : JSON.stringify(value)}`
+      if (name === 'exists') return value ? 'exists' : 'does not exist'
+      const label = COMPARISONS.find((it) => it.value === name)?.label ?? OTHERS[name] ?? name
+      return `${label} ${typeof value === 'string' ? value : JSON.stringify(value)}`
     })
   return `${path} ${said.join(' and ')}`
 }

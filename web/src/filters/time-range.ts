@@ -17,13 +17,28 @@ const WITHIN: Record<string, { label: string; ms: number }> = {
   P30D: { label: 'Last 30 days', ms: 30 * DAY_MS },
 }
 
-export const RANGES = [
+type Choice = { value: string; label: string }
+
+/** Durations before now. */
+export const WITHINS: Choice[] = Object.entries(WITHIN).map(([value, { label }]) => ({ value, label }))
+
+const RANGES: Choice[] = [
   { value: 'ANY', label: 'Any time' },
-  ...Object.entries(WITHIN).map(([value, { label }]) => ({ value, label })),
+  ...WITHINS,
   { value: 'TODAY', label: 'Today' },
   { value: 'YESTERDAY', label: 'Yesterday' },
   { value: 'CUSTOM', label: 'From … to …' },
 ]
+
+export function withinLabel(within: string): string {
+  return WITHIN[within]?.label ?? `Within ${within}`
+}
+
+/** The ranges to choose from, with the one that the search holds: an address can hold any duration. */
+export function rangesFor({ createdWithin }: RunsSearch): Choice[] {
+  if (!createdWithin || createdWithin in WITHIN) return RANGES
+  return [...RANGES, { value: createdWithin, label: withinLabel(createdWithin) }]
+}
 
 /** What a chosen range changes in the search. Days begin at midnight in the viewer's time zone. */
 export function searchOfRange(range: string): RunsSearch {
@@ -31,17 +46,24 @@ export function searchOfRange(range: string): RunsSearch {
   today.setHours(0, 0, 0, 0)
   const yesterday = new Date(today)
   yesterday.setDate(today.getDate() - 1)
-  if (range === 'TODAY') return { ...NO_RANGE, createdAfter: today.toISOString() }
-  if (range === 'YESTERDAY')
-    return { ...NO_RANGE, createdAfter: yesterday.toISOString(), createdBefore: today.toISOString() }
-  if (range === 'CUSTOM') return { ...NO_RANGE, createdAfter: new Date(Date.now() - DAY_MS).toISOString() }
-  return range in WITHIN ? { ...NO_RANGE, createdWithin: range } : NO_RANGE
+  switch (range) {
+    case 'ANY':
+      return NO_RANGE
+    case 'TODAY':
+      return { ...NO_RANGE, createdAfter: today.toISOString() }
+    case 'YESTERDAY':
+      return { ...NO_RANGE, createdAfter: yesterday.toISOString(), createdBefore: today.toISOString() }
+    case 'CUSTOM':
+      return { ...NO_RANGE, createdAfter: new Date(Date.now() - DAY_MS).toISOString() }
+    default:
+      return { ...NO_RANGE, createdWithin: range }
+  }
 }
 
 /** The range that a search holds. */
 export function rangeOfSearch(search: RunsSearch): string {
   const { createdWithin, createdAfter, createdBefore } = search
-  if (createdWithin) return createdWithin in WITHIN ? createdWithin : 'ANY'
+  if (createdWithin) return createdWithin
   if (!createdAfter && !createdBefore) return 'ANY'
   const named = ['TODAY', 'YESTERDAY'].find((range) => {
     const times = searchOfRange(range)
@@ -57,6 +79,15 @@ export function rangeOf({ createdWithin, createdAfter, createdBefore }: RunsFilt
   const within = createdWithin ? WITHIN[createdWithin] : undefined
   if (within) return { from: new Date(Date.now() - within.ms).toISOString(), to: null }
   return { from: createdAfter ?? null, to: createdBefore ?? null }
+}
+
+/** A range of the same length before or after the one that the time axis shows, or one of twice its length around it. */
+export function movedRange({ from, to }: { from: string; to: string }, move: 'EARLIER' | 'LATER' | 'WIDER'): RunsSearch {
+  const [start, end] = [Date.parse(from), Date.parse(to)]
+  const length = end - start
+  const [startBy, endBy] = { EARLIER: [-length, -length], LATER: [length, length], WIDER: [-length / 2, length / 2] }[move]
+  const moved = (at: number) => new Date(at).toISOString()
+  return { createdWithin: undefined, createdAfter: moved(start + startBy), createdBefore: moved(end + endBy) }
 }
 
 /** The length of a bar with which a range is neither a few bars nor a thousand. */
