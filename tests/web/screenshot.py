@@ -6,8 +6,8 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from db.migrate import upgrade
-from tests.web.test_console import PATIENCE_MS, WIDE, Service, sign_in
-from tests.web.test_graphiql import BROWSER_ARGS, ROOT, find_browser
+from tests.web.browsers import BROWSER_ARGS, ROOT, find_browser
+from tests.web.console import PATIENCE_MS, WIDE, Service, sign_in
 
 IMAGES = ROOT / "docs" / "images"
 CUSTOMERS = ("acme", "globex", "initech")

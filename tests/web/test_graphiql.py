@@ -1,29 +1,16 @@
 """The page at /graphql in a real browser: signing in, running an example, signing out."""
 
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Protocol
 
 import pytest
 from playwright.async_api import ConsoleMessage, Locator, Page, async_playwright, expect
 
 from tests.support.app import PATIENCE
+from tests.web.browsers import BROWSER_ARGS, find_browser
 
-ROOT = Path(__file__).parents[2]
 TABS = ["Flows", "StartARun", "LatestRuns", "OneRunInFull", "Retry"]
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
-BROWSER_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Server(Protocol):
@@ -39,16 +26,6 @@ async def page() -> AsyncIterator[Page]:
         browser = await playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGS)
         yield await browser.new_page(viewport={"width": 1400, "height": 1400})
         await browser.close()
-
-
-def find_browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found:
-        return found
-    reason = f"no browser on the PATH (looked for {', '.join(BROWSERS)})"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class Watch:
