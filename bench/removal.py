@@ -3,7 +3,7 @@
 Takes an empty database, by default an SQLite file of its own. Deletes half of as many runs at the end of their
 retention, and half by `bulkDelete`, among as many that stay; every other run has failed, with three steps and a message
 that is indexed. Prints how long that takes, and the 99th percentile of a list of 100 runs that another process asks for
-over and over, alone and meanwhile. Last, it compares the kept counts with the runs.
+over and over, alone and during the deletion. Last, it compares the kept counts with the runs.
 """
 
 import time
@@ -49,7 +49,7 @@ def fill_old(uow: UnitOfWork, flow: Flow, numbers: Iterable[int]) -> None:
 
 
 async def expired(database: Database, url: str, project_id: UUID) -> None:
-    """Prints how long it takes to delete the runs whose retention has ended, and lists meanwhile."""
+    """Prints how long it takes to delete the runs whose retention has ended, and what lists take then."""
     retention = ", ".join(f'"{status}": {DAYS}' for status in STATUSES)
     change = update(table(Project)).where(table(Project).c.id == project_id)
     await database.write(lambda uow: uow.conn.execute(change.values(run_retention=f"{{{retention}}}")))

@@ -1,12 +1,12 @@
 """Checks values from clients."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain import json_codec
 from domain.errors import InvalidArgumentError, NumberOutOfRangeError
-from domain.time import iso_duration
+from domain.time import clock, iso_duration
 
 MAX_TAGS = 50
 """Largest number of tags of a run."""
@@ -83,3 +83,18 @@ def end_of(name: str, duration: str, start: datetime) -> datetime:
         return iso_duration.parse(duration).after(start)
     except ValueError as error:
         raise InvalidArgumentError(f"`{name}` {error}.") from None
+
+
+def lifetime_end(duration: str, longest: timedelta) -> datetime:
+    """Returns the end of a signed text's lifetime, which begins now. It has whole seconds, as a signed text has.
+
+    Raises:
+        InvalidArgumentError: the duration, which is the argument `expiresIn`, is invalid, zero, or longer than
+            `longest`, which has whole days.
+    """
+    now = clock.now().replace(microsecond=0)
+    end = end_of("expiresIn", duration, now)
+    if not now < end <= now + longest:
+        days = "one day" if longest.days == 1 else f"{longest.days} days"
+        raise InvalidArgumentError(f"`expiresIn` must be longer than zero and at most {days}.")
+    return end

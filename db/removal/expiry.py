@@ -95,7 +95,7 @@ def delete_expired(uow: UnitOfWork, project_id: UUID, status: RunStatus, after: 
 def archive_old(uow: UnitOfWork, project_id: UUID, limit: int) -> Archived:
     """Archives the next runs of a project that succeeded long enough ago, about `limit` of them, oldest first.
 
-    Each run is archived by this once: one that somebody unarchives stays as it is.
+    Each run is archived by this once: a run that is unarchived stays as it is.
     """
     # The lock makes other processes wait, which then go on where this one ends.
     locked = select(_project.archive_after_days, _project.archived_through).where(_project.id == project_id)

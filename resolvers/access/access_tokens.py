@@ -1,7 +1,6 @@
 """Creates and revokes access tokens, after checking the rights of the viewer."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from db import access_tokens, audit_events
@@ -10,7 +9,7 @@ from domain import ids, json_codec
 from domain.access_token import MAX_LIFETIME, AccessToken
 from domain.actor import Origin
 from domain.audit import AuditAction
-from domain.errors import AccessTokenNotFoundError, EmptyFilterError, InvalidArgumentError, PrivilegeExceededError
+from domain.errors import AccessTokenNotFoundError, EmptyFilterError, PrivilegeExceededError
 from domain.ids import IdKind
 from domain.runs import scope as scopes
 from domain.runs.run_filter import RunFilter
@@ -48,7 +47,7 @@ async def create(
     viewer = context.viewer
     if payloads and not viewer.payloads:
         raise PrivilegeExceededError
-    expires_at = _end(expires_in)
+    expires_at = values.lifetime_end(expires_in, MAX_LIFETIME)
     if viewer.expires_at is not None:
         expires_at = min(expires_at, viewer.expires_at.replace(microsecond=0))
     token = AccessToken(ids.new_uuid(), viewer.key_id, filter_text, payloads, expires_at)
@@ -83,11 +82,3 @@ def _record(
     uow: UnitOfWork, origin: Origin, action: AuditAction, token: AccessToken, viewer: Viewer, details: dict[str, Any]
 ) -> None:
     audit_events.record(uow, origin, action, IdKind.ACCESS_TOKEN, token.id, viewer.project_id, details=details)
-
-
-def _end(lifetime: str) -> datetime:
-    now = clock.now().replace(microsecond=0)  # A token has whole seconds.
-    end = values.end_of("expiresIn", lifetime, now)
-    if not now < end <= now + MAX_LIFETIME:
-        raise InvalidArgumentError("`expiresIn` must be longer than zero and at most one day.")
-    return end

@@ -19,7 +19,6 @@ from domain.errors import (
     InputAlreadyAnsweredError,
     InputExpiredError,
     InputRequestNotFoundError,
-    InvalidArgumentError,
     RunNotPausedError,
 )
 from domain.ids import IdKind
@@ -73,7 +72,7 @@ class OpenedLink:
 
 
 async def create(context: Context, request_id: str, expires_in: str, recipient: str | None) -> IssuedLink:
-    """Creates a link under which anybody who has it can answer a pending request once.
+    """Creates a link whose holder can answer a pending request once, without a key.
 
     Raises:
         InvalidIdError, InvalidArgumentError, InputRequestNotFoundError, InputAlreadyAnsweredError, InputExpiredError,
@@ -83,10 +82,7 @@ async def create(context: Context, request_id: str, expires_in: str, recipient: 
     viewer = context.viewer
     authorize.require_payloads(viewer)
     name = None if recipient is None else values.check_text("recipient", recipient)
-    now = clock.now().replace(microsecond=0)  # A link has whole seconds.
-    end = values.end_of("expiresIn", expires_in, now)
-    if not now < end <= now + MAX_LIFETIME:
-        raise InvalidArgumentError("`expiresIn` must be longer than zero and at most 30 days.")
+    end = values.lifetime_end(expires_in, MAX_LIFETIME)
     request = await requests.get(context, request_id, frozenset({"run_id", "status", "step_name", "expires_at"}))
     if request is None:
         raise InputRequestNotFoundError

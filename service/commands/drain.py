@@ -18,7 +18,7 @@ from service.settings import Settings
 
 @click.command(
     help="Let no worker take a run, and wait until the runs under way have ended or wait for something. Runs, schedules"
-    " and webhooks go on to queue runs. It lasts until `undrain`, whatever is restarted meanwhile."
+    " and webhooks go on to queue runs. It lasts until `undrain`, whatever is restarted before."
 )
 @click.option("--reason", help="Why, for others.")
 @click.option("--no-wait", is_flag=True, help="Do not wait.")

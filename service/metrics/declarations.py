@@ -78,7 +78,7 @@ STEP_SECONDS = _declare(
     "step_seconds", _H, "kind", "Time that the code of one attempt at a step ran, in seconds.", _LONG_SECONDS
 )
 LEASES_LOST = _declare(
-    "leases_lost", _C, "", "Executions that were aborted: the lease was lost, or the run was cancelled meanwhile."
+    "leases_lost", _C, "", "Executions that were aborted: the lease was lost, or the run was cancelled."
 )
 DELIVERY_ATTEMPTS = _declare(
     "delivery_attempts",

@@ -26,7 +26,7 @@ def backend(case: tuple[Backend, Dialect]) -> Backend:
     return case[0]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def worker_pool() -> Iterator[WorkerPool]:
     """Workers in processes of their own."""
     with run_worker_pool() as found:

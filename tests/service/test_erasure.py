@@ -43,7 +43,7 @@ FLOW = {
         step("child", "flow", {"flow": "child", "input": {"name": "{{ steps.ask.output.name }}"}}),
         {**python("last", "repeat.raise"), "continueOnFailure": False},
     ],
-    "summary": "For {{ run.input.customer | default('anybody') }}",
+    "summary": "For {{ run.input.customer | default('unknown') }}",
 }
 
 BY_TAG = """mutation($value: String!) { it: bulkErase(filter: {tags: [$value]}) {

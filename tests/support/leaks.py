@@ -92,7 +92,7 @@ def python(name: str, action: str, **more: Any) -> dict[str, Any]:
 
 def leaking_flow(url: str) -> dict[str, Any]:
     """A flow whose steps repeat secrets: they succeed, fail, are retried, time out, and start child runs."""
-    basic = 'Basic {{ ("somebody:" ~ secrets.PASSWORD) | b64encode }}'
+    basic = 'Basic {{ ("user:" ~ secrets.PASSWORD) | b64encode }}'
     headers = {"authorization": basic, "x-key": "{{ secrets.TOKEN | urlencode }}"}
     call = {"method": "POST", "url": f"{url}/echo", "headers": headers, "query": {"key": "{{ secrets.TOKEN }}"}}
     body = {"token": "{{ secrets.TOKEN }}", "both": ["{{ secrets.TOKEN }} and {{ secrets.PASSWORD }}"]}

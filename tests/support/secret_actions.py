@@ -27,7 +27,7 @@ def forms(value: str) -> dict[str, str]:
         "lower": re.sub("%..", lambda escape: escape[0].lower(), quote(value, safe="")),
         "base64": base64.b64encode(content).decode(),
         "base64 url": base64.urlsafe_b64encode(content).decode(),
-        "basic": base64.b64encode(b"somebody:" + content).decode(),
+        "basic": base64.b64encode(b"user:" + content).decode(),
         "hex": content.hex(),
         "HEX": content.hex().upper(),
         "json": json.dumps(value),

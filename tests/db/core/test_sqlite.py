@@ -296,9 +296,9 @@ async def test_read_unit_uses_one_connection_and_sees_later_commits(
     reading = asyncio.create_task(database.read(twice))
     await gate.entered()
     assert database._pool.checkedout() == 1  # type: ignore[attr-defined]
-    await database.write(projects.create, "meanwhile")
+    await database.write(projects.create, "second")
     gate.open()
-    assert await reading == ([], ["meanwhile"])
+    assert await reading == ([], ["second"])
     assert database._pool.checkedout() == 0  # type: ignore[attr-defined]
 
 

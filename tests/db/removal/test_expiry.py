@@ -146,7 +146,7 @@ async def test_old_successes_are_archived_once(
     assert await fake_clock.drive(archive_old_runs(database)) == 0
     assert await database.read(shown) == kept
     assert await database.read(audited) == [("ARCHIVE_RUNS", {"archiveSucceededAfterDays": 30, "runs": 6})]
-    # A run that somebody takes out of the archive stays outside; the others follow as they grow old.
+    # A run that is taken out of the archive stays outside; the others follow as they grow old.
     unarchive = update(table(FlowRun)).where(_run.id == old[1]).values(archived_at=None)
     await database.write(lambda uow: uow.conn.execute(unarchive))
     fake_clock.block(2 * DAY.total_seconds())

@@ -6,7 +6,7 @@ from db.deliveries import queue, relay
 from domain.time import clock
 from tests.engine.deliveries.conftest import Sending
 from tests.engine.worker.worker_pool import WorkerPool
-from tests.engine.worker.worker_processes import WorkerSpec
+from tests.engine.worker.worker_process import WorkerSpec
 
 KILLED = -9
 

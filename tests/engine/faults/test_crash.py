@@ -33,7 +33,7 @@ from engine.worker.bulk_worker import LEASE, BulkWorker
 from service.worker import Worker
 from tests.conftest import Dialect
 from tests.engine.worker.worker_pool import WorkerPool
-from tests.engine.worker.worker_processes import WorkerSpec, settings
+from tests.engine.worker.worker_process import WorkerSpec, settings
 from tests.support import factory
 from tests.support.clock import FakeClock, in_use
 from tests.support.factory import PublishedFlow

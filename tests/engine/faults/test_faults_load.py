@@ -25,7 +25,7 @@ from tests.engine.faults.backends import Backend, Limits
 from tests.engine.faults.load import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
 from tests.engine.worker.dispatcher.harness import at_work
 from tests.engine.worker.worker_pool import WorkerPool
-from tests.engine.worker.worker_processes import WorkerSpec
+from tests.engine.worker.worker_process import WorkerSpec
 from tests.support.clock import START, FakeClock
 from tests.support.worker import WorkerHarness, python
 

@@ -16,7 +16,7 @@ from db.models.types import table
 from domain.enums import RunStatus
 from domain.time import clock
 from tests.engine.worker.worker_pool import WorkerPool
-from tests.engine.worker.worker_processes import WorkerSpec
+from tests.engine.worker.worker_process import WorkerSpec
 from tests.support.worker import WorkerHarness, python, transform
 
 PATIENCE = 60.0

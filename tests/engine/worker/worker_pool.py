@@ -1,42 +1,39 @@
-"""The real worker processes of worker_processes.py, as tests start and await them."""
+"""Workers in processes of their own, as tests start and await them."""
 
 import asyncio
-import subprocess
-import sys
+import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 
-from tests.engine.worker.worker_processes import WorkerSpec, start_request, wait_request
-
-_ROOT = Path(__file__).parents[3]
+from tests.engine.worker.worker_process import WorkerSpec
+from tests.support.processes.commands import Fork
 
 
 class WorkerPool:
-    """Starts workers in processes of their own, and reports their exit codes."""
+    """Starts workers that are killed at the end of the test, and reports their exit codes."""
 
-    def __init__(self, pipe: "subprocess.Popen[str]") -> None:
-        self._pipe = pipe
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._forks: dict[int, Fork] = {}
 
     async def start(self, spec: WorkerSpec) -> int:
-        """The ID of a new worker."""
-        return await asyncio.to_thread(self._ask, start_request(spec))
+        """Starts a worker, and returns the ID of its process."""
+        fork = await asyncio.to_thread(
+            Fork, "tests.engine.worker.worker_process", json.dumps(asdict(spec)), environment=os.environ
+        )
+        self._stack.enter_context(fork)
+        self._forks[fork.pid] = fork
+        return fork.pid
 
     async def ended(self, pid: int) -> int:
-        """How a worker has ended: 0, or the number of the signal, negative. Waits for it."""
-        return await asyncio.to_thread(self._ask, wait_request(pid))
-
-    def _ask(self, request: str) -> int:
-        assert self._pipe.stdin is not None
-        assert self._pipe.stdout is not None
-        self._pipe.stdin.write(request)
-        self._pipe.stdin.flush()
-        return int(self._pipe.stdout.readline())
+        """Waits for the end of a worker, and returns its exit code, or the negative number of the signal."""
+        return await asyncio.to_thread(self._forks[pid].wait)
 
 
 @contextmanager
 def run_worker_pool() -> Iterator[WorkerPool]:
-    """Yields workers that start within milliseconds each; all of them are ended with the block."""
-    command = [sys.executable, "-m", "tests.engine.worker.worker_processes"]
-    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
-        yield WorkerPool(pipe)
+    """Yields workers that start within milliseconds each; all of them are killed with the block."""
+    with ExitStack() as stack:
+        yield WorkerPool(stack)

@@ -241,7 +241,7 @@ async def test_token_of_another_signer_or_in_other_terms_is_refused(idle_app: Ap
     forged = [
         jwt.encode(claims, "another key of thirty-two characters", "HS256"),
         jwt.encode(claims, "", "none"),
-        jwt.encode({**claims, "iss": "somebody"}, key, "HS256"),
+        jwt.encode({**claims, "iss": "another"}, key, "HS256"),
         jwt.encode({name: value for name, value in claims.items() if name != "exp"}, key, "HS256"),
     ]
     for text in forged:

@@ -72,7 +72,7 @@ async def test_plan_is_executed_only_on_its_runs_and_counts_drift(idle_app: App,
     plan = await done(idle_app, f'bulkCancel(filter: {{flowIds: ["{flow_of(published)}"]}}, dryRun: true)')
     assert plan["plan"]["eligible"] == 2
     key = {name: ids.decode(IdKind.RUN, run) for name, run in (("turned", turned), ("late", late))}
-    await idle_app.database.write(transitions.end, [key["turned"]], RunStatus.STOPPED, "Stopped meanwhile")
+    await idle_app.database.write(transitions.end, [key["turned"]], RunStatus.STOPPED, "Stopped by a test")
     await make_runs(idle_app, published, {})
     await idle_app.database.write(_requeue, key["late"])
     operation = await done(idle_app, f'bulkCancel(planId: "{plan["id"]}")')

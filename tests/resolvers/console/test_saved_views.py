@@ -55,7 +55,7 @@ async def test_shared_views_are_of_the_project_and_others_of_their_key(idle_app:
     assert await names(idle_app, keys.viewer) == ["Failed"]
     assert await names(idle_app, keys.other_viewer) == ["Failed"]
     assert await names(idle_app, keys.other_viewer, idle_app.project) == []
-    # The view of another key does not exist for anybody else.
+    # The view of another key does not exist for other keys.
     for text in (UPDATE, DELETE):
         assert (await idle_app.query(text, {"id": own["id"]}, key=keys.operator))["it"] == {
             "code": "SAVED_VIEW_NOT_FOUND"

@@ -3,14 +3,18 @@
 import asyncio
 import atexit
 import functools
+import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 from tests.support.app import PATIENCE
 
@@ -38,7 +42,32 @@ def _fork_server() -> str:
 
 def service_command(*arguments: str) -> list[str]:
     """Returns a command that does what `python -m service` does, without the seconds that its imports take."""
-    return [sys.executable, "-ISE", str(_CLIENT), _fork_server(), *arguments]
+    return [sys.executable, "-ISE", str(_CLIENT), _fork_server(), "service", *arguments]
+
+
+class Fork:
+    """A process that does what `python -m MODULE ARGUMENTS` does, without output. It is killed with the block."""
+
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str]) -> None:
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(_fork_server())
+        request = {"module": module, "arguments": arguments, "environment": dict(environment), "folder": str(ROOT)}
+        with Path(os.devnull).open("r+b") as null:
+            socket.send_fds(self._server, [json.dumps(request).encode() + b"\n"], [null.fileno()] * 3)
+        self._answers = self._server.makefile()
+        self.pid = int(self._answers.readline())
+
+    def wait(self) -> int:
+        """Waits for the end of the process, and returns its exit code, or the negative number of the signal."""
+        return int(self._answers.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The server kills the process of a connection that is closed.
+        self._answers.close()
+        self._server.close()
 
 
 async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:

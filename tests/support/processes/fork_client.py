@@ -1,6 +1,6 @@
 """Stands for a process that `fork_server.py` forks: has its input and output, passes signals on, and ends as it does.
 
-Python alone, without any import that takes time: `python -ISE fork_client.py SOCKET ARGUMENTS…`.
+Python alone, without any import that takes time: `python -ISE fork_client.py SOCKET MODULE ARGUMENTS…`.
 """
 
 import json
@@ -12,10 +12,11 @@ import sys
 
 def main() -> None:
     """Ask for a process, wait for it, and end with its exit code or by its signal."""
-    path, *arguments = sys.argv[1:]
+    path, module, *arguments = sys.argv[1:]
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
-        request = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}  # noqa: PTH109 - an import less
+        folder = os.getcwd()  # noqa: PTH109 - an import less
+        request = {"module": module, "arguments": arguments, "environment": dict(os.environ), "folder": folder}
         socket.send_fds(server, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         process = int(_line(server))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,8 @@
 """Processes of the service in milliseconds: `python -m tests.support.processes.fork_server SOCKET`.
 
 The imports of `python -m service` take seconds of processor time, and the tests start it dozens of times. This process
-makes them once, and forks for each process that is asked for through its socket (fork_client.py). It ends with its
-input.
+makes them once, and forks for each process that is asked for through its socket (fork_client.py, commands.Fork). It
+ends with its input.
 """
 
 import json
@@ -21,7 +21,7 @@ _REQUEST_BYTES = 1_000_000
 
 
 def main() -> None:
-    """Fork for each request until the input ends. A fork becomes `python -m service`."""
+    """Fork for each request until the input ends. A fork becomes `python -m` and the module of the request."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(sys.argv[1])
         listener.listen()
@@ -79,7 +79,7 @@ def _become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.argv[1:] = request["arguments"]
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    runpy.run_module("service", run_name="__main__", alter_sys=True)
+    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

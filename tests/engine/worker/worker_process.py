@@ -1,8 +1,4 @@
-"""Real workers in processes of their own, to be killed and stopped: `python -m tests.engine.worker.worker_processes`.
-
-The process started so imports all that a worker needs, and forks for each worker that it is asked for: that takes
-milliseconds, an import a second. It talks JSON, line by line, and takes its workers along when its input ends.
-"""
+"""A worker to be killed and stopped: `python -m tests.engine.worker.worker_process SPEC`, a `WorkerSpec` as JSON."""
 
 import asyncio
 import json
@@ -12,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -55,7 +51,7 @@ _MAY_FIND_NOTHING = frozenset({claims.claim, claims.release_all, step_journal.ad
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker shall do."""
+    """What a worker does."""
 
     url: str
     log: str
@@ -74,7 +70,7 @@ class WorkerSpec:
 
 
 def settings(spec: WorkerSpec) -> Settings:
-    """The settings of the worker that `order` describes."""
+    """Returns the settings of the worker that `spec` describes."""
     return Settings(
         database_url=spec.url,
         actions=ACTIONS,
@@ -96,7 +92,7 @@ class MortalDatabase(Database):
         self._when = spec.when
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ever, while it lives."""
+        """Writes as every database does, until the process kills itself."""
         # The run output is written with a journal write, in its transaction.
         written = args[2] if work is step_journal.with_output else work
         if written not in _JOURNAL:
@@ -125,7 +121,7 @@ def _die() -> None:
 
 
 async def work(spec: WorkerSpec) -> None:
-    """Be a worker."""
+    """Executes runs until the worker is asked to stop, or until the run of the spec has ended."""
     database = MortalDatabase(spec) if spec.kill_at else open_database(spec.url)
     keys = KeyRing(parse_keys(spec.secret_keys))
     worker = Worker(database, FlowCache(database), settings(spec), keys)
@@ -141,54 +137,15 @@ async def work(spec: WorkerSpec) -> None:
     await database.close()
 
 
-def _fork(spec: WorkerSpec) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
+def main() -> None:
+    """Is the worker that the argument describes."""
+    spec = WorkerSpec(**json.loads(sys.argv[1]))
+    logging.basicConfig(filename=spec.log, level=logging.INFO)
     try:
-        # Its own end of the pipe would hide from the worker that its parent has ended.
-        sys.stdin.close()
-        logging.basicConfig(filename=spec.log, level=logging.INFO)
         asyncio.run(work(spec))
-        code = 0
     except BaseException:
         logging.critical(traceback.format_exc())
-    finally:
-        os._exit(code)
-
-
-def _answer(request: dict[str, Any], alive: set[int]) -> int:
-    """The ID of the new process, or how the one asked for has ended."""
-    if "start" in request:
-        pid = _fork(WorkerSpec(**request["start"]))
-        alive.add(pid)
-        return pid
-    pid, status = os.waitpid(request["wait"], 0)
-    alive.discard(pid)
-    return os.waitstatus_to_exitcode(status)
-
-
-def main() -> None:
-    """Fork workers until the input ends."""
-    alive: set[int] = set()
-    try:
-        for line in sys.stdin:
-            sys.stdout.write(f"{_answer(json.loads(line), alive)}\n")
-            sys.stdout.flush()
-    finally:
-        for pid in alive:
-            os.kill(pid, signal.SIGKILL)
-
-
-def start_request(spec: WorkerSpec) -> str:
-    """The line that asks for a worker."""
-    return json.dumps({"start": asdict(spec)}) + "\n"
-
-
-def wait_request(pid: int) -> str:
-    """The line that asks how a worker has ended."""
-    return json.dumps({"wait": pid}) + "\n"
+        raise
 
 
 if __name__ == "__main__":
