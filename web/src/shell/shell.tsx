@@ -1,4 +1,4 @@
-import { Suspense } from 'react'
+import { lazy, Suspense } from 'react'
 import { Skeleton } from '@mantine/core'
 import { Link, Outlet } from '@tanstack/react-router'
 import icon from '../shared/icon.svg'
@@ -6,11 +6,15 @@ import { Account } from './account'
 import { LiveBadge } from './live-badge'
 import './shell.css'
 
+const PendingCount = lazy(async () => ({ default: (await import('../inbox/pending-count')).PendingCount }))
+
 const PAGES = [
   { to: '/', label: 'Runs' },
   { to: '/failures', label: 'Failures' },
+  { to: '/inbox', label: 'Inbox' },
   { to: '/flows', label: 'Flows' },
   { to: '/bulk', label: 'Bulk' },
+  { to: '/operate', label: 'Operate' },
 ] as const
 
 export function Shell() {
@@ -28,6 +32,11 @@ export function Shell() {
           {PAGES.map(({ to, label }) => (
             <Link key={to} to={to} activeOptions={{ exact: to === '/', includeSearch: false }}>
               {label}
+              {to === '/inbox' && (
+                <Suspense>
+                  <PendingCount />
+                </Suspense>
+              )}
             </Link>
           ))}
         </nav>
