@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { conditionOf, conditionText } from './metadata-condition'
+import { conditionOf, conditionText } from './condition'
 
 test.each([
   ['equals', 'acme', { path: 'a', equals: 'acme' }, 'a is acme'],

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { bucketSizeFor, RANGES, rangeOf, rangeOfSearch, searchOfRange } from './time-range'
+import { bucketSizeFor, movedRange, rangeOf, rangeOfSearch, rangesFor, searchOfRange } from './time-range'
 
 // Noon in Berlin on the day on which its clocks are put back: the day has 25 hours.
 const NOW = '2026-10-25T11:00:00.000Z'
@@ -24,7 +24,7 @@ test('days begin at midnight in the time zone of the viewer', () => {
   })
 })
 
-test.each(RANGES.map(({ value }) => value))('the range %s is recognized in the search that it makes', (range) => {
+test.each(rangesFor({}).map(({ value }) => value))('the range %s is recognized in the search that it makes', (range) => {
   expect(rangeOfSearch(searchOfRange(range))).toBe(range)
 })
 
@@ -44,6 +44,23 @@ test('the time axis has the ends that the filter has', () => {
   expect(rangeOf({ createdWithin: 'PT1H' })).toEqual({ from: '2026-10-25T10:00:00.000Z', to: null })
   expect(rangeOf({ createdAfter: 'a', createdBefore: 'b' })).toEqual({ from: 'a', to: 'b' })
   expect(rangeOf({})).toEqual({ from: null, to: null })
+})
+
+test('any duration of an address is a range to choose', () => {
+  expect(rangeOfSearch({ createdWithin: 'PT7M' })).toBe('PT7M')
+  expect(rangesFor({ createdWithin: 'PT7M' }).at(-1)).toEqual({ value: 'PT7M', label: 'Within PT7M' })
+  expect(rangesFor({ createdWithin: 'P1D' })).toEqual(rangesFor({}))
+})
+
+test('a range moves by its own length', () => {
+  const hour = { from: '2026-10-25T10:00:00.000Z', to: '2026-10-25T11:00:00.000Z' }
+  const times = (move: Parameters<typeof movedRange>[1]) => {
+    const { createdAfter, createdBefore } = movedRange(hour, move)
+    return [createdAfter, createdBefore]
+  }
+  expect(times('EARLIER')).toEqual(['2026-10-25T09:00:00.000Z', '2026-10-25T10:00:00.000Z'])
+  expect(times('LATER')).toEqual(['2026-10-25T11:00:00.000Z', '2026-10-25T12:00:00.000Z'])
+  expect(times('WIDER')).toEqual(['2026-10-25T09:30:00.000Z', '2026-10-25T11:30:00.000Z'])
 })
 
 test('bars are as long as the range is wide', () => {

@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, NativeSelect, TextInput } from '@mantine/core'
 import { graphql, useRelayEnvironment } from 'react-relay/hooks'
 import type { answerLinkMutation } from '../__generated__/answerLinkMutation.graphql'
@@ -36,7 +36,7 @@ export function AnswerLink({ requestId }: { requestId: string }) {
   const [recipient, setRecipient] = useState('')
   const [expiresIn, setExpiresIn] = useState('P1D')
   const [link, setLink] = useState<{ url: string; expiresAt: string } | null>(null)
-  const create = async (event: FormEvent) => {
+  const create = async (event: SubmitEvent) => {
     event.preventDefault()
     const made = await attempt(async () => {
       const variables = { requestId, expiresIn, recipient: recipient || null }

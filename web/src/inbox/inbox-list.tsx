@@ -51,6 +51,7 @@ export function InboxList({ requests: key, selected, isFiltered }: Props) {
       </div>
     )
   return (
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- the keys of the links in it
     <ul ref={list} onKeyDown={move} aria-label="Questions">
       {requests.map((request) => (
         <li key={request.id}>

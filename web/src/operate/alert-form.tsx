@@ -1,5 +1,6 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, NativeSelect, NumberInput, TagsInput, TextInput } from '@mantine/core'
+import '@mantine/core/styles/NumberInput.layer.css'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { AlertCondition } from '../__generated__/alertRequestsCreateMutation.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
@@ -27,7 +28,7 @@ export function AlertForm() {
   const [quiet, setQuiet] = useState('PT1H')
   const [tags, setTags] = useState<string[]>([])
   const asked = CONDITIONS[condition].threshold
-  const create = async (event: FormEvent) => {
+  const create = async (event: SubmitEvent) => {
     event.preventDefault()
     const made = await attempt(() =>
       createAlert(environment, {

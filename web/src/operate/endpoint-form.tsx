@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, Checkbox, MultiSelect, TagsInput, TextInput } from '@mantine/core'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { EventKind } from '../__generated__/endpointRequestsCreateMutation.graphql'
@@ -27,7 +27,7 @@ export function EndpointForm({ onSecret }: { onSecret: (secret: string) => void 
   const [kinds, setKinds] = useState<EventKind[]>(['RUN_ENDED'])
   const [tags, setTags] = useState<string[]>([])
   const [payloads, setPayloads] = useState(false)
-  const create = async (event: FormEvent) => {
+  const create = async (event: SubmitEvent) => {
     event.preventDefault()
     const filter = tags.length ? { tags } : undefined
     const secret = await attempt(() =>
@@ -61,7 +61,7 @@ export function EndpointForm({ onSecret }: { onSecret: (secret: string) => void 
           label="Kinds of events"
           data={KINDS.map((value) => ({ value, label: words(value) }))}
           value={kinds}
-          onChange={(values) => setKinds(values as EventKind[])}
+          onChange={(values) => setKinds(values)}
         />
         <TagsInput label="Only runs with all of these tags" value={tags} onChange={setTags} />
       </div>

@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, Checkbox, NativeSelect, TextInput } from '@mantine/core'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { Role } from '../__generated__/keyRequestsCreateMutation.graphql'
@@ -25,7 +25,7 @@ export function KeyForm({ onSecret }: { onSecret: (secret: string) => void }) {
   const [role, setRole] = useState<Role>('VIEWER')
   const [expiresIn, setExpiresIn] = useState('P90D')
   const [payloads, setPayloads] = useState(true)
-  const create = async (event: FormEvent) => {
+  const create = async (event: SubmitEvent) => {
     event.preventDefault()
     const variables = { name, role, expiresIn: expiresIn || null, payloads, projectId }
     const secret = await attempt(() => createKey(environment, variables))

@@ -1,5 +1,6 @@
 import { lazy, Suspense } from 'react'
 import { Tabs } from '@mantine/core'
+import '@mantine/core/styles/Tabs.layer.css'
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useMayAdminister } from '../shared/viewer'
 import './operate.css'
@@ -20,7 +21,7 @@ export function OperatePage() {
   const navigate = useNavigate({ from: '/operate' })
   const mayAdminister = useMayAdminister()
   const tabs = TABS.filter(({ isForAdmins }) => mayAdminister || !isForAdmins)
-  const shown = tabs.find(({ value }) => value === tab) ?? tabs[0]
+  const shown = tabs.find(({ value }) => value === tab) ?? tabs[0]!
   return (
     <main className="page">
       <h1>Operate</h1>

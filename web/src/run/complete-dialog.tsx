@@ -1,5 +1,7 @@
 import { Suspense, useState } from 'react'
 import { Button, Modal, Radio, Textarea, TextInput } from '@mantine/core'
+import '../shared/modal.css'
+import '@mantine/core/styles/Radio.layer.css'
 import { useNavigate } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery, useRelayEnvironment } from 'react-relay/hooks'
 import type { completeDialogQuery } from '../__generated__/completeDialogQuery.graphql'

@@ -1,5 +1,6 @@
 import { useState } from 'react'
 import { Button, Modal, TagsInput, Textarea } from '@mantine/core'
+import '../shared/modal.css'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { editDialog_run$key } from '../__generated__/editDialog_run.graphql'
 import type { editDialogMutation } from '../__generated__/editDialogMutation.graphql'

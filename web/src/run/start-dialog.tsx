@@ -1,5 +1,7 @@
 import { Suspense, useMemo, useState, useTransition } from 'react'
 import { Button, Checkbox, Modal, NativeSelect, Radio, Textarea } from '@mantine/core'
+import '../shared/modal.css'
+import '@mantine/core/styles/Radio.layer.css'
 import { useNavigate } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery, useRelayEnvironment } from 'react-relay/hooks'
 import type { startDialogQuery, startDialogQuery$data } from '../__generated__/startDialogQuery.graphql'

@@ -126,6 +126,12 @@ test('the list of the last changes moves a run that changes to its beginning', a
   expect(list.ids()).toEqual(['7', '9', '8'])
 })
 
+test('a run of the first changes that changes goes to the pages that are not loaded', async () => {
+  const list = await listOf({ ...NEWEST, orderBy: { field: 'UPDATED_AT', direction: 'ASC' } }, [1, 2, 3], true)
+  list.put('1', 10, 1)
+  expect(list.ids()).toEqual(['2', '3'])
+})
+
 test('a list in an order that events do not tell stays as it was read', async () => {
   const list = await listOf(LONGEST, [9, 8], false)
   list.put('10', 10)

@@ -1,5 +1,6 @@
 import type { ReactNode } from 'react'
 import { Button, Modal } from '@mantine/core'
+import './modal.css'
 import { Failure, useAttempt } from './attempt'
 
 type Props = {

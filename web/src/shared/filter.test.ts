@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { FILTER_FIELDS, filterOf, orderOf, parseSearch, stringifySearch, type RunsSearch } from './filter'
+import { FILTER_FIELDS, filterOf, parseSearch, stringifySearch, type RunsSearch } from './filter'
 
 const SEARCH: RunsSearch = {
   statuses: ['FAILED', 'TIMEOUT'],
@@ -55,11 +55,4 @@ test('the filter is the search without what is none', () => {
   const { orderBy, ...filter } = SEARCH
   expect(orderBy).toBe('LONGEST')
   expect(filterOf({ ...SEARCH, flowIds: undefined })).toEqual(filter)
-})
-
-test('lists begin with the newest run unless the address says otherwise', () => {
-  expect(orderOf()).toEqual({ field: 'CREATED_AT', direction: 'DESC' })
-  expect(orderOf('OLDEST')).toEqual({ field: 'CREATED_AT', direction: 'ASC' })
-  expect(orderOf('LONGEST').field).toBe('DURATION')
-  expect(orderOf('LAST_CHANGED').field).toBe('UPDATED_AT')
 })

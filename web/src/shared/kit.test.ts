@@ -1,10 +1,18 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 
 const KIT = /import \{([^}]*)\} from '@mantine\/core'/
 const STYLES = /@mantine\/core\/styles\/(\w+)\.layer\.css/g
 
-const stylesIn = (path: string) => [...readFileSync(path, 'utf8').matchAll(STYLES)].map(([, name]) => name)
+const STYLE_SHEET = /import '(\.[^']+\.css)'/g
+
+/** The kit's styles that a file imports, itself or by style sheets beside it. */
+function stylesIn(path: string): (string | undefined)[] {
+  const text = readFileSync(path, 'utf8')
+  const sheets = [...text.matchAll(STYLE_SHEET)].map(([, sheet]) => join(dirname(path), sheet!))
+  return [...[...text.matchAll(STYLES)].map(([, name]) => name), ...sheets.flatMap(stylesIn)]
+}
 
 // The kit's styles are imported one by one, and without its own a component looks like nothing.
 test('each file imports the styles of the components that it uses, unless the first view has them', () => {

@@ -32,6 +32,7 @@ export default function SchemaForm({ schema, submitLabel, isFocused = false, onS
     box.current?.querySelector('form')?.requestSubmit()
   }
   return (
+    // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- a shortcut of the fields in it
     <div ref={box} onKeyDown={onKeyDown}>
       <Form
         schema={schema as RJSFSchema}
