@@ -302,3 +302,13 @@ def test_what_finds_and_compares_is_accessible_and_fits_a_narrow_screen(
     page.get_by_role("menuitem", name="Save as a new view…").click()
     expect(page.get_by_role("textbox", name="Name of the view")).to_be_focused()
     check("dialog of a view")
+
+
+def test_filter_can_be_changed_when_the_list_cannot_be_read(page: Page, service: Service) -> None:
+    # Search is off, and the service says so.
+    for path in ("/", "/failures"):
+        page.goto(f"{service.url}{path}?search=lost-parcel&tags=nothing-has-this")
+        expect(page.get_by_role("alert")).to_contain_text("This could not be loaded")
+        page.get_by_role("button", name="Remove Text lost-parcel").click()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        expect(page.get_by_text(re.compile("that matches these filters|No run matches these filters"))).to_be_visible()

@@ -1,9 +1,10 @@
-import { Suspense, useMemo } from 'react'
+import { useMemo } from 'react'
 import { Skeleton } from '@mantine/core'
 import { useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { comparePageQuery } from '../__generated__/comparePageQuery.graphql'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { Part } from '../shared/part'
 import { RUN_ID } from '../shared/run-id'
 import { Documents } from './documents'
 import { Facts } from './facts'
@@ -45,15 +46,16 @@ function Checked({ left, right }: Pair) {
   const wrong = [left, right].filter((id) => !RUN_ID.test(id))
   if (wrong.length) return <NoRun ids={wrong} why="A run ID begins with run_ and has 32 hexadecimal digits." />
   return (
-    <Suspense fallback={<Skeleton height={320} aria-busy aria-label="Loading" />}>
-      <Comparison left={left} right={right} />
-    </Suspense>
+    <Part address={`${left} ${right}`} fallback={<Skeleton height={320} aria-busy aria-label="Loading" />}>
+      {(attempt) => <Comparison left={left} right={right} attempt={attempt} />}
+    </Part>
   )
 }
 
-function Comparison({ left, right }: Pair) {
+function Comparison({ left, right, attempt }: Pair & { attempt: number }) {
   const variables = useMemo(() => ({ left, right }), [left, right])
-  const data = useLazyLoadQuery<comparePageQuery>(QUERY, variables, { fetchPolicy: 'store-and-network' })
+  const options = { fetchPolicy: 'store-and-network', fetchKey: attempt } as const
+  const data = useLazyLoadQuery<comparePageQuery>(QUERY, variables, options)
   if (!data.compareRuns) {
     const missing = [!data.leftRun && left, !data.rightRun && right].filter((id) => id !== false)
     return <NoRun ids={missing} why="It was deleted, or the key that signed in cannot see it." />

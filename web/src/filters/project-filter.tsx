@@ -17,6 +17,7 @@ export function ProjectFilter({ ids, onChange }: Props) {
     <MultiSelect
       comboboxProps={{ withinPortal: false }}
       label="Projects"
+      className="filter-projects"
       data={projects.map(({ id, name }) => ({ value: id, label: name }))}
       value={[...(ids ?? [])]}
       onChange={(chosen) => onChange(listOf(chosen))}

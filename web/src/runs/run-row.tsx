@@ -6,7 +6,6 @@ import type { runRow_run$key } from '../__generated__/runRow_run.graphql'
 import { Status, words } from '../shared/status'
 import { Elapsed, Time } from '../shared/time'
 import { Waiting } from '../shared/wait'
-import { waitText } from '../shared/waiting'
 
 const FRAGMENT = graphql`
   fragment runRow_run on FlowRun
@@ -77,11 +76,8 @@ export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSe
         <Link to="/runs/$runId" params={{ runId: run.id }} className="runs-link" title={run.id}>
           {run.flow.name}
         </Link>
-        {(run.waitingFor ?? run.summary) && (
-          <span className="narrow-only runs-second cut">{run.waitingFor ? waitText(run.waitingFor.kind) : run.summary}</span>
-        )}
       </span>
-      <span role="cell" className="wide-only runs-details">
+      <span role="cell" className="runs-details">
         {leaving && <span className="runs-leaving">{leaving}</span>}
         {run.waitingFor && <Waiting waitingFor={run.waitingFor} />}
         {run.summary && (

@@ -7,6 +7,7 @@ import { FilterBar } from '../filters/filter-bar'
 import { filterOf, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { orderOf } from '../shared/order'
+import { Part } from '../shared/part'
 import { OrderSelect } from './order-select'
 import { PAGE_SIZE, RunsTable } from './runs-table'
 import { SelectionBar } from './selection-bar'
@@ -68,9 +69,18 @@ export function RunsPage() {
           <OpenAsQuery document={QUERY} variables={variables} />
         </header>
         {live.isReady ? (
-          <Suspense fallback={<RowsSkeleton />}>
-            <Rows key={address} variables={variables} live={live} selection={selection} total={total} />
-          </Suspense>
+          <Part address={address} fallback={<RowsSkeleton />}>
+            {(attempt) => (
+              <Rows
+                key={address}
+                variables={variables}
+                attempt={attempt}
+                live={live}
+                selection={selection}
+                total={total}
+              />
+            )}
+          </Part>
         ) : (
           <RowsSkeleton />
         )}
@@ -81,13 +91,15 @@ export function RunsPage() {
 
 type RowsProps = {
   variables: runsPageQuery['variables']
+  attempt: number
   live: LiveRuns
   selection: Selection
   total: number | null
 }
 
-function Rows({ variables, live, selection, total }: RowsProps) {
-  const data = useLazyLoadQuery<runsPageQuery>(QUERY, variables, { fetchPolicy: 'network-only' })
+function Rows({ variables, attempt, live, selection, total }: RowsProps) {
+  const options = { fetchPolicy: 'network-only', fetchKey: attempt } as const
+  const data = useLazyLoadQuery<runsPageQuery>(QUERY, variables, options)
   return <RunsTable query={data} live={live} selection={selection} total={total} />
 }
 

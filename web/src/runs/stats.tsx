@@ -118,7 +118,7 @@ export function Stats({ filter, onChange, onTotal }: Props) {
       </div>
       <footer>
         <span className="dim">Created, by time. Drag to choose a range. {TIME_ZONE}</span>
-        {stats && <Moves buckets={stats.timeBuckets} onChange={onChange} />}
+        {stats && <Moves filter={filter} buckets={stats.timeBuckets} onChange={onChange} />}
         <span className="grow" />
         <Button
           size="compact-xs"
@@ -150,11 +150,17 @@ const MOVES = [
   { move: 'WIDER', label: 'Zoom out' },
 ] as const
 
-type MovesProps = { buckets: FlowRunStats['timeBuckets']; onChange: (changes: RunsSearch) => void }
+type MovesProps = {
+  filter: RunsFilter
+  buckets: FlowRunStats['timeBuckets']
+  onChange: (changes: RunsSearch) => void
+}
 
 /** Moves the range of the time axis: what dragging cannot do, and without a mouse. */
-function Moves({ buckets, onChange }: MovesProps) {
-  const [from, to] = [buckets.at(0)?.start, buckets.at(-1)?.end]
+function Moves({ filter, buckets, onChange }: MovesProps) {
+  // The bars may still be those of the range before.
+  const from = filter.createdAfter ?? buckets.at(0)?.start
+  const to = filter.createdBefore ?? buckets.at(-1)?.end
   if (!from || !to) return null
   return (
     <span role="group" aria-label="Range of time">

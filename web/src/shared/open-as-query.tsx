@@ -8,9 +8,14 @@ type Props = { document: GraphQLTaggedNode; variables: object }
 /** The address of GraphiQL with a document and its variables, which it opens in a tab. */
 export function queryAddress(document: GraphQLTaggedNode, variables: object): string {
   const { text, providedVariables } = getRequest(document).params
-  const provided = Object.entries(providedVariables ?? {}).map(([name, provider]) => [name, provider.get()] as const)
-  const all = { ...variables, ...Object.fromEntries(provided) }
-  const parameters = new URLSearchParams({ document: text ?? '', variables: JSON.stringify(all, null, 2) })
+  let query = text ?? ''
+  const all: Record<string, unknown> = { ...variables }
+  for (const [name, provider] of Object.entries(providedVariables ?? {})) {
+    const readable = name.replace(/^__relay_internal__pv__|relayprovider$/g, '')
+    query = query.replaceAll(name, readable)
+    all[readable] = provider.get()
+  }
+  const parameters = new URLSearchParams({ document: query, variables: JSON.stringify(all, null, 2) })
   return `${GRAPHQL_PATH}#${parameters}`
 }
 

@@ -10,7 +10,8 @@ const PendingCount = lazy(async () => ({ default: (await import('../inbox/pendin
 
 const PAGES = [
   { to: '/', label: 'Runs' },
-  { to: '/failures', label: 'Failures' },
+  // A week has the errors of now, and is read at once where all runs are not.
+  { to: '/failures', label: 'Failures', search: { createdWithin: 'P7D' } },
   { to: '/inbox', label: 'Inbox' },
   { to: '/flows', label: 'Flows' },
   { to: '/bulk', label: 'Bulk' },
@@ -29,8 +30,8 @@ export function Shell() {
           <span className="wide-only">Flow Runs</span>
         </Link>
         <nav aria-label="Pages">
-          {PAGES.map(({ to, label }) => (
-            <Link key={to} to={to} activeOptions={{ exact: to === '/', includeSearch: false }}>
+          {PAGES.map(({ to, label, ...rest }) => (
+            <Link key={to} to={to} {...rest} activeOptions={{ exact: to === '/', includeSearch: false }}>
               {label}
               {to === '/inbox' && (
                 <Suspense>
