@@ -22,6 +22,8 @@ _CONSOLE_PATHS = (
     "/",
     "/runs/{run_id}",
     "/failures",
+    "/inbox",
+    "/operate",
     "/flows",
     "/flows/{flow_id}",
     "/bulk",
