@@ -27,6 +27,8 @@ _CONSOLE_PATHS = (
     "/runs/{run_id}",
     "/failures",
     "/compare",
+    "/inbox",
+    "/operate",
     "/flows",
     "/flows/{flow_id}",
     "/bulk",

@@ -1,11 +1,13 @@
 """Answering questions and acting on runs in the console, in a real browser on both databases."""
 
 import re
+import time
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.support.app import PATIENCE
 from tests.web.console import AXE, NARROW, PATIENCE_MS, REFUND, WIDE, Service, live, page_of, sign_in
 
 QUESTION = {
@@ -64,9 +66,12 @@ def flows(service: Service) -> Service:
 
 def ask(service: Service, what: str, who: str = "ops", **more: Any) -> tuple[str, str]:
     """Starts a run that asks a question; returns its ID and that of the question."""
-    run_id = service.run("question", input={"what": what, "who": who}, **more)
-    (request,) = service.ask(REQUESTS, runs=[run_id])["inputRequests"]["nodes"]
-    return run_id, request["id"]
+    run_id = service.run("question", wait=False, input={"what": what, "who": who}, **more)
+    until = time.monotonic() + PATIENCE
+    while not (found := service.ask(REQUESTS, runs=[run_id])["inputRequests"]["nodes"]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return run_id, found[0]["id"]
 
 
 def question(page: Page, title: str) -> Any:
@@ -99,7 +104,7 @@ def test_inbox_is_answered_by_keyboard_alone(page: Page, flows: Service) -> None
     page.keyboard.press("Enter")
     expect(question(page, "Which tea?")).to_contain_text("A question of two lines.")
     # The first field has the focus: choose, go on, send without the mouse.
-    expect(page.get_by_label("Size")).to_be_focused()
+    expect(page.get_by_role("combobox", name="Size")).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.get_by_label("A gift?").focus()
@@ -226,7 +231,7 @@ def test_retry_says_what_each_way_keeps_and_starts_at_a_chosen_step(page: Page, 
     ways = dialog.get_by_role("radiogroup", name="How")
     expect(ways).to_contain_text("Keeps cart")
     expect(ways.get_by_role("radio")).to_have_count(6)
-    dialog.get_by_label("The chosen step").select_option(index=0)
+    dialog.get_by_label("The chosen step", exact=True).select_option(index=0)
     dialog.get_by_role("radio", name="Retry from the chosen step").check()
     expect(ways).to_contain_text("Keeps no step. Executes cart")
     dialog.get_by_label("With another input").check()
@@ -290,7 +295,7 @@ def test_tags_metadata_and_note_are_changed(page: Page, flows: Service) -> None:
     page.goto(f"{flows.url}/runs/{run_id}")
     page.get_by_role("button", name="Edit", exact=True).click()
     dialog = page.get_by_role("dialog", name="Tags, metadata and note")
-    dialog.get_by_label("Tags").fill("after")
+    dialog.get_by_role("combobox", name="Tags").fill("after")
     page.keyboard.press("Enter")
     dialog.get_by_label("Metadata as JSON").fill('{"customer": "acme"}')
     dialog.get_by_label("Note").fill("Looked at on Monday")

@@ -7,8 +7,8 @@ import { readAgain } from './read-again'
 import { createReader } from './reader'
 
 /**
- * Reads a query again after mutations, after events were lost, and every `everyMs` if that is given: for what has no
- * subscription. Returns a function that reads it soon. `variables` must not change from render to render.
+ * Reads a query again after mutations, after events were lost, and every `everyMs` if that is given, while the page can
+ * be seen: for what has no subscription. Returns a function that reads it soon. `variables` must not change from render to render.
  */
 export function useFresh<Query extends OperationType>(
   query: GraphQLTaggedNode,
@@ -26,7 +26,8 @@ export function useFresh<Query extends OperationType>(
   )
   useEffect(() => {
     for (const event of [LOST, MUTATED]) addEventListener(event, reader.read)
-    const timer = everyMs === undefined ? undefined : setInterval(reader.read, everyMs)
+    const tick = () => document.visibilityState === 'visible' && reader.read()
+    const timer = everyMs === undefined ? undefined : setInterval(tick, everyMs)
     return () => {
       for (const event of [LOST, MUTATED]) removeEventListener(event, reader.read)
       clearInterval(timer)
