@@ -21,7 +21,7 @@ DIST = CONSOLE_DOCUMENTS.parent
 BUDGET = 300_000
 """Bytes of the first view for a client that accepts gzip. GraphiQL is a page of its own."""
 ENTRIES = ("index.html", "src/runs/histogram.tsx", "src/views/saved-views.tsx", "src/inbox/pending-count.tsx")
-"""The modules from which the first view is loaded: the page's, and those that it requests by itself."""
+"""The modules from which the first view is loaded: that of the page, and those that it requests by itself."""
 
 
 def first_view() -> set[str]:
