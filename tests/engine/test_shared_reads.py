@@ -48,7 +48,7 @@ async def test_flow_is_compiled_once(database: CountingDatabase) -> None:
 
 async def test_masks_are_checked_once_a_second(database: CountingDatabase, fake_clock: FakeClock) -> None:
     flow = await database.write(make_project_with_flow)
-    store = SecretStore(database, KeyRing({}))
+    store = SecretStore(database, KeyRing([]))
     for _ in range(2):
         await asyncio.gather(*(store.masker(flow.project_id) for _ in range(AT_ONCE)))
         await fake_clock.advance(TRUSTED.total_seconds())

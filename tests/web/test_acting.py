@@ -182,7 +182,7 @@ def test_answer_pages_are_accessible_and_fit_a_narrow_screen(page: Page, flows: 
         for size in (WIDE, NARROW):
             for scheme in ("light", "dark"):
                 page.set_viewport_size(size)  # type: ignore[arg-type]
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.emulate_media(color_scheme=scheme)
                 overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
                 assert overflow <= 0, (what, overflow)
                 # The policy of the page forbids every script, so axe comes over the debugger.
