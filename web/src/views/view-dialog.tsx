@@ -5,7 +5,8 @@ import { useRelayEnvironment } from 'react-relay/hooks'
 import { filterOf, type RunsSearch } from '../shared/filter'
 import { orderOf } from '../shared/order'
 import type { ProjectName } from '../shared/projects'
-import { createView, deleteView, updateView, type SavedView } from './view-requests'
+import { createView, deleteView, updateView } from './view-changes'
+import type { SavedView } from './view-requests'
 
 export type Dialog = { kind: 'CREATE' } | { kind: 'REPLACE' | 'EDIT' | 'DELETE'; view: SavedView }
 
