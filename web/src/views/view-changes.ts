@@ -1,4 +1,4 @@
-/** Changes of saved views: for the dialogs, which are loaded when they open. */
+/** Changes of saved views. They are apart from their reading because the first view does not need them. */
 
 import { graphql } from 'react-relay/hooks'
 import type { Environment } from 'relay-runtime'
