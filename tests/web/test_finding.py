@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from tests.web.console import AXE, NARROW, WIDE, Service, page_of, sign_in
 
@@ -312,3 +312,22 @@ def test_filter_can_be_changed_when_the_list_cannot_be_read(page: Page, service:
         page.get_by_role("button", name="Remove Text lost-parcel").click()
         expect(page.get_by_role("alert")).to_have_count(0)
         expect(page.get_by_text(re.compile("that matches these filters|No run matches these filters"))).to_be_visible()
+
+
+def test_list_that_failed_is_read_again(page: Page, service: Service, orders: tuple[str, str]) -> None:
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if operation(route.request) in ("runsPageQuery", "failuresTableQuery") and page.url not in refused:
+            refused.append(page.url)
+            route.fulfill(status=503, json={"errors": [{"message": "No database now."}]})
+        else:
+            route.continue_()
+
+    page.route("**/graphql", refuse_once)
+    for path in ("/", "/failures"):
+        page.goto(f"{service.url}{path}?tags=of-orders")
+        expect(page.get_by_role("alert")).to_contain_text("No database now.")
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("link", name=re.compile("^(orders|Division by zero)$")).first).to_be_visible()
+    assert len(refused) == 2

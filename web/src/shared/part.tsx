@@ -1,6 +1,6 @@
-import { Suspense, useState, type ReactNode } from 'react'
+import { createContext, Suspense, use, useReducer, type ReactNode } from 'react'
 import { Button } from '@mantine/core'
-import { CatchBoundary } from '@tanstack/react-router'
+import { CatchBoundary, type ErrorComponentProps } from '@tanstack/react-router'
 
 type Props = {
   /** The part is loaded anew when this text changes. */
@@ -10,26 +10,27 @@ type Props = {
   children: (attempt: number) => ReactNode
 }
 
+const Retry = createContext(() => {})
+
 /** A part of a page that is loaded by itself. If that fails, the rest of the page, such as its filter, can be used. */
 export function Part({ address, fallback, children }: Props) {
-  const [attempt, setAttempt] = useState(0)
+  const [attempt, retry] = useReducer((old: number) => old + 1, 0)
   return (
-    <CatchBoundary
-      getResetKey={() => `${address} ${attempt}`}
-      errorComponent={({ error }) => <PartFailed error={error} onRetry={() => setAttempt((old) => old + 1)} />}
-    >
-      <Suspense fallback={fallback}>{children(attempt)}</Suspense>
-    </CatchBoundary>
+    <Retry value={retry}>
+      <CatchBoundary getResetKey={() => `${address} ${attempt}`} errorComponent={PartFailed}>
+        <Suspense fallback={fallback}>{children(attempt)}</Suspense>
+      </CatchBoundary>
+    </Retry>
   )
 }
 
-function PartFailed({ error, onRetry }: { error: unknown; onRetry: () => void }) {
+function PartFailed({ error }: ErrorComponentProps) {
   return (
     <div className="empty" role="alert">
       <strong>This could not be loaded</strong>
       <span>{error instanceof Error ? error.message : String(error)}</span>
       <span>Change the filter, or try again.</span>
-      <Button variant="default" onClick={onRetry}>
+      <Button variant="default" onClick={use(Retry)}>
         Try again
       </Button>
     </div>
