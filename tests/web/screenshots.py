@@ -92,12 +92,12 @@ FIRST = Shot("console-first", "/", "There are no runs yet")
 def main(names: list[str]) -> None:
     """Writes the pictures with these names; without names, all."""
     with service() as running, console(running) as page:
-        wanted = [shot for shot in (FIRST, *SHOTS) if not names or shot.name in names]
-        if FIRST in wanted:
+        chosen = [shot for shot in (FIRST, *SHOTS) if not names or shot.name in names]
+        if FIRST in chosen:
             take(page, running, FIRST, {})
-            wanted.remove(FIRST)
+            chosen.remove(FIRST)
         runs = make_content(running)
-        for shot in wanted:
+        for shot in chosen:
             take(page, running, shot, runs)
 
 
