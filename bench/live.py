@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -73,21 +73,26 @@ class Server(uvicorn.Server):
         self.listening.set()
 
 
-async def serve(url: str, pipe: Any) -> None:
+Commands = Mapping[str, Callable[..., Awaitable[Any]]]
+"""What a server's process does when it is asked: functions of its database, its flow, and arguments."""
+
+
+async def serve(url: str, pipe: Any, commands: Commands, *, with_worker: bool = False) -> None:
     """Serves until asked to stop, and executes commands that arrive through `pipe`."""
     database = open_database(url)
     project_id = await database.write(projects.create, "default")
     flow = await database.write(make_flow, project_id, "bench", NO_OP)
     key = await database.write(lambda uow: api_keys.create(uow, project_id=None, role=Role.ADMIN, name="bench"))
     settings = Settings(database_url=url, max_connections_per_key=10_000, max_subscriptions_per_key=10_000)
-    service = create_service(settings, database, project_id, with_worker=False)
+    service = create_service(settings, database, project_id, with_worker=with_worker)
     server = Server(server_config(service.app, port=0, log_config=None))
     serving = asyncio.create_task(server.serve())
     await server.listening.wait()
     freeze_gc()
     pipe.send((server.port, key))
     while (asked := await asyncio.to_thread(pipe.recv)) != "stop":
-        pipe.send(await COMMANDS[asked](database, flow))
+        name, *arguments = asked
+        pipe.send(await commands[name](database, flow, *arguments))
     server.should_exit = True
     await serving
 
@@ -143,7 +148,7 @@ async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     return subscriptions.encode_position(positions[0]), subscriptions.encode_position(positions[1])
 
 
-COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {
+COMMANDS: Commands = {
     "usage": usage,
     "change": change,
     "stream": stream,
@@ -153,7 +158,7 @@ COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {
 
 def be_server(url: str, pipe: Any) -> None:
     """The function of the server's process."""
-    uvloop.run(serve(url, pipe))
+    uvloop.run(serve(url, pipe, COMMANDS))
 
 
 # The subscribers
@@ -254,7 +259,7 @@ class Bench:
 
     async def ask(self, command: str) -> Any:
         """Returns the server's response to a command."""
-        self._pipe.send(command)
+        self._pipe.send((command,))
         return await asyncio.to_thread(self._pipe.recv)
 
     async def subscribe(self, count: int, query: str, after: str | None = None) -> list[Subscriber]:

@@ -48,7 +48,7 @@ from service.sign_in.openid import OpenIdSignIn
 from service.sign_in.provider import OpenIdProvider
 from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.traces.requests import TracedRequests
-from service.worker import Worker
+from service.worker import Worker, new_standby
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
 CONSOLE_DOCUMENTS = WEB / "documents.json"
@@ -68,9 +68,18 @@ class Service:
 
 
 def create_service(
-    settings: Settings, database: Database, project_id: UUID, *, with_worker: bool, tracer: Tracer = NO_TRACES
+    settings: Settings,
+    database: Database,
+    project_id: UUID,
+    *,
+    with_worker: bool,
+    with_standby: bool = False,
+    tracer: Tracer = NO_TRACES,
 ) -> Service:
-    """Creates the application. It closes `database` and `tracer` at its end; browsers sign in to `project_id`."""
+    """Creates the application. It closes `database` and `tracer` at its end; browsers sign in to `project_id`.
+
+    With a standby it sends alerts while no worker runs. A process with a worker needs none.
+    """
     flows = FlowCache(database)
     token_keys = load_token_keys(settings)
     viewers = Viewers(database, token_keys)
@@ -90,6 +99,7 @@ def create_service(
     metrics = Metrics(database) if settings.metrics else None
     observer = metrics.recorder if metrics is not None else SILENT
     worker = Worker(database, flows, settings, keys, observer, tracer) if with_worker else None
+    standby = new_standby(database, settings, keys, observer) if with_standby else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -107,9 +117,13 @@ def create_service(
                 works.append(openid.report_provider())
             beside = [asyncio.create_task(work) for work in works]
             task = asyncio.create_task(worker.run()) if worker else None
+            waiting = asyncio.create_task(standby.run()) if standby else None
             yield
             for running in beside:
                 running.cancel()
+            if standby and waiting:
+                standby.stop()
+                await waiting
             if worker and task:
                 worker.stop()
                 await task

@@ -431,7 +431,14 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
             found = await bootstrap(database, settings)
         except OSError as error:
             raise click.ClickException(f"The file {error.filename} cannot be written: {error.strerror}.") from None
-        service = create_service(settings, database, found.project_id, with_worker=with_worker, tracer=tracer)
+        service = create_service(
+            settings,
+            database,
+            found.project_id,
+            with_worker=with_worker,
+            with_standby=not with_worker,
+            tracer=tracer,
+        )
         config = server_config(
             service.app,
             host=settings.host,

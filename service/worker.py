@@ -26,6 +26,7 @@ from domain.time import clock
 from engine import actions
 from engine.alerts.messenger import Messenger
 from engine.alerts.notifier import Notifier
+from engine.alerts.standby import AlertStandby
 from engine.compiled_flow import FlowCache
 from engine.deliveries.deliverer import Deliverer
 from engine.deliveries.relay import Relay
@@ -85,13 +86,10 @@ class Worker:
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
         self._secrets = SecretStore(database, keys)
-        self._relay = Relay(database, lambda text: EventPredicate(events_filter_from_text(text)))
+        self._relay = _new_relay(database)
         sender = Sender(allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies)
         self._deliverer = Deliverer(database, sender, self._secrets, observer)
-        messenger = Messenger(
-            settings.mail_server, allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies
-        )
-        self._notifier = Notifier(database, messenger, self._secrets, observer)
+        self._notifier = _new_notifier(database, settings, self._secrets, observer)
         self._presence = Presence(database, _identity(settings.worker_concurrency), self._executing)
 
     @property
@@ -214,6 +212,23 @@ class Worker:
             grace=self._settings.shutdown_grace_seconds,
         )
         return Dispatcher(self._database, settings, self._observer)
+
+
+def new_standby(database: Database, settings: Settings, keys: KeyRing, observer: Observer = SILENT) -> AlertStandby:
+    """Returns what sends alerts from a process without a worker. `keys` decrypt the targets of alerts."""
+    notifier = _new_notifier(database, settings, SecretStore(database, keys), observer)
+    return AlertStandby(database, _new_relay(database), notifier)
+
+
+def _new_relay(database: Database) -> Relay:
+    return Relay(database, lambda text: EventPredicate(events_filter_from_text(text)))
+
+
+def _new_notifier(database: Database, settings: Settings, secrets: SecretStore, observer: Observer) -> Notifier:
+    messenger = Messenger(
+        settings.mail_server, allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies
+    )
+    return Notifier(database, messenger, secrets, observer)
 
 
 def _identity(concurrency: int) -> WorkerIdentity:

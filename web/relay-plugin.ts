@@ -28,10 +28,10 @@ export function relay(): Plugin {
     /** Writes the documents of the console with their hashes, for a service that executes trusted documents only. */
     generateBundle() {
       const documents: Record<string, string> = {}
-      for (const name of readdirSync(ARTIFACTS).sort()) {
-        const text = TEXT.exec(readFileSync(`${ARTIFACTS}/${name}`, 'utf8'))
-        if (text === null) continue
-        const document: string = JSON.parse(text[1])
+      for (const name of readdirSync(ARTIFACTS).toSorted()) {
+        const [, text] = TEXT.exec(readFileSync(`${ARTIFACTS}/${name}`, 'utf8')) ?? []
+        if (text === undefined) continue
+        const document = JSON.parse(text) as string
         documents[`sha256:${createHash('sha256').update(document).digest('hex')}`] = document
       }
       this.emitFile({ type: 'asset', fileName: 'documents.json', source: JSON.stringify(documents, null, 1) })

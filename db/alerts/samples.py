@@ -1,4 +1,4 @@
-"""What alerts read of runs: usual durations, and runs that wait for a worker for too long."""
+"""What alerts read: usual durations, and the runs and schedules that have waited for a worker for too long."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -7,16 +7,22 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from db.events.log import NeededOfRuns
-from db.models import FlowRun
+from db.models import Flow, FlowRun, Schedule
 from db.models.types import table
 from db.queue import due
 from db.row_types import RunRow
 from db.runs import reads as run_reads
+from db.schedules import DueSchedule
+from db.sql.rows import fetch_all
 from domain.enums import RunStatus
 from domain.outbound.alert import KEPT_SAMPLES
 
 _table = table(FlowRun)
 _run = _table.c
+_schedules = table(Schedule)
+_schedule = _schedules.c
+_flows = table(Flow)
+_flow = _flows.c
 _SCANNED = 5 * KEPT_SAMPLES
 """Newest runs of a flow that are searched for successful ones."""
 
@@ -45,3 +51,20 @@ def overdue(
     )
     found = conn.execute(select(_run.id).where(*waiting).limit(limit)).scalars().all()
     return run_reads.by_ids(conn, found, needed.columns, needed.texts).values() if found else ()
+
+
+def overdue_schedules(
+    conn: Connection, project_id: UUID, after: datetime, until: datetime, limit: int
+) -> Sequence[DueSchedule]:
+    """Returns up to `limit` schedules of a project whose runs no worker has started, and that became due after `after`
+    and not later than `until`. Schedules of flows that cannot be started are left out: a worker would skip them."""
+    waiting = (
+        _schedule.next_fire_at > after,
+        _schedule.next_fire_at <= until,
+        _schedule.project_id == project_id,
+        _flow.enabled,
+        _flow.published_version_id.is_not(None),
+    )
+    columns = (*_schedule, _flow.enabled.label("flow_enabled"), _flow.published_version_id)
+    query = select(*columns).join_from(_schedules, _flows, _schedule.flow_id == _flow.id)
+    return fetch_all(conn, query.where(*waiting).order_by(_schedule.next_fire_at).limit(limit))

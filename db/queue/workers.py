@@ -1,6 +1,7 @@
 """The workers that report themselves, by heartbeats.
 
-Only views read them: no worker decides anything by the row of another one. Runs are guarded by leases.
+Only views and the standby of alerts read them: no worker decides anything by the row of another one. Runs are guarded
+by leases.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -108,6 +109,12 @@ def _matches(statuses: Collection[WorkerStatus] | None, now: datetime) -> Column
         WorkerStatus.ACTIVE: ~is_lost & ~_worker.draining,
     }
     return or_(false(), *(conditions[each] for each in statuses))
+
+
+def has_active(conn: Connection, now: datetime) -> bool:
+    """True if a worker claims runs, and serves schedules and alerts."""
+    active = select(_worker.id).where(_matches([WorkerStatus.ACTIVE], now)).limit(1)
+    return conn.execute(active).first() is not None
 
 
 LISTING: Listing[Collection[WorkerStatus] | None] = Listing(_table, _matches)

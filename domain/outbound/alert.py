@@ -20,7 +20,11 @@ class AlertCondition(DescribedEnum):
         "CONSECUTIVE_FAILURES",
         "At least `threshold` runs of a flow in a row have failed. A run that succeeds ends the row.",
     )
-    LATE = "LATE", "A QUEUED run has been due for `threshold` milliseconds, and no worker has claimed it."
+    LATE = (
+        "LATE",
+        "A QUEUED run has been due for `threshold` milliseconds, and no worker has claimed it; or a schedule, and no "
+        "worker has started its run. Messages are sent even if no worker runs at all.",
+    )
     SLOW = (
         "SLOW",
         "A run that succeeded took at least `threshold` percent of the 95th percentile of the flow's runs before it.",

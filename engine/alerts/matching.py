@@ -1,4 +1,4 @@
-"""Finds the events that alerts count, as the relay reads the event log, and the runs that are late."""
+"""Finds the events that alerts count, as the relay reads the event log, and the runs and schedules that are late."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from db.row_types import EventRow, RunRow
 from domain.enums import RunStatus
 from domain.outbound.alert import DEFAULT_THRESHOLDS, FAILURES, MIN_SAMPLES, AlertCondition, Hit
 from domain.time import clock
+from engine.alerts.planned_run import planned_run
 
 USUAL_FOR = timedelta(minutes=5)
 """How long the usual duration of a flow is used again."""
@@ -75,8 +76,15 @@ class _Watch:
         self.threshold = row.threshold or DEFAULT_THRESHOLDS.get(self.condition)
 
     def hit(self, group: str, run: RunRow, at: datetime, *, ends_row: bool = False) -> Hit:
+        return self._hit(group, run.flow_id, run.id, at, ends_row=ends_row)
+
+    def late_schedule(self, flow_id: UUID, at: datetime) -> Hit:
+        """Counts a schedule of a flow. It has no run: that is what the message is about."""
+        return self._hit(f"{flow_id} SCHEDULE", flow_id, None, at)
+
+    def _hit(self, group: str, flow_id: UUID, run_id: UUID | None, at: datetime, *, ends_row: bool = False) -> Hit:
         alert = self.row
-        return Hit(alert.id, alert.project_id, self.condition, self.threshold, group, run.flow_id, run.id, at, ends_row)
+        return Hit(alert.id, alert.project_id, self.condition, self.threshold, group, flow_id, run_id, at, ends_row)
 
 
 class AlertMatcher:
@@ -156,7 +164,8 @@ class AlertMatcher:
         return usual
 
     async def late(self, after: datetime, until: datetime, limit: int) -> list[Hit]:
-        """Returns the runs that have become late between two instants: at most `limit` for each alert."""
+        """Returns the runs and the schedules that have become late between two instants: at most `limit` of each for
+        each alert."""
         found: list[Hit] = []
         for watch in (watch for group in self._watches.values() for watch in group):
             if watch.condition is not AlertCondition.LATE or watch.threshold is None:
@@ -167,6 +176,12 @@ class AlertMatcher:
             runs = await self._database.read(samples.overdue, watch.row.project_id, *window, needed, limit)
             found += [
                 watch.hit(str(run.flow_id), run, until) for run in runs if watch.predicate.matches_run(run, until)
+            ]
+            schedules = await self._database.read(samples.overdue_schedules, watch.row.project_id, *window, limit)
+            found += [
+                watch.late_schedule(schedule.flow_id, until)
+                for schedule in schedules
+                if watch.predicate.matches_run(planned_run(schedule, needed.columns, until), until)
             ]
         return found
 

@@ -36,7 +36,8 @@ def render(notification: NotificationRow, alert: AlertRow, sources: Notification
     condition = AlertCondition(alert.condition)
     if condition is AlertCondition.ENDPOINT_DISABLED:
         return _of_endpoint(notification, alert, sources)
-    count = f"{notification.count:,} {'run' if notification.count == 1 else 'runs'}"
+    noun = "schedule" if _is_of_schedules(notification, condition) else "run"
+    count = f"{notification.count:,} {noun if notification.count == 1 else noun + 's'}"
     flow = sources.flow_name or "a deleted flow"
     title = _title(f"{flow}: {_TITLES[condition].format(count=count)}")
     paragraphs = [f"{title}.", "", *_details(notification, condition, alert, sources)]
@@ -54,13 +55,20 @@ def _of_endpoint(notification: NotificationRow, alert: AlertRow, sources: Notifi
     return Message(title, f"{title}.\n\n{why}\nEndpoint: {name}\nAlert: {alert.name}\n")
 
 
+def _is_of_schedules(notification: NotificationRow, condition: AlertCondition) -> bool:
+    """True for schedules that no worker has served: alone among the events about a flow they have no run."""
+    return condition is AlertCondition.LATE and notification.run_id is None
+
+
 def _details(
     notification: NotificationRow, condition: AlertCondition, alert: AlertRow, sources: NotificationSources
 ) -> list[str]:
     first, last = (f"{at:%Y-%m-%d %H:%M:%S} UTC" for at in (notification.first_at, notification.last_at))
     paragraphs = [f"When: {first}" if notification.count == 1 else f"When: {first} to {last}"]
     threshold = alert.threshold or DEFAULT_THRESHOLDS.get(condition)
-    if condition is AlertCondition.LATE:
+    if _is_of_schedules(notification, condition):
+        paragraphs.append(f"No worker has started their runs for {threshold:,} ms: check that workers run.")
+    elif condition is AlertCondition.LATE:
         paragraphs.append(f"No worker has claimed them for {threshold:,} ms.")
     if condition is AlertCondition.SLOW:
         paragraphs.append(f"They took at least {threshold:,} % of the 95th percentile of earlier runs.")

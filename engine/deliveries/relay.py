@@ -47,9 +47,9 @@ GAP_SECONDS = 0.02
 LEASE = timedelta(seconds=6)
 """How long the log waits for a worker that was killed."""
 LATE = timedelta(seconds=10)
-"""Time between two searches for late runs."""
+"""Time between two searches for late runs and schedules."""
 LATE_LIMIT = 5_000
-"""Late runs that one search counts for an alert at most."""
+"""Late runs, and late schedules, that one search counts for an alert at most."""
 SAVED_EVENTS = 2_000
 """Events without a delivery after which the position is saved. A worker that takes over reads as many again."""
 
@@ -96,7 +96,7 @@ class Relay(BackgroundService):
         """The end of the lease; None: this worker has none."""
         self._gaps: Gaps | None = None
         self._late_at = datetime.min.replace(tzinfo=UTC)
-        """The next search for late runs."""
+        """The next search for late runs and schedules."""
 
     def stop(self) -> None:
         """Start no further turn; `run` returns when the current one has ended."""
@@ -127,6 +127,15 @@ class Relay(BackgroundService):
         await self._load()
         while self._has_consumers and await self._step() == 0:
             pass
+
+    async def count_late(self) -> None:
+        """Counts for alerts what has become late, unless another process reads the log. Reads no events."""
+        await self._load()
+        if self._alerts.has_late and await self._acquire(now := clock.now()):
+            try:
+                await self._count_late(now)
+            finally:
+                await self._release()
 
     @property
     def _has_consumers(self) -> bool:
@@ -199,7 +208,8 @@ class Relay(BackgroundService):
             await self._database.write(relay.release, self._token)
 
     async def _count_late(self, now: datetime) -> None:
-        """Counts the runs that have become late since the last search, in this worker or another one."""
+        """Counts the runs and schedules that have become late since the last search, in this process or another
+        one."""
         state = await self._database.read(relay.state)
         hits = await self._alerts.late(state.late_until or now, now, LATE_LIMIT)
         try:

@@ -1,4 +1,4 @@
-"""Reads the media types that a client accepts from its `Accept` headers (RFC 9110)."""
+"""Reads what a client accepts from its `Accept` headers, and from headers of the same form (RFC 9110)."""
 
 import re
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ def accepted(request: Request) -> Mapping[str, float]:
 
     Several headers are one list. A weight that is none counts as 1.
     """
-    return _accepted(",".join(request.headers.getlist("accept")))
+    return weights(",".join(request.headers.getlist("accept")))
 
 
 @lru_cache(_KEPT_HEADERS)
-def _accepted(header: str) -> Mapping[str, float]:
-    media_ranges = header.lower().split(",")
-    parsed = [[part.strip() for part in media_range.split(";")] for media_range in media_ranges]
-    weights = {name: _weight(parameters) for name, *parameters in parsed if name}
-    return {name: weight for name, weight in weights.items() if weight > 0}
+def weights(header: str) -> Mapping[str, float]:
+    """Returns the names that a header lists, in lower case, with their weights. Names of weight 0 are left out."""
+    parsed = [[part.strip() for part in item.split(";")] for item in header.lower().split(",")]
+    found = {name: _weight(parameters) for name, *parameters in parsed if name}
+    return {name: weight for name, weight in found.items() if weight > 0}
 
 
 def _weight(parameters: list[str]) -> float:
@@ -39,8 +39,8 @@ def _weight(parameters: list[str]) -> float:
 def is_graphql_response(request: Request) -> bool:
     """Returns True if the response has the media type of GraphQL responses: the client names it, and does not prefer
     JSON."""
-    weights = accepted(request)
-    return weights.get(GRAPHQL_RESPONSE, 0) >= max(weights.get(JSON, 0), 0.001)
+    media_ranges = accepted(request)
+    return media_ranges.get(GRAPHQL_RESPONSE, 0) >= max(media_ranges.get(JSON, 0), 0.001)
 
 
 def response_type(request: Request) -> str:

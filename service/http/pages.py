@@ -1,14 +1,18 @@
 """Serves the console and GraphiQL from this machine, so that they work without the internet."""
 
 import html
+import os
 from pathlib import Path
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.staticfiles import PathLike, StaticFiles
+from starlette.types import Scope
 
 from service.http.compression import compression
+from service.http.media_types import weights
 from service.http.public_path import HEADER, public_path
 
 # The policy is as strict as the page allows: its editor Monaco writes <style> elements and draws error marks with data:
@@ -23,6 +27,8 @@ _CONSOLE_PATHS = (
     "/runs/{run_id}",
     "/failures",
     "/compare",
+    "/inbox",
+    "/operate",
     "/flows",
     "/flows/{flow_id}",
     "/bulk",
@@ -33,6 +39,8 @@ _BASE_PATH = 'name="base-path" content=""'
 """The tag of a page from which its scripts read the base path of the service."""
 _PROVIDER = 'name="identity-provider" content=""'
 """The tag of a page from which its scripts read the name of the identity provider."""
+_PACKED = {"br": ".br", "gzip": ".gz"}
+"""Codings of the files that the build compresses as far as they go, best first, and the ends of their names."""
 _VARY = {"vary": f"accept, {HEADER}"}
 _MISSING = (
     "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
@@ -41,13 +49,24 @@ _MISSING = (
 
 
 class _Assets(StaticFiles):
-    """Files whose names contain a hash of their content, so that browsers may cache them forever."""
+    """Files whose names contain a hash of their content, so that browsers may cache them forever.
+
+    The build compressed them: at the level that suits responses made anew each time, they would be a fifth larger.
+    """
 
     async def check_config(self) -> None:
         """Checks nothing: the folder is missing until the page is built, and requests then get 404."""
 
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        response: Response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+    def file_response(self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, *_: int) -> Response:
+        accepted = weights(",".join(Headers(scope=scope).getlist("accept-encoding")))
+        for coding, suffix in _PACKED.items():
+            packed = Path(f"{full_path}{suffix}")
+            if coding in accepted and packed.is_file():
+                response = super().file_response(packed, packed.stat(), scope)
+                response.headers.update({"content-encoding": coding, "vary": "accept-encoding"})
+                break
+        else:
+            response = super().file_response(full_path, stat_result, scope)
         response.headers["cache-control"] = "public, max-age=31536000, immutable"
         response.headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'none'"
         response.headers.update(_HEADERS)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import BrowserContext, Page, expect
 
+from engine.secrets.key_ring import new_key
 from tests.support.app import PATIENCE
 from tests.support.databases.postgres import free_port
 from tests.support.processes.commands import service_command
@@ -59,6 +60,9 @@ class Service:
             "FLOWRUNS_DATABASE_URL": database_url,
             "FLOWRUNS_PORT": str(self._port),
             "FLOWRUNS_BOOTSTRAP_KEY": self.key,
+            "FLOWRUNS_SECRET_KEYS": new_key(),
+            "FLOWRUNS_TOKEN_KEYS": "a key of the browser's tests that signs links",
+            "FLOWRUNS_HTTP_ALLOW_PRIVATE": "true",
             "PYTHONUNBUFFERED": "1",
         }
         self._process: subprocess.Popen[str] | None = None

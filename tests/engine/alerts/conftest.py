@@ -66,6 +66,8 @@ class Alerting:
     notifier: Notifier
     flow: PublishedFlow
     clock: FakeClock
+    smtp_url: str
+    secret_key: str
 
     async def alert(self, target: str = "mailto:ops@example.com", **more: Any) -> str:
         """Creates an alert; returns its ID."""
@@ -108,7 +110,9 @@ async def alerting(database_url: str, fake_clock: FakeClock) -> AsyncIterator[Al
     async with run_app(database_url, with_worker=False, secret_keys=key) as app:
         messenger = Messenger(MailServer("127.0.0.1", port, is_tls=False), allow_private=True, use_proxies=False)
         notifier = Notifier(app.database, messenger, SecretStore(app.database, KeyRing(parse_keys(key))))
-        yield Alerting(app, mailbox, new_relay(app), notifier, await make_flow(app, "Invoices"), fake_clock)
+        flow = await make_flow(app, "Invoices")
+        smtp_url = f"smtp://127.0.0.1:{port}"
+        yield Alerting(app, mailbox, new_relay(app), notifier, flow, fake_clock, smtp_url, key)
         await notifier.shut_down()
     server.close()
 

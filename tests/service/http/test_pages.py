@@ -1,7 +1,9 @@
 """The pages beside the API, their assets, the health of the service, and the language's schema."""
 
+import gzip
 from pathlib import Path
 
+import brotli
 import httpx
 import jsonschema_rs
 import pytest
@@ -100,6 +102,43 @@ async def test_assets_may_be_kept_for_ever(build: Path) -> None:
     assert response.text == "1"
     assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("accept", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+        ("identity", None),
+        ("deflate", None),
+    ],
+)
+async def test_assets_are_sent_as_the_build_compressed_them(build: Path, accept: str, coding: str | None) -> None:
+    script = "alert('a script');" * 100
+    file = build / "assets" / "main-abc.js"
+    file.write_text(script)
+    file.with_suffix(".js.gz").write_bytes(gzip.compress(script.encode()))
+    file.with_suffix(".js.br").write_bytes(brotli.compress(script.encode()))
+    async with pages(build) as http:
+        response = await http.get("/assets/main-abc.js", headers={"accept-encoding": accept})
+        etag = {"accept-encoding": accept, "if-none-match": response.headers["etag"]}
+        assert (await http.get("/assets/main-abc.js", headers=etag)).status_code == 304
+    assert response.headers.get("content-encoding") == coding
+    assert response.headers["content-type"].startswith("text/javascript")
+    assert response.headers["vary"].lower() == "accept-encoding"
+    assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert response.text == script
+    if coding:
+        assert int(response.headers["content-length"]) < len(script) / 10
+
+
+async def test_assets_that_the_build_did_not_compress_are_compressed_when_they_are_sent(build: Path) -> None:
+    (build / "assets" / "main-abc.js").write_text("1;" * 1_000)
+    async with pages(build) as http:
+        response = await http.get("/assets/main-abc.js", headers={"accept-encoding": "gzip"})
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.text == "1;" * 1_000
 
 
 @pytest.mark.parametrize(

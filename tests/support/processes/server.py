@@ -50,14 +50,21 @@ class AppServer(Server):
 async def server(sqlite_template: SqliteTemplate, tmp_path: Path) -> AsyncIterator[Server]:
     """A service as the command `serve` starts it, with worker, demo flows and GraphiQL, on SQLite."""
     with sqlite_template.clone(tmp_path) as database_url:
-        settings = Settings(database_url=database_url)
-        database = open_database(database_url)
-        project = await bootstrap(database, settings)
-        service = create_service(settings, database, project.project_id, with_worker=True)
-        config = server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)
-        async with listening_with(config) as (url, _):
-            assert project.new_secret is not None
-            yield Server(url, project.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
+        async with run_demo_server(database_url) as running:
+            yield running
+
+
+@asynccontextmanager
+async def run_demo_server(database_url: str, **settings: Any) -> AsyncIterator[Server]:
+    """Runs a service as the command `serve` starts it, on a migrated database: with a worker, and demo flows."""
+    values = Settings(database_url=database_url, **settings)
+    database = open_database(database_url)
+    project = await bootstrap(database, values)
+    service = create_service(values, database, project.project_id, with_worker=True)
+    config = server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)
+    async with listening_with(config) as (url, _):
+        assert project.new_secret is not None
+        yield Server(url, project.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
 
 
 @pytest.fixture

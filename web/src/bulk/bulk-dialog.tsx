@@ -1,5 +1,9 @@
 import { useState } from 'react'
 import { Alert, Button, Modal, NumberInput, Radio } from '@mantine/core'
+import '../shared/modal.css'
+import '@mantine/core/styles/NumberInput.layer.css'
+import '@mantine/core/styles/Radio.layer.css'
+import '@mantine/core/styles/Alert.layer.css'
 import { useNavigate } from '@tanstack/react-router'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { RetryStrategy } from '../__generated__/requestsRetryMutation.graphql'
@@ -56,7 +60,7 @@ export default function BulkDialog({ kind, filter, excludeIds, onClose, onDone }
             label="Where the retries start"
             value={strategy}
             onChange={(value) => {
-              setStrategy(value as RetryStrategy)
+              setStrategy(value)
               setPlan(null)
             }}
           >

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from 'react'
 import { Button, Progress, SegmentedControl } from '@mantine/core'
+import '@mantine/core/styles/Progress.layer.css'
 import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery, useRelayEnvironment, useSubscription } from 'react-relay/hooks'
 import type { operationPageQuery } from '../__generated__/operationPageQuery.graphql'

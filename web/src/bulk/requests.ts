@@ -190,8 +190,8 @@ type Runs = { filter: RunsFilter; excludeIds: string[]; strategy: RetryStrategy 
 
 /** Does a dry run, and returns the plan that it makes. */
 export async function planOf(environment: Environment, kind: BulkKind, runs: Runs): Promise<Plan> {
-  const { strategy, ...selected } = runs
-  const chosen = kind === 'RETRY' ? runs : selected
+  const { filter, excludeIds } = runs
+  const chosen = kind === 'RETRY' ? runs : { filter, excludeIds }
   const result = await send(environment, kind, { ...chosen, dryRun: true })
   return result.operation?.plan ?? refused(result)
 }

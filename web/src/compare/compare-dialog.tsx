@@ -1,5 +1,6 @@
-import { Suspense, useMemo, useState, type FormEvent } from 'react'
+import { Suspense, useMemo, useState, type SubmitEvent } from 'react'
 import { Button, Modal, TextInput } from '@mantine/core'
+import '../shared/modal.css'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { compareDialogQuery } from '../__generated__/compareDialogQuery.graphql'
@@ -30,7 +31,7 @@ export default function CompareDialog({ runId, flowId, onClose }: Props) {
   const navigate = useNavigate()
   const id = other.trim()
   const isWrong = id !== '' && !RUN_ID.test(id)
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault()
     if (id && !isWrong) void navigate({ to: '/compare', search: { left: id, right: runId } })
   }

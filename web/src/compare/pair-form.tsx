@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, TextInput } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 
@@ -8,7 +8,7 @@ export function PairForm({ left, right }: { left: string; right: string }) {
   const [second, setSecond] = useState(right)
   const navigate = useNavigate({ from: '/compare' })
   const show = (pair: { left: string; right: string }) => void navigate({ search: pair })
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault()
     show({ left: first.trim(), right: second.trim() })
   }

@@ -1,5 +1,6 @@
 import { Fragment, useState } from 'react'
 import { Switch } from '@mantine/core'
+import '@mantine/core/styles/Switch.layer.css'
 import { graphql, useFragment } from 'react-relay/hooks'
 import type { steps_comparison$data, steps_comparison$key } from '../__generated__/steps_comparison.graphql'
 import { Status, statusColour } from '../shared/status'

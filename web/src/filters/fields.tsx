@@ -1,4 +1,5 @@
 import { NumberInput, TextInput } from '@mantine/core'
+import '@mantine/core/styles/NumberInput.layer.css'
 
 const SECOND_MS = 1_000
 const MINUTE_MS = 60 * SECOND_MS

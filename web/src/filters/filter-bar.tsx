@@ -15,8 +15,10 @@ type Props = {
   shownElsewhere?: readonly FilterField[]
 }
 
+const NONE: readonly FilterField[] = []
+
 /** Everything that the runs of a page can be restricted by. */
-export function FilterBar({ search, onChange, onClear, shownElsewhere = [] }: Props) {
+export function FilterBar({ search, onChange, onClear, shownElsewhere = NONE }: Props) {
   return (
     <search className="filter-bar">
       <div className="filter-line">

@@ -14,12 +14,12 @@ type Props = {
 }
 
 /** Filters that have a control of their own in the bar, which shows them. */
-const IN_BAR: readonly FilterField[] = ['flowIds', 'createdWithin', 'errorContains']
+const IN_BAR = new Set<FilterField>(['flowIds', 'createdWithin', 'errorContains'])
 
 /** The filters that are on, each with a button that takes it off. */
 export function FilterChips({ search, onChange, onClear, shownElsewhere }: Props) {
   if (!isFiltered(search)) return null
-  const chips = FILTER_FIELDS.filter((field) => !IN_BAR.includes(field) && !shownElsewhere.includes(field))
+  const chips = FILTER_FIELDS.filter((field) => !IN_BAR.has(field) && !shownElsewhere.includes(field))
   return (
     <div className="line filter-chips" role="group" aria-label="Filters">
       {chips
@@ -86,7 +86,7 @@ const LABELS: Partial<Record<FilterField, string>> = {
   waitingFor: 'Waits for',
   webhookIds: 'Webhook',
 }
-const IN_WORDS: readonly FilterField[] = ['environments', 'triggerMethods', 'archived', 'statuses']
+const IN_WORDS = new Set<FilterField>(['environments', 'triggerMethods', 'archived', 'statuses'])
 
 function textOf(field: FilterField, value: unknown): string {
   if (value === true) return ''
@@ -95,6 +95,6 @@ function textOf(field: FilterField, value: unknown): string {
   if (field.endsWith('After') || field.endsWith('Before')) return fullTime(String(value))
   if (field.endsWith('Within')) return withinLabel(String(value)).toLowerCase()
   if (field.endsWith('Ms')) return duration(Number(value))
-  if (IN_WORDS.includes(field)) return words(String(value)).toLowerCase()
-  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+  if (IN_WORDS.has(field)) return words(String(value)).toLowerCase()
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }

@@ -1,4 +1,4 @@
-import { useMemo, useState, type FormEvent } from 'react'
+import { useMemo, useState, type SubmitEvent } from 'react'
 import { Autocomplete, Button, Select } from '@mantine/core'
 import type { RunsFilter } from '../shared/filter'
 import { COMPARISONS, conditionOf, type Condition } from './condition'
@@ -20,7 +20,7 @@ export function MetadataFilter({ filter, onChange }: Props) {
     filter,
     value,
   )
-  const add = (event: FormEvent) => {
+  const add = (event: SubmitEvent) => {
     event.preventDefault()
     onChange([...(filter.metadataConditions ?? []), conditionOf(key, comparison, value.trim())])
     setPath('')

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState, type FormEvent } from 'react'
+import { useEffect, useRef, useState, type SubmitEvent } from 'react'
 import { TextInput } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { RUN_ID } from '../shared/run-id'
@@ -22,14 +22,14 @@ export function TextFilter({ text, onChange }: Props) {
     return () => removeEventListener('keydown', focus)
   }, [])
 
-  const use = (entered: string) => {
+  const apply = (entered: string) => {
     const trimmed = entered.trim()
     if (RUN_ID.test(trimmed)) void navigate({ to: '/runs/$runId', params: { runId: trimmed } })
     else onChange(trimmed || undefined)
   }
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault()
-    use(value)
+    apply(value)
   }
   return (
     <form onSubmit={submit} className="filter-text">
@@ -40,10 +40,10 @@ export function TextFilter({ text, onChange }: Props) {
         placeholder="Error text, or a run ID    /"
         value={value}
         onChange={(event) => setValue(event.currentTarget.value)}
-        onBlur={() => value.trim() !== (text ?? '') && use(value)}
+        onBlur={() => value.trim() !== (text ?? '') && apply(value)}
         onPaste={(event) => {
           const pasted = event.clipboardData.getData('text').trim()
-          if (RUN_ID.test(pasted)) use(pasted)
+          if (RUN_ID.test(pasted)) apply(pasted)
         }}
         rightSectionWidth={0}
       />

@@ -30,7 +30,7 @@ export function TimeFilter({ filter, onChange }: Props) {
       <SegmentedControl
         aria-label="Which time"
         value={time}
-        onChange={(value) => setTime(value as TimeOfRun)}
+        onChange={(value) => setTime(value)}
         data={TIMES.map((value) => ({ value, label: LABELS[value] }))}
       />
       <Select

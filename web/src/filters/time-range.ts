@@ -85,7 +85,8 @@ export function rangeOf({ createdWithin, createdAfter, createdBefore }: RunsFilt
 export function movedRange({ from, to }: { from: string; to: string }, move: 'EARLIER' | 'LATER' | 'WIDER'): RunsSearch {
   const [start, end] = [Date.parse(from), Date.parse(to)]
   const length = end - start
-  const [startBy, endBy] = { EARLIER: [-length, -length], LATER: [length, length], WIDER: [-length / 2, length / 2] }[move]
+  const by = { EARLIER: [-length, -length], LATER: [length, length], WIDER: [-length / 2, length / 2] } as const
+  const [startBy, endBy] = by[move]
   const moved = (at: number) => new Date(at).toISOString()
   return { createdWithin: undefined, createdAfter: moved(start + startBy), createdBefore: moved(end + endBy) }
 }

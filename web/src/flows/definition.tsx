@@ -1,5 +1,6 @@
 import { lazy, useState } from 'react'
 import { Alert, Button } from '@mantine/core'
+import '@mantine/core/styles/Alert.layer.css'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { definition_flow$key } from '../__generated__/definition_flow.graphql'
 import type { definitionPublishMutation } from '../__generated__/definitionPublishMutation.graphql'

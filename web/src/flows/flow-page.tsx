@@ -1,5 +1,6 @@
 import { Suspense } from 'react'
 import { Tabs } from '@mantine/core'
+import '@mantine/core/styles/Tabs.layer.css'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { flowPageQuery } from '../__generated__/flowPageQuery.graphql'

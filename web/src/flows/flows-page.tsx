@@ -108,6 +108,6 @@ export function FlowsPage() {
 }
 
 function NextFire({ schedules }: { schedules: readonly { readonly nextFireAt: string | null | undefined }[] }) {
-  const [next] = schedules.flatMap(({ nextFireAt }) => nextFireAt ?? []).sort()
+  const [next] = schedules.flatMap(({ nextFireAt }) => nextFireAt ?? []).toSorted()
   return next ? <Time at={next} /> : null
 }

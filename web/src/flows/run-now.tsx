@@ -1,5 +1,6 @@
 import { lazy, useState } from 'react'
 import { Alert } from '@mantine/core'
+import '@mantine/core/styles/Alert.layer.css'
 import { useNavigate } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { runNow_flow$key } from '../__generated__/runNow_flow.graphql'

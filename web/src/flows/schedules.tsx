@@ -1,5 +1,6 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, Switch, TextInput } from '@mantine/core'
+import '@mantine/core/styles/Switch.layer.css'
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { schedules_flow$data, schedules_flow$key } from '../__generated__/schedules_flow.graphql'
@@ -135,7 +136,7 @@ function NewSchedule({ flowId, attempt }: { flowId: string; attempt: Attempt }) 
   const [cron, setCron] = useState('')
   const [timeZone, setTimeZone] = useState(TIME_ZONE)
   const [input, setInput] = useState('{}')
-  const add = (event: FormEvent) => {
+  const add = (event: SubmitEvent) => {
     event.preventDefault()
     void attempt(addSchedule(environment, flowId, { cron, timeZone, input }).then(() => setCron('')))
   }

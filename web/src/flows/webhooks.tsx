@@ -1,5 +1,6 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Alert, Button, TextInput } from '@mantine/core'
+import '@mantine/core/styles/Alert.layer.css'
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { webhooks_flow$key } from '../__generated__/webhooks_flow.graphql'
@@ -49,7 +50,7 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
   const [input, setInput] = useState('')
   const [path, setPath] = useState('')
   const [error, setError] = useState('')
-  const add = async (event: FormEvent) => {
+  const add = async (event: SubmitEvent) => {
     event.preventDefault()
     setError('')
     try {

@@ -1,9 +1,10 @@
 import { lazy, Suspense, useState } from 'react'
+import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { pendingInputs_run$data, pendingInputs_run$key } from '../__generated__/pendingInputs_run.graphql'
+import { respond } from '../shared/respond'
 import { Time } from '../shared/time'
 import { useMayOperate } from '../shared/viewer'
-import { respond } from './requests-run'
 
 const SchemaForm = lazy(() => import('../shared/schema-form'))
 
@@ -52,6 +53,9 @@ function Question({ runId, request }: Props) {
             </>
           )}
         </span>
+        <Link to="/inbox" search={{ request: request.id }}>
+          In the inbox
+        </Link>
       </header>
       <div className="body stack">
         {request.description && <p style={{ margin: 0 }}>{request.description}</p>}

@@ -2,27 +2,10 @@ import { graphql } from 'react-relay/hooks'
 import type { Environment } from 'relay-runtime'
 import type { requestsRunArchiveMutation } from '../__generated__/requestsRunArchiveMutation.graphql'
 import type { requestsRunCancelMutation } from '../__generated__/requestsRunCancelMutation.graphql'
-import type { requestsRunResumeMutation } from '../__generated__/requestsRunResumeMutation.graphql'
-import type { requestsRunRetryMutation, RetryStrategy } from '../__generated__/requestsRunRetryMutation.graphql'
 import type { requestsRunUnarchiveMutation } from '../__generated__/requestsRunUnarchiveMutation.graphql'
 import { mutate, refused } from '../shared/mutate'
 
 // Of a run, a mutation selects nothing that changes: its answer may come after that of a later read.
-const RETRY = graphql`
-  mutation requestsRunRetryMutation($runId: ID!, $strategy: RetryStrategy!) {
-    retry(runId: $runId, strategy: $strategy) {
-      ... on RetrySuccess {
-        run {
-          id
-        }
-      }
-      ... on UserError {
-        message
-      }
-    }
-  }
-`
-
 const CANCEL = graphql`
   mutation requestsRunCancelMutation($runId: ID!) {
     cancel(runId: $runId) {
@@ -82,31 +65,6 @@ const UNARCHIVE = graphql`
   }
 `
 
-const RESUME = graphql`
-  mutation requestsRunResumeMutation($runId: ID!, $requestId: ID!, $response: JSON!) {
-    resumeRun(runId: $runId, requestId: $requestId, response: $response) {
-      ... on ResumeRunSuccess {
-        run {
-          id
-        }
-      }
-      ... on UserError {
-        message
-      }
-    }
-  }
-`
-
-/** Retries a run, and returns the ID of the new one. */
-export async function retry(
-  environment: Environment,
-  runId: string,
-  strategy: RetryStrategy,
-): Promise<string> {
-  const result = (await mutate<requestsRunRetryMutation>(environment, RETRY, { runId, strategy })).retry
-  return result.run?.id ?? refused(result)
-}
-
 export async function cancel(environment: Environment, runId: string): Promise<void> {
   const result = (await mutate<requestsRunCancelMutation>(environment, CANCEL, { runId })).cancel
   if (!result.run) refused(result)
@@ -120,16 +78,4 @@ export async function archive(environment: Environment, runId: string): Promise<
 export async function unarchive(environment: Environment, runId: string): Promise<void> {
   const { bulkUnarchive } = await mutate<requestsRunUnarchiveMutation>(environment, UNARCHIVE, { ids: [runId] })
   if (!bulkUnarchive.operation) refused(bulkUnarchive)
-}
-
-/** Responds to an input request. */
-export async function respond(
-  environment: Environment,
-  runId: string,
-  requestId: string,
-  response: unknown,
-): Promise<void> {
-  const variables = { runId, requestId, response }
-  const { resumeRun } = await mutate<requestsRunResumeMutation>(environment, RESUME, variables)
-  if (!resumeRun.run) refused(resumeRun)
 }

@@ -1,29 +1,41 @@
-import { useState } from 'react'
-import { Button, Menu, Modal } from '@mantine/core'
+import { lazy, Suspense, useState } from 'react'
+import { Button, Menu } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { runActions_run$key } from '../__generated__/runActions_run.graphql'
+import { Failure, useAttempt } from '../shared/attempt'
 import { isLive } from '../shared/status'
 import { useMayOperate } from '../shared/viewer'
-import { archive, cancel, retry, unarchive } from './requests-run'
+import { archive, unarchive } from './requests-run'
+import { retry } from './start-requests'
+
+const CancelDialog = lazy(() => import('./cancel-dialog'))
+const EditDialog = lazy(() => import('./edit-dialog'))
+const StartDialog = lazy(() => import('./start-dialog'))
 
 const FRAGMENT = graphql`
   fragment runActions_run on FlowRun {
     id
     status
     archivedAt
+    failedStepName
+    steps {
+      name
+    }
     retryability {
       strategy
       allowed
-      reason
       message
       reusedSteps
       rerunSteps
+      reusedItems
+      rerunItems
     }
+    ...editDialog_run
   }
 `
 
-/** Without FROM_STEP, which needs a step: the panel of a step offers it. */
+/** Without FROM_STEP, which needs a step: the dialog and the panel of a step offer it. */
 const LABELS = {
   FROM_FAILED_STEP: 'From the failed step',
   FROM_FAILED_STEP_ON_LATEST_VERSION: 'From the failed step, on the latest version',
@@ -35,26 +47,19 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
   const run = useFragment(FRAGMENT, key)
   const environment = useRelayEnvironment()
   const navigate = useNavigate()
-  const [error, setError] = useState('')
-  const [isAsking, setAsking] = useState(false)
+  const { error, attempt } = useAttempt()
+  const [dialog, setDialog] = useState<'cancel' | 'edit' | 'retry' | 'rerun' | null>(null)
   const mayOperate = useMayOperate()
   if (!mayOperate) return null
-  const attempt = (work: Promise<unknown>) => {
-    setError('')
-    work.catch((reason: Error) => setError(reason.message))
-  }
   const retryBy = async (strategy: keyof typeof LABELS) => {
-    const runId = await retry(environment, run.id, strategy)
-    await navigate({ to: '/runs/$runId', params: { runId } })
+    const runId = await attempt(() => retry(environment, run.id, strategy))
+    if (runId) await navigate({ to: '/runs/$runId', params: { runId } })
   }
   const live = isLive(run.status)
+  const close = () => setDialog(null)
   return (
     <div className="line">
-      {error && (
-        <span role="alert" className="danger">
-          {error}
-        </span>
-      )}
+      <Failure error={error} />
       {!live && run.status !== 'SUCCEEDED' && (
         <Menu position="bottom-end" width={340} shadow="md">
           <Menu.Target>
@@ -62,52 +67,59 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
           </Menu.Target>
           <Menu.Dropdown>
             {run.retryability.map(
-              ({ strategy, allowed, message, reusedSteps, rerunSteps }) =>
+              ({ strategy, allowed, message, reusedSteps, rerunSteps, reusedItems, rerunItems }) =>
                 isOffered(strategy) && (
-                  <Menu.Item key={strategy} disabled={!allowed} onClick={() => attempt(retryBy(strategy))}>
+                  <Menu.Item key={strategy} disabled={!allowed} onClick={() => void retryBy(strategy)}>
                     <b>{LABELS[strategy]}</b>
                     <div className="dim run-choice">
                       {allowed && `Keeps ${steps(reusedSteps)}, runs ${steps(rerunSteps)}. `}
+                      {allowed && rerunItems != null && `Of the loop only the failed items run: ${rerunItems} of ${rerunItems + (reusedItems ?? 0)}. `}
                       {message}
                     </div>
                   </Menu.Item>
                 ),
             )}
+            <Menu.Divider />
+            <Menu.Item onClick={() => setDialog('retry')}>
+              <b>Other ways…</b>
+              <div className="dim run-choice">From a chosen step, with another input, nevertheless</div>
+            </Menu.Item>
           </Menu.Dropdown>
         </Menu>
       )}
+      {!live && (
+        <Button variant="default" onClick={() => setDialog('rerun')}>
+          Run again
+        </Button>
+      )}
       {live && (
-        <Button variant="default" onClick={() => setAsking(true)}>
+        <Button variant="default" onClick={() => setDialog('cancel')}>
           Cancel
         </Button>
       )}
+      <Button variant="default" onClick={() => setDialog('edit')}>
+        Edit
+      </Button>
       {!live && (
         <Button
           variant="default"
-          onClick={() => attempt(run.archivedAt ? unarchive(environment, run.id) : archive(environment, run.id))}
+          onClick={() => void attempt(() => (run.archivedAt ? unarchive : archive)(environment, run.id))}
         >
           {run.archivedAt ? 'Unarchive' : 'Archive'}
         </Button>
       )}
-      <Modal opened={isAsking} onClose={() => setAsking(false)} title="Cancel this run?">
-        <p style={{ marginTop: 0 }}>
-          The run and its live child runs end as stopped. Steps that are being executed are aborted.
-        </p>
-        <div className="line">
-          <Button
-            color="red"
-            onClick={() => {
-              setAsking(false)
-              attempt(cancel(environment, run.id))
-            }}
-          >
-            Cancel the run
-          </Button>
-          <Button variant="default" onClick={() => setAsking(false)}>
-            Let it go on
-          </Button>
-        </div>
-      </Modal>
+      <Suspense>
+        {dialog === 'cancel' && <CancelDialog runId={run.id} onClose={close} />}
+        {dialog === 'edit' && <EditDialog run={run} onClose={close} />}
+        {(dialog === 'retry' || dialog === 'rerun') && (
+          <StartDialog
+            runId={run.id}
+            stepName={run.failedStepName ?? run.steps[0]?.name}
+            initial={dialog === 'retry' ? 'FROM_FAILED_STEP' : 'RERUN_ALL'}
+            onClose={close}
+          />
+        )}
+      </Suspense>
     </div>
   )
 }

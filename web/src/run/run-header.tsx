@@ -23,6 +23,7 @@ const FRAGMENT = graphql`
     triggerMethod
     tags
     externalId
+    note
     source
     attempt
     createdAt
@@ -92,6 +93,11 @@ export function RunHeader({ run: key }: { run: runHeader_run$key }) {
           </Link>
         ))}
       </div>
+      {run.note && (
+        <p className="run-note" role="note" aria-label="Note">
+          {run.note}
+        </p>
+      )}
       {run.error && (
         <div className="run-error" role="note" aria-label="Error">
           <b>{run.error.code}</b>

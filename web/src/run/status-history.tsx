@@ -21,8 +21,8 @@ export function StatusHistory({ run: key }: { run: statusHistory_run$key }) {
         <h2>Status history</h2>
       </header>
       <ol className="run-history">
-        {statusHistory.map(({ to, at, message }, index) => (
-          <li key={index}>
+        {statusHistory.map(({ to, at, message }) => (
+          <li key={`${at} ${to}`}>
             <Status status={to} />
             <span className="dim cut grow" title={message}>
               {message}

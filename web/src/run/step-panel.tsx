@@ -2,12 +2,16 @@ import { Button } from '@mantine/core'
 import { graphql, useFragment } from 'react-relay/hooks'
 import type { stepPanel_run$key } from '../__generated__/stepPanel_run.graphql'
 import { JsonView } from '../shared/json-view'
-import { Status } from '../shared/status'
+import { isLive, Status } from '../shared/status'
 import { Time } from '../shared/time'
 import { BASE_PATH } from '../shared/base-path'
+import { StepActions } from './step-actions'
 
 const FRAGMENT = graphql`
   fragment stepPanel_run on FlowRun {
+    id
+    status
+    failedStepName
     input
     output
     metadata
@@ -27,6 +31,10 @@ const FRAGMENT = graphql`
       input
       output
       startedAt
+      completedBy {
+        name
+      }
+      completionNote
       error {
         code
         message
@@ -64,6 +72,20 @@ export function StepPanel({ run: key, step: name, onSelect }: Props) {
       </header>
       <div className="body stack">
         {run.stepData === 'PURGED' && <p className="dim">Retention has deleted the data of the steps.</p>}
+        {step && !isLive(run.status) && (
+          <StepActions
+            runId={run.id}
+            stepName={step.name}
+            hasSucceeded={run.status === 'SUCCEEDED'}
+            isFailedStep={step.name === run.failedStepName}
+          />
+        )}
+        {step?.completedBy && (
+          <p className="prose">
+            Completed by hand by <b>{step.completedBy.name ?? 'a person without a name'}</b>
+            {step.completionNote && `: ${step.completionNote}`}
+          </p>
+        )}
         {step?.error && (
           <div className="run-error" role="note" aria-label="Error of the step">
             <b>{step.error.code}</b>

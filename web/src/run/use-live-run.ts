@@ -5,9 +5,7 @@ import type { useLiveRunSubscription } from '../__generated__/useLiveRunSubscrip
 import { LOST } from '../shared/environment'
 import { MUTATED } from '../shared/mutate'
 import { readAgain } from '../shared/read-again'
-
-/** The page reads the run again after changes, but not more often than this. */
-const READ_MS = 200
+import { createReader } from '../shared/reader'
 
 const SUBSCRIPTION = graphql`
   subscription useLiveRunSubscription($runId: ID!, $after: String) {
@@ -87,35 +85,4 @@ export function useLiveRun(query: GraphQLTaggedNode, runId: string): LogLine[] {
     ),
   )
   return lines
-}
-
-/** Reads `READ_MS` after the first change. One that comes during a read is read after it: the answer may be older. */
-function createReader(begin: (ended: () => void) => () => void) {
-  let cancel: (() => void) | undefined
-  let isReading = false
-  let isOld = false
-
-  function read() {
-    if (isReading) isOld = true
-    else if (!cancel) {
-      const timer = setTimeout(request, READ_MS)
-      cancel = () => clearTimeout(timer)
-    }
-  }
-  function request() {
-    isReading = true
-    isOld = false
-    cancel = begin(() => {
-      const again = isOld
-      isReading = false
-      cancel = undefined
-      if (again) read()
-    })
-  }
-  function stop() {
-    cancel?.()
-    cancel = undefined
-    isReading = false
-  }
-  return { read, stop }
 }

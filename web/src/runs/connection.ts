@@ -11,32 +11,55 @@ function find(store: RecordSourceSelectorProxy, { filter, orderBy }: Variables):
   return ConnectionHandler.getConnection(store.getRoot(), CONNECTION, { filter, orderBy })
 }
 
-/** Puts a run where the order wants it, if that is on a page that was loaded. A run that is there already stays. */
-export function insertRun(store: RecordSourceSelectorProxy, variables: Variables, runId: string): void {
+/**
+ * Puts runs where the order wants them, if that is on a page that was loaded. Runs that are there already stay. Lists
+ * have thousands of edges, so all runs that change together are put there in one pass.
+ */
+export function insertRuns(store: RecordSourceSelectorProxy, variables: Variables, runIds: readonly string[]): void {
   const list = find(store, variables)
-  const run = store.get(runId)
-  if (!list || !run) return
   const { field, direction } = { field: 'CREATED_AT', direction: 'DESC', ...variables.orderBy }
-  const edges = (list.getLinkedRecords('edges') ?? []).filter(Boolean) as RecordProxy[]
-  const isThere = edges.some((edge) => edge.getLinkedRecord('node')?.getDataID() === runId)
-  if (field === 'UPDATED_AT' ? false : isThere || field !== 'CREATED_AT') return
+  if (!list || (field !== 'CREATED_AT' && field !== 'UPDATED_AT')) return
+  const isByChange = field === 'UPDATED_AT'
+  const edges = (list.getLinkedRecords('edges') ?? []).filter((edge) => edge != null)
+  const known = new Set(edges.map(idOf))
+  const moving = new Set(runIds.filter((id) => store.get(id) && (isByChange || !known.has(id))))
+  if (!moving.size) return
 
-  const key = field === 'UPDATED_AT' ? 'updatedAt' : 'createdAt'
-  const others = isThere ? edges.filter((edge) => edge.getLinkedRecord('node')?.getDataID() !== runId) : edges
-  const value = String(run.getValue(key))
-  const sign = direction === 'DESC' ? 1 : -1
-  const found = others.findIndex((edge) => {
-    const other = String(edge.getLinkedRecord('node')?.getValue(key))
-    return sign * other.localeCompare(value) <= 0
-  })
-  const at = found < 0 ? others.length : found
+  const key = isByChange ? 'updatedAt' : 'createdAt'
+  const others = isByChange ? edges.filter((edge) => !moving.has(idOf(edge))) : edges
+  // oxlint-disable-next-line typescript/no-unsafe-assignment -- Relay has no type for values of unknown records
   const hasMore = list.getLinkedRecord('pageInfo')?.getValue('hasNextPage')
-  if (at === others.length && hasMore) return
-  const edge = ConnectionHandler.createEdge(store, list, run, 'FlowRunEdge')
-  list.setLinkedRecords([...others.slice(0, at), edge, ...others.slice(at)], 'edges')
+  for (const id of moving) {
+    const run = store.get(id)!
+    const at = placeOf(String(run.getValue(key)), others, key, direction === 'DESC')
+    if (at === others.length && hasMore) continue
+    others.splice(at, 0, ConnectionHandler.createEdge(store, list, run, 'FlowRunEdge'))
+  }
+  list.setLinkedRecords(others, 'edges')
 }
 
-export function removeRun(store: RecordSourceSelectorProxy, variables: Variables, runId: string): void {
+export function removeRuns(store: RecordSourceSelectorProxy, variables: Variables, runIds: ReadonlySet<string>): void {
   const list = find(store, variables)
-  if (list) ConnectionHandler.deleteNode(list, runId)
+  const edges = list?.getLinkedRecords('edges')?.filter((edge) => edge != null)
+  if (edges?.some((edge) => runIds.has(idOf(edge))))
+    list?.setLinkedRecords(
+      edges.filter((edge) => !runIds.has(idOf(edge))),
+      'edges',
+    )
+}
+
+function idOf(edge: RecordProxy): string {
+  return edge.getLinkedRecord('node')?.getDataID() ?? ''
+}
+
+/** The index of the first edge that does not come before `value`. Times of the service have one format, so texts order them. */
+function placeOf(value: string, edges: readonly RecordProxy[], key: string, isDescending: boolean): number {
+  let [low, high] = [0, edges.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const other = String(edges[middle]!.getLinkedRecord('node')?.getValue(key))
+    if (isDescending ? other > value : other < value) low = middle + 1
+    else high = middle
+  }
+  return low
 }

@@ -62,7 +62,7 @@ function stacked(buckets: readonly Bucket[], statuses: FlowRunStatus[]): uPlot.A
   const rows = statuses.map((status) =>
     buckets.map((bucket, at) => (below[at]! += bucket.byStatus.find((other) => other.status === status)?.count ?? 0)),
   )
-  return [times, ...rows.reverse()]
+  return [times, ...rows.toReversed()]
 }
 
 function createPlot(element: HTMLElement, statuses: FlowRunStatus[], onBrush: (from: number, to: number) => void) {
@@ -88,7 +88,7 @@ function createPlot(element: HTMLElement, statuses: FlowRunStatus[], onBrush: (f
       ],
       series: [
         {},
-        ...[...statuses].reverse().map((status) => ({
+        ...statuses.toReversed().map((status) => ({
           fill: colour(`--status-${status.toLowerCase().replaceAll('_', '-')}`),
           width: 0,
           points: { show: false },

@@ -9,7 +9,7 @@ import { OpenAsQuery } from '../shared/open-as-query'
 import { orderOf } from '../shared/order'
 import { Part } from '../shared/part'
 import { OrderSelect } from './order-select'
-import { RunsTable } from './runs-table'
+import { PAGE_SIZE, RunsTable } from './runs-table'
 import { SelectionBar } from './selection-bar'
 import { Stats } from './stats'
 import { useLiveRuns, type LiveRuns } from './use-live-runs'
@@ -18,9 +18,6 @@ import './runs.css'
 
 const SavedViews = lazy(() => import('../views/saved-views'))
 const SHOWN_ELSEWHERE = ['statuses'] as const
-
-/** Runs of one request. More are requested while the list is scrolled. */
-export const PAGE_SIZE = 60
 
 const QUERY = graphql`
   query runsPageQuery($filter: FlowRunFilter, $orderBy: FlowRunOrder, $count: Int!) {

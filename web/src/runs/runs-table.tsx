@@ -6,10 +6,11 @@ import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
 import type { runsTable_query$key } from '../__generated__/runsTable_query.graphql'
 import { NoRuns } from './no-runs'
 import { RunRow } from './run-row'
-import { PAGE_SIZE } from './runs-page'
 import type { LiveRuns } from './use-live-runs'
 import type { Selection } from './use-selection'
 
+/** Runs of one request. More are requested while the list is scrolled. */
+export const PAGE_SIZE = 60
 const ROW_HEIGHT = 42
 /** More rows than this are let go when the list is looked at from its start. */
 const MOST_ROWS = 5_000
@@ -51,7 +52,8 @@ export function RunsTable({ query, live, selection, total }: Props) {
   const items = rows.getVirtualItems()
   const last = items.at(-1)?.index ?? 0
 
-  useEffect(live.onRead, [live.onRead])
+  const { onRead } = live
+  useEffect(() => onRead(), [onRead])
   useEffect(() => {
     if (hasNext && !isLoadingNext && last >= runs.length - PAGE_SIZE / 2) loadNext(PAGE_SIZE)
   }, [hasNext, isLoadingNext, last, runs.length, loadNext])
@@ -74,6 +76,7 @@ export function RunsTable({ query, live, selection, total }: Props) {
 
   if (!runs.length) return <NoRuns />
   return (
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- the keys of the rows' links
     <div
       className="runs-table"
       role="table"

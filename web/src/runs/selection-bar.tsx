@@ -20,7 +20,7 @@ export function SelectionBar({ selection, filter, total }: Props) {
   // Runs that are named are found in the archive, too.
   const chosen = isAll ? filter : { ids: [...ids] }
   // IDs are in the order of their creation.
-  const [left, right] = [...ids].sort()
+  const [left, right] = [...ids].toSorted()
   return (
     <div className="line selection" role="group" aria-label="Selected runs">
       <span>

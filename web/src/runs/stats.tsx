@@ -132,7 +132,7 @@ export function Stats({ filter, onChange, onTotal }: Props) {
           size="xs"
           aria-label="Length of a bar"
           value={size}
-          onChange={(value) => setSize(value as Size)}
+          onChange={(value) => setSize(value)}
           data={[
             { value: 'MINUTE', label: 'Minute' },
             { value: 'HOUR', label: 'Hour' },

@@ -6,7 +6,7 @@ import type { useLiveRunsSubscription } from '../__generated__/useLiveRunsSubscr
 import { LOST } from '../shared/environment'
 import { readAgain as readList } from '../shared/read-again'
 import { words } from '../shared/status'
-import { insertRun, removeRun } from './connection'
+import { insertRuns, removeRuns } from './connection'
 
 /** The list is read when the subscription has caught up, so that no change falls between; but not later than this. */
 const CATCH_UP_MS = 400
@@ -59,99 +59,118 @@ export type LiveRuns = {
   readAgain: () => void
 }
 
-type Change = { runId: string; matches: boolean }
 type Variables = runsPageQuery['variables']
+/** What events say together: runs that match, and why others do not any more. */
+type Changes = { matching: Set<string>; leaving: Map<string, string> }
 
 /** Keeps the list of runs of `query` as the service has it. */
 export function useLiveRuns(query: GraphQLTaggedNode, variables: Variables): LiveRuns {
   const environment = useRelayEnvironment()
   const [isReady, setReady] = useState(false)
   const [leaving, setLeaving] = useState<ReadonlyMap<string, string>>(new Map())
-  // Changes since the list was requested last: its answer may be older than they are.
-  const changes = useRef<Change[]>([])
+  const leavingNow = useRef(leaving)
+  // Runs that matched since the list was requested, while its answer, which may be older, is not there; or null.
+  const missed = useRef<Set<string> | null>(null)
 
-  const apply = useCallback(
-    (store: RecordSourceSelectorProxy, { runId, matches }: Change) => {
-      if (matches) insertRun(store, variables, runId)
-    },
-    [variables],
+  const change = useCallback(
+    (work: (store: RecordSourceSelectorProxy) => void) =>
+      commitLocalUpdate(environment, (store) => work(store as RecordSourceSelectorProxy)),
+    [environment],
   )
+  const showLeaving = useCallback((next: ReadonlyMap<string, string>) => {
+    leavingNow.current = next
+    setLeaving(next)
+  }, [])
   const onRead = useCallback(() => {
-    commitLocalUpdate(environment, (store) => {
-      for (const change of changes.current) apply(store as RecordSourceSelectorProxy, change)
-    })
-    changes.current = []
-  }, [environment, apply])
+    const runIds = [...(missed.current ?? [])]
+    missed.current = null
+    if (runIds.length) change((store) => insertRuns(store, variables, runIds))
+  }, [change, variables])
   const readAgain = useCallback(() => {
-    changes.current = []
-    readList<runsPageQuery>(environment, query, variables).subscribe({ complete: onRead, error: () => {} })
+    missed.current = new Set()
+    readList<runsPageQuery>(environment, query, variables).subscribe({ complete: onRead, error: onRead })
   }, [environment, query, variables, onRead])
 
   useEffect(() => {
-    changes.current = []
+    missed.current = new Set()
     setReady(false)
-    setLeaving(new Map())
+    showLeaving(new Map())
     const timer = setTimeout(() => setReady(true), CATCH_UP_MS)
     addEventListener(LOST, readAgain)
     return () => {
       clearTimeout(timer)
       removeEventListener(LOST, readAgain)
     }
-  }, [variables, readAgain])
+  }, [variables, readAgain, showLeaving])
 
-  const leave = useCallback(
-    (runId: string, why: string) => {
-      setLeaving((old) => new Map(old).set(runId, why))
+  const apply = useCallback(
+    ({ matching, leaving: leavers }: Changes) => {
+      if (matching.size) change((store) => insertRuns(store, variables, [...matching]))
+      for (const runId of matching) missed.current?.add(runId)
+      for (const runId of leavers.keys()) missed.current?.delete(runId)
+      const staying = without(leavingNow.current, matching)
+      showLeaving(leavers.size ? new Map([...staying, ...leavers]) : staying)
+      if (!leavers.size) return
       setTimeout(() => {
-        setLeaving((old) => {
-          if (!old.has(runId)) return old
-          commitLocalUpdate(environment, (store) => removeRun(store as RecordSourceSelectorProxy, variables, runId))
-          const rest = new Map(old)
-          rest.delete(runId)
-          return rest
-        })
+        // One of them may match again, or the list may be another one.
+        const gone = new Set([...leavers.keys()].filter((runId) => leavingNow.current.has(runId)))
+        if (!gone.size) return
+        change((store) => removeRuns(store, variables, gone))
+        showLeaving(without(leavingNow.current, gone))
       }, LEAVING_MS)
     },
-    [environment, variables],
+    [change, showLeaving, variables],
   )
 
   const isReadyNow = useRef(isReady)
   isReadyNow.current = isReady
-  const config = useMemo(
-    () => ({
+  const config = useMemo(() => {
+    let changes: Changes | null = null
+    // Relay forbids other changes while it puts events into its store, and those that come together are put there one
+    // by one.
+    const applySoon = () => {
+      if (changes) return changes
+      const begun: Changes = { matching: new Set(), leaving: new Map() }
+      changes = begun
+      queueMicrotask(() => {
+        changes = null
+        apply(begun)
+      })
+      return begun
+    }
+    return {
       subscription: SUBSCRIPTION,
       variables: { filter: variables.filter },
       updater: (
-        store: RecordSourceSelectorProxy<useLiveRunsSubscription['response']>,
+        _: RecordSourceSelectorProxy<useLiveRunsSubscription['response']>,
         data: useLiveRunsSubscription['response'] | null | undefined,
       ) => {
         const event = data?.flowRunStatusChanged
         if (!event) return
         if (event.__typename === 'CaughtUp') {
-          // Relay forbids changes of other components while it puts events into its store.
           const late = isReadyNow.current
           queueMicrotask(() => (late ? readAgain() : setReady(true)))
         } else if (event.__typename === 'FlowRunStatusChanged' || event.__typename === 'FlowRunUpdated') {
           const { runId, matches } = event
-          const change = { runId, matches }
-          changes.current.push(change)
-          apply(store, change)
-          const word = event.__typename === 'FlowRunUpdated' ? event.kind : event.status
-          queueMicrotask(() => (matches ? setLeaving((old) => without(old, runId)) : leave(runId, `now ${words(word).toLowerCase()}`)))
+          const { matching, leaving: leavers } = applySoon()
+          if (matches) {
+            leavers.delete(runId)
+            matching.add(runId)
+          } else {
+            matching.delete(runId)
+            leavers.set(runId, `now ${words(event.__typename === 'FlowRunUpdated' ? event.kind : event.status).toLowerCase()}`)
+          }
         }
       },
       onError: (error: Error) => console.warn(error.message),
-    }),
-    [variables, apply, leave, readAgain],
-  )
+    }
+  }, [variables, apply, readAgain])
   useSubscription<useLiveRunsSubscription>(config)
 
   return useMemo(() => ({ isReady, leaving, onRead, readAgain }), [isReady, leaving, onRead, readAgain])
 }
 
-function without(map: ReadonlyMap<string, string>, key: string): ReadonlyMap<string, string> {
-  if (!map.has(key)) return map
-  const rest = new Map(map)
-  rest.delete(key)
-  return rest
+function without(map: ReadonlyMap<string, string>, keys: ReadonlySet<string>): ReadonlyMap<string, string> {
+  if (![...keys].some((key) => map.has(key))) return map
+  return new Map([...map].filter(([key]) => !keys.has(key)))
 }

@@ -3,8 +3,9 @@
  * the cursor of its last event, so that none is missed. Where sockets do not get through, events are streamed by HTTP.
  */
 
-import { createClient as createStreamClient } from 'graphql-sse'
+import type { Client as StreamClient } from 'graphql-sse'
 import { createClient as createSocketClient } from 'graphql-ws'
+import { BASE_PATH } from './base-path'
 import { GRAPHQL_PATH } from './session'
 
 export type LiveState = 'idle' | 'connecting' | 'live' | 'streaming' | 'disconnected'
@@ -55,7 +56,8 @@ const sockets = createSocketClient({
 })
 let lateAnswer: ReturnType<typeof setTimeout> | undefined
 
-const streams = createStreamClient({ url: GRAPHQL_PATH, retryAttempts: 0 })
+/** Loaded only where sockets do not get through. */
+let streams: StreamClient | undefined
 
 export function liveState(): LiveState {
   return state
@@ -109,15 +111,16 @@ export function subscribe(request: Request, sink: Sink): () => void {
   }
 
   function begin() {
-    const byStream = socketFailures >= SOCKET_TRIES
+    const stream = socketFailures >= SOCKET_TRIES ? streams : undefined
+    const byStream = stream !== undefined
     const variables = cursor === undefined ? request.variables : { ...request.variables, after: cursor }
-    end = (byStream ? streams : sockets).subscribe<Record<string, unknown>>(
+    end = (stream ?? sockets).subscribe(
       { ...request, variables },
       {
         next(result) {
           failures = 0
           if (byStream && state !== 'streaming') setState('streaming')
-          const errors = result.errors as readonly GraphQLError[] | undefined
+          const errors: readonly GraphQLError[] | undefined = result.errors
           if (errors?.length && !result.data) return refused(errors)
           cursor = cursorOf(result.data) ?? cursor
           sink.next({ data: result.data })
@@ -145,8 +148,16 @@ async function dropped(byStream: boolean): Promise<void> {
     socketFailures = 0
     return
   }
-  const answers = await fetch('/healthz').then((response) => response.ok).catch(() => false)
-  if (answers) socketFailures += 1
+  const answers = await fetch(`${BASE_PATH}/healthz`).then((response) => response.ok).catch(() => false)
+  if (!answers) return
+  socketFailures += 1
+  if (socketFailures >= SOCKET_TRIES) streams ??= await loadStreams()
+}
+
+/** Nothing if it cannot be loaded now: sockets are tried again first. */
+async function loadStreams(): Promise<StreamClient | undefined> {
+  const { createClient } = await import('graphql-sse').catch(() => ({ createClient: undefined }))
+  return createClient?.({ url: GRAPHQL_PATH, retryAttempts: 0 })
 }
 
 function waitMs(failures: number): number {

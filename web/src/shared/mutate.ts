@@ -5,7 +5,11 @@ import type { Environment, MutationParameters } from 'relay-runtime'
 export const MUTATED = 'flow-runs-mutated'
 
 /** What a mutation returned that was refused. */
-export type Refusal = { readonly code?: string; readonly message?: string }
+export type Refusal = {
+  readonly code?: string
+  readonly message?: string
+  readonly problems?: ReadonlyArray<{ readonly path?: string; readonly message: string }>
+}
 
 /** Executes a mutation, and returns its data. Rejects with the message of the error if there was none. */
 export function mutate<M extends MutationParameters>(
@@ -22,7 +26,9 @@ export function mutate<M extends MutationParameters>(
   })
 }
 
-/** Throws the message of a result that is an error of the user, as the API says it. */
+/** Throws the message of a result that is an error of the user, as the API says it, or what is wrong where. */
 export function refused(result: Refusal): never {
+  if (result.problems?.length)
+    throw new Error(result.problems.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join(' '))
   throw new Error(result.message ?? 'The service refused this.')
 }

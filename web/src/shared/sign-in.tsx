@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { IDENTITY_PROVIDER } from './base-path'
 import { providerSignIn, signIn } from './session'
 import icon from './icon.svg'
@@ -8,7 +8,7 @@ export function SignIn() {
   const [error, setError] = useState('')
   const [busy, setBusy] = useState(false)
 
-  async function submit(event: FormEvent) {
+  async function submit(event: SubmitEvent) {
     event.preventDefault()
     setBusy(true)
     setError('')
@@ -46,6 +46,7 @@ export function SignIn() {
         aria-invalid={Boolean(error)}
         aria-describedby={error ? 'error' : undefined}
         required
+        // oxlint-disable-next-line jsx-a11y/no-autofocus -- the only field of the page
         autoFocus={!IDENTITY_PROVIDER}
       />
       {error && (

@@ -23,7 +23,7 @@ const validator: ValidatorType = {
   },
   isValid(schema, formData, rootSchema) {
     const definitions = { $defs: rootSchema.$defs, definitions: rootSchema.definitions }
-    return errorsOf({ ...definitions, ...schema } as RJSFSchema, formData).length === 0
+    return errorsOf({ ...definitions, ...schema }, formData).length === 0
   },
   rawValidation: <Result>(schema: RJSFSchema, formData: unknown) => ({
     errors: errorsOf(schema, formData) as unknown as Result[],

@@ -1,4 +1,6 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
+import type { InboxSearch } from '../inbox/search'
+import type { OperateSearch } from '../operate/search'
 import { RunsPage } from '../runs/runs-page'
 import { parseSearch, stringifySearch, type RunsSearch } from '../shared/filter'
 import { PageFailed } from './page-failed'
@@ -41,6 +43,20 @@ const compare = createRoute({
   component: lazyRouteComponent(() => import('../compare/compare-page'), 'ComparePage'),
 })
 
+const inbox = createRoute({
+  getParentRoute: () => root,
+  path: '/inbox',
+  validateSearch: (search): InboxSearch => search,
+  component: lazyRouteComponent(() => import('../inbox/inbox-page'), 'InboxPage'),
+})
+
+const operate = createRoute({
+  getParentRoute: () => root,
+  path: '/operate',
+  validateSearch: (search): OperateSearch => search,
+  component: lazyRouteComponent(() => import('../operate/operate-page'), 'OperatePage'),
+})
+
 const flows = createRoute({
   getParentRoute: () => root,
   path: '/flows',
@@ -68,7 +84,7 @@ const operation = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([runs, run, failures, compare, flows, flow, operations, operation]),
+  routeTree: root.addChildren([runs, run, failures, compare, inbox, operate, flows, flow, operations, operation]),
   basepath: BASE_PATH || '/',
   parseSearch,
   stringifySearch,

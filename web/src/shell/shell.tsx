@@ -1,4 +1,4 @@
-import { Suspense } from 'react'
+import { lazy, Suspense } from 'react'
 import { Skeleton } from '@mantine/core'
 import { Link, Outlet } from '@tanstack/react-router'
 import icon from '../shared/icon.svg'
@@ -6,12 +6,16 @@ import { Account } from './account'
 import { LiveBadge } from './live-badge'
 import './shell.css'
 
+const PendingCount = lazy(async () => ({ default: (await import('../inbox/pending-count')).PendingCount }))
+
 const PAGES = [
   { to: '/', label: 'Runs' },
   // A week has the errors of now, and is read at once where all runs are not.
   { to: '/failures', label: 'Failures', search: { createdWithin: 'P7D' } },
+  { to: '/inbox', label: 'Inbox' },
   { to: '/flows', label: 'Flows' },
   { to: '/bulk', label: 'Bulk' },
+  { to: '/operate', label: 'Operate' },
 ] as const
 
 export function Shell() {
@@ -29,6 +33,11 @@ export function Shell() {
           {PAGES.map(({ to, label, ...rest }) => (
             <Link key={to} to={to} {...rest} activeOptions={{ exact: to === '/', includeSearch: false }}>
               {label}
+              {to === '/inbox' && (
+                <Suspense>
+                  <PendingCount />
+                </Suspense>
+              )}
             </Link>
           ))}
         </nav>

@@ -1,5 +1,7 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Alert, Button, Checkbox, Modal, TextInput } from '@mantine/core'
+import '@mantine/core/styles/Alert.layer.css'
+import '../shared/modal.css'
 import { useNavigate } from '@tanstack/react-router'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import { filterOf, type RunsSearch } from '../shared/filter'
@@ -50,7 +52,7 @@ export default function ViewDialog({ dialog, project, search, onClose, onDone }:
       await navigate({ to: '/', search: { ...search, view: undefined } })
     }
   }
-  const submit = async (event: FormEvent) => {
+  const submit = async (event: SubmitEvent) => {
     event.preventDefault()
     setBusy(true)
     setError('')

@@ -1,0 +1,1 @@
+"""What the console costs those who look at it."""
