@@ -109,9 +109,9 @@ class Console:
         for _ in range(count):
             commits += await self.ask("create")
             await asyncio.sleep(0.3)
-        figures = await self._latency(page, commits, "commit to screen")
+        measured = await self._latency(page, commits, "commit to screen")
         await context.close()
-        return figures
+        return measured
 
     async def changes(self, rate: int, seconds: float) -> list[Line]:
         """Measures the page while runs change at a steady rate."""
@@ -120,10 +120,10 @@ class Console:
         await page.evaluate("probe.start()")
         commits = await self.ask("change", rate, seconds)
         name = f"{rate} changes/s"
-        figures = frames(name, await page.evaluate("probe.stop()"))
-        figures += await self._latency(page, commits, f"{name}: commit to screen")
+        measured = frames(name, await page.evaluate("probe.stop()"))
+        measured += await self._latency(page, commits, f"{name}: commit to screen")
         await context.close()
-        return figures
+        return measured
 
     async def _latency(self, page: Page, commits: Commits, name: str) -> list[Line]:
         last = commits[-1][0]
@@ -153,18 +153,18 @@ class Console:
             count * 42,
         )
         took = time.monotonic() - began
-        figures = [Line(f"{count:,} rows are loaded by scrolling", f"{took:.1f} s")]
+        measured = [Line(f"{count:,} rows are loaded by scrolling", f"{took:.1f} s")]
         await page.evaluate("probe.start()")
         await rows.evaluate("probe.scroll")
-        figures += frames(f"scrolling {count:,} rows", await page.evaluate("probe.stop()"))
+        measured += frames(f"scrolling {count:,} rows", await page.evaluate("probe.stop()"))
         await page.evaluate("probe.start()")
         changing = asyncio.ensure_future(self.ask("change", rate, seconds))
         await asyncio.sleep(0.5)
         await rows.evaluate("probe.scroll")
         await changing
-        figures += frames(f"{count:,} rows, {rate} changes/s", await page.evaluate("probe.stop()"))
+        measured += frames(f"{count:,} rows, {rate} changes/s", await page.evaluate("probe.stop()"))
         await context.close()
-        return figures
+        return measured
 
     async def memory(self, changes: int) -> list[Line]:
         """Measures what a page holds after so many changes as an hour brings, made as fast as the worker can."""
@@ -190,7 +190,7 @@ async def until(page: Page, condition: str, argument: object = None) -> None:
 
 
 def frames(name: str, found: Any) -> list[Line]:
-    """Returns the figures of frames and long tasks."""
+    """Returns the measured on frames and long tasks."""
     lengths, tasks = found["frames"], found["longTasks"]
     smooth = sum(length < 34 for length in lengths) / len(lengths)
     return [

@@ -92,12 +92,12 @@ FIRST = Shot("console-first", "/", "There are no runs yet")
 def main(names: list[str]) -> None:
     """Writes the pictures with these names; without names, all."""
     with service() as running, console(running) as page:
-        expected = [shot for shot in (FIRST, *SHOTS) if not names or shot.name in names]
-        if FIRST in expected:
+        chosen = [shot for shot in (FIRST, *SHOTS) if not names or shot.name in names]
+        if FIRST in chosen:
             take(page, running, FIRST, {})
-            expected.remove(FIRST)
+            chosen.remove(FIRST)
         runs = make_content(running)
-        for shot in expected:
+        for shot in chosen:
             take(page, running, shot, runs)
 
 

@@ -13,6 +13,7 @@ from playwright.async_api import Page, Response, expect
 from service.asgi import CONSOLE_DOCUMENTS
 from tests.support.databases.database_templates import SqliteTemplate
 from tests.support.processes.server import run_demo_server
+from tests.web.console import AXE
 from tests.web.test_graphiql import page
 
 __all__ = ["page"]
@@ -88,6 +89,9 @@ async def test_console_needs_no_other_documents_and_the_first_view_no_other_file
             await expect(page.locator("[aria-busy=true]")).to_have_count(0)
             images = {name for name in loaded if name.endswith(".svg")}
             assert {name for name in loaded if name not in images} == first_view()
+            # No other test sees the console before its first run.
+            await page.evaluate(AXE.read_text())
+            assert await page.evaluate("axe.run().then((found) => found.violations.map(({ id }) => id))") == []
 
             # Queries, subscriptions and mutations of other pages.
             pages = page.get_by_role("navigation", name="Pages")
