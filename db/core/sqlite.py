@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from asyncpg.pgproto.pgproto import UUID
@@ -176,9 +176,13 @@ class Deadline:
         return self._at is not None and time.monotonic() > self._at
 
 
-def _watch_time(dbapi_connection: Any, record: Any) -> None:
-    deadline = record.info["deadline"] = Deadline()
-    dbapi_connection.set_progress_handler(deadline.is_over, _STEPS_BETWEEN_CHECKS)
+class _TimedConnection(sqlite3.Connection):
+    """A connection with a deadline for its reads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.deadline = Deadline()
+        self.set_progress_handler(self.deadline.is_over, _STEPS_BETWEEN_CHECKS)
 
 
 class _TextConnection:
@@ -188,14 +192,12 @@ class _TextConnection:
     Only one thread at a time may use it.
     """
 
-    __slots__ = ("_conn", "_deadline", "_renewed_at")
+    __slots__ = ("_conn", "_renewed_at")
 
     def __init__(self, names: Sequence[Any], options: Mapping[str, Any]) -> None:
         own = {"check_same_thread": False, "isolation_level": None, "cached_statements": _STATEMENTS}
-        self._conn = sqlite3.connect(*names, **{**options, **own})
+        self._conn = sqlite3.connect(*names, **{**options, **own}, factory=_TimedConnection)
         prepare(self._conn, None)
-        self._deadline = Deadline()
-        self._conn.set_progress_handler(self._deadline.is_over, _STEPS_BETWEEN_CHECKS)
         self._renewed_at = time.monotonic() + _RECYCLE_SECONDS
 
     def is_old(self) -> bool:
@@ -204,7 +206,7 @@ class _TextConnection:
 
     def fetch(self, statement: str, arguments: Sequence[object], timeout: float | None) -> Sequence[Any]:
         """Returns the rows of a statement, which is interrupted after `timeout` seconds."""
-        self._deadline.set(timeout)
+        self._conn.deadline.set(timeout)
         rows: Sequence[Any] = self._conn.execute(statement, arguments).fetchall()
         return rows
 
@@ -230,11 +232,10 @@ class Readers:
             pool_recycle=_RECYCLE_SECONDS,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
+            connect_args={"factory": _TimedConnection},
         )
         read_keys_fast(self.engine.dialect)
         event.listen(self.engine, "connect", prepare)
-        if timeout is not None:
-            event.listen(self.engine, "connect", _watch_time)
         self._timeout = timeout
         self.pool = self.engine.pool
         self._arguments = self.engine.dialect.create_connect_args(url)
@@ -257,8 +258,7 @@ class Readers:
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self.engine.connect() as conn:
-            if self._timeout is not None:
-                conn.info["deadline"].set(self._timeout)
+            cast("_TimedConnection", conn.connection.dbapi_connection).deadline.set(self._timeout)
             return query(conn)
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from contextvars import copy_context
 from functools import lru_cache, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
 
@@ -23,7 +24,6 @@ _NAMED_STATEMENTS = 2_000
 """Statements whose names are kept."""
 _VERB = re.compile(r"\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL)
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+\"?(\w+)", re.IGNORECASE)
-_OPEN = "span of a statement"
 
 
 class TracedDatabase(Database):
@@ -31,10 +31,12 @@ class TracedDatabase(Database):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._open: WeakKeyDictionary[Connection, AbstractContextManager[Span]] = WeakKeyDictionary()
+        """The spans of the statements that are being executed."""
         for engine in self._engines():
             event.listen(engine, "before_cursor_execute", self._begin)
             event.listen(engine, "after_cursor_execute", self._end)
-            event.listen(engine, "handle_error", _fail)
+            event.listen(engine, "handle_error", self._fail)
 
     def _engines(self) -> Sequence[Engine]:
         if self._readers is not None and self._writer is not None:
@@ -72,17 +74,16 @@ class TracedDatabase(Database):
         if spans.current() is not NO_SPAN:
             opened = self._span(statement)
             opened.__enter__()
-            conn.info[_OPEN] = opened
+            self._open[conn] = opened
 
     def _end(self, conn: Connection, *_: Any) -> None:
-        if (opened := conn.info.pop(_OPEN, None)) is not None:
+        if (opened := self._open.pop(conn, None)) is not None:
             opened.__exit__(None, None, None)
 
-
-def _fail(context: Any) -> None:
-    conn, error = context.connection, context.original_exception
-    if conn is not None and (opened := conn.info.pop(_OPEN, None)) is not None:
-        opened.__exit__(type(error), error, None)
+    def _fail(self, context: Any) -> None:
+        conn, error = context.connection, context.original_exception
+        if conn is not None and (opened := self._open.pop(conn, None)) is not None:
+            opened.__exit__(type(error), error, None)
 
 
 @lru_cache(maxsize=_NAMED_STATEMENTS)

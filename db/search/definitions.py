@@ -144,7 +144,7 @@ _POSTGRESQL_TABLES = (
             END LOOP;
             RETURN normalize(result, NFC);
         END $$""",  # noqa: S608
-    # The same as `domain.text.searched_json`. No JSON text has the character 1, which stands for a backslash in between.
+    # The same as `domain.text.searched_json`. No JSON text has the character 1, which stands for a backslash here.
     """CREATE FUNCTION search_json(source TEXT) RETURNS TEXT LANGUAGE plpgsql STABLE AS $$
         DECLARE
             result TEXT := source; code INTEGER;
