@@ -83,11 +83,11 @@ def test_starts_are_held_and_released(page: Page, service: Service) -> None:
     page.get_by_role("option", name="hello").click()
     held.get_by_role("button", name="Hold the flow").click()
     page.get_by_role("dialog").get_by_label("Why").fill("The provider is down")
-    confirm(page, "Hold the flow?", "Hold", "0 runs that are queued now wait, too.")
+    confirm(page, "Hold the flow?", "Hold", "0 runs are queued now, and wait, too.")
     expect(row(page, "Flows that are held", "hello")).to_contain_text("The provider is down")
     run_id = service.run("hello", wait=False)
     row(page, "Flows that are held", "hello").get_by_role("button", name="Release hello").click()
-    confirm(page, "Release hello?", "Release", "1 run that wait for the release")
+    confirm(page, "Release hello?", "Release", "1 run waits for the release, and starts")
     expect(held).to_contain_text("No flow is held")
     page.goto(f"{service.url}/runs/{run_id}")
     expect(page.get_by_role("region", name="Status history").get_by_text("Succeeded", exact=True)).to_be_visible()
@@ -96,7 +96,7 @@ def test_starts_are_held_and_released(page: Page, service: Service) -> None:
     row(page, "Projects", "default").get_by_role("button", name="Hold default").click()
     confirm(page, "Hold default?", "Hold", "New runs are created as always")
     row(page, "Projects", "default").get_by_role("button", name="Release default").click()
-    confirm(page, "Release default?", "Release", "start in their old order")
+    confirm(page, "Release default?", "Release", "for the release")
     expect(row(page, "Projects", "default").get_by_role("button", name="Hold default")).to_be_visible()
 
 
@@ -169,7 +169,7 @@ def test_alert_is_created_tested_and_disabled(page: Page, service: Service) -> N
     confirm(page, "Disable Night?", "Disable the alert", "until it is enabled")
     expect(night).to_contain_text("Disabled")
     night.get_by_role("button", name="Delete Night").click()
-    confirm(page, "Delete Night?", "Delete the alert", "Its log of 1 messages")
+    confirm(page, "Delete Night?", "Delete the alert", "Its log of 1 message is deleted")
     expect(page.get_by_text("Nobody is told of failures")).to_be_visible()
 
 
