@@ -1,4 +1,4 @@
-import { useState, type SubmitEvent } from 'react'
+import { useState, type FormEvent } from 'react'
 import { Button, NativeSelect, TextInput } from '@mantine/core'
 import { graphql, useRelayEnvironment } from 'react-relay/hooks'
 import type { answerLinkMutation } from '../__generated__/answerLinkMutation.graphql'
@@ -33,13 +33,14 @@ const LIFETIMES = [
 export function AnswerLink({ requestId }: { requestId: string }) {
   const environment = useRelayEnvironment()
   const { error, isBusy, attempt } = useAttempt()
-  const [recipient, setRecipient] = useState('')
-  const [expiresIn, setExpiresIn] = useState('P1D')
   const [link, setLink] = useState<{ url: string; expiresAt: string } | null>(null)
-  const create = async (event: SubmitEvent) => {
+  const create = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault()
+    const form = new FormData(event.currentTarget)
+    const recipient = String(form.get('recipient')).trim() || null
+    const expiresIn = String(form.get('expiresIn'))
     const made = await attempt(async () => {
-      const variables = { requestId, expiresIn, recipient: recipient || null }
+      const variables = { requestId, expiresIn, recipient }
       const { createAnswerLink } = await mutate<answerLinkMutation>(environment, CREATE, variables)
       const { path, expiresAt } = createAnswerLink
       return path && expiresAt ? { url: location.origin + BASE_PATH + path, expiresAt } : refused(createAnswerLink)
@@ -55,15 +56,14 @@ export function AnswerLink({ requestId }: { requestId: string }) {
           <TextInput
             label="Name of the recipient"
             placeholder="ada@example.com"
+            name="recipient"
             maxLength={200}
-            value={recipient}
-            onChange={({ currentTarget: { value } }) => setRecipient(value)}
           />
           <NativeSelect
             label="The link expires after"
+            name="expiresIn"
             data={LIFETIMES}
-            value={expiresIn}
-            onChange={({ currentTarget: { value } }) => setExpiresIn(value)}
+            defaultValue="P1D"
           />
           <Button type="submit" variant="default" loading={isBusy}>
             Create an answer link
