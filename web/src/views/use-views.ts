@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useState } from 'react'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { RunsSearch } from '../shared/filter'
-import { readProjects, type ProjectName } from '../shared/projects'
+import type { ProjectName } from '../shared/projects'
 import { useViewer } from '../shared/viewer'
 import { readViews, type SavedView } from './view-requests'
 
@@ -21,7 +21,9 @@ export function useViews({ projectIds }: RunsSearch): Views {
   const [projects, setProjects] = useState<readonly ProjectName[]>(viewer.project ? [viewer.project] : [])
   const [views, setViews] = useState<readonly SavedView[]>([])
   useEffect(() => {
-    if (!viewer.project) readProjects(environment).then(setProjects, () => {})
+    if (viewer.project) return
+    // Most viewers need no list of projects.
+    import('../shared/projects').then(({ readProjects }) => readProjects(environment)).then(setProjects, () => {})
   }, [environment, viewer])
   const project = projects.find(({ id }) => projectIds?.length === 1 && projectIds[0] === id) ?? projects.at(-1) ?? null
   const projectId = project?.id
