@@ -170,3 +170,14 @@ def sign_in(context: BrowserContext, url: str, key: str) -> None:
 
 def live(page: Page, word: str = "Live") -> None:
     expect(page.get_by_role("status").filter(has_text=word).first).to_be_visible()
+
+
+def assert_accessible(page: Page, what: str) -> None:
+    """Fails if axe finds a violation, or if the page is wider than the screen. `what` names it in the message."""
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0, (what, overflow)
+    # The script comes over the debugger, so that no policy of the page stops it.
+    page.evaluate(AXE.read_text())
+    violations = page.evaluate("axe.run().then((found) => found.violations)")
+    said = [(it["id"], [node["html"][:160] for node in it["nodes"]][:3]) for it in violations]
+    assert said == [], (what, page.viewport_size)

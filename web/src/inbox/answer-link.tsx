@@ -33,13 +33,14 @@ const LIFETIMES = [
 export function AnswerLink({ requestId }: { requestId: string }) {
   const environment = useRelayEnvironment()
   const { error, isBusy, attempt } = useAttempt()
-  const [recipient, setRecipient] = useState('')
-  const [expiresIn, setExpiresIn] = useState('P1D')
   const [link, setLink] = useState<{ url: string; expiresAt: string } | null>(null)
-  const create = async (event: SubmitEvent) => {
+  const create = async (event: SubmitEvent<HTMLFormElement>) => {
     event.preventDefault()
+    const form = new FormData(event.currentTarget)
+    const recipient = (form.get('recipient') as string).trim() || null
+    const expiresIn = form.get('expiresIn') as string
     const made = await attempt(async () => {
-      const variables = { requestId, expiresIn, recipient: recipient || null }
+      const variables = { requestId, expiresIn, recipient }
       const { createAnswerLink } = await mutate<answerLinkMutation>(environment, CREATE, variables)
       const { path, expiresAt } = createAnswerLink
       return path && expiresAt ? { url: location.origin + BASE_PATH + path, expiresAt } : refused(createAnswerLink)
@@ -55,15 +56,14 @@ export function AnswerLink({ requestId }: { requestId: string }) {
           <TextInput
             label="Name of the recipient"
             placeholder="ada@example.com"
+            name="recipient"
             maxLength={200}
-            value={recipient}
-            onChange={({ currentTarget: { value } }) => setRecipient(value)}
           />
           <NativeSelect
             label="The link expires after"
+            name="expiresIn"
             data={LIFETIMES}
-            value={expiresIn}
-            onChange={({ currentTarget: { value } }) => setExpiresIn(value)}
+            defaultValue="P1D"
           />
           <Button type="submit" variant="default" loading={isBusy}>
             Create an answer link

@@ -112,7 +112,10 @@ export function AlertRow({ alert: key }: { alert: alertRow_alert$key }) {
             <ul className="consequences" aria-label="What happens">
               <li>It counts no events and sends no messages{question === 'disable' && ' until it is enabled'}.</li>
               {question === 'delete' && (
-                <li>Its log of {notifications.totalCount.toLocaleString()} messages is deleted with it.</li>
+                <li>
+                  Its log of {notifications.totalCount.toLocaleString()}{' '}
+                  {notifications.totalCount === 1 ? 'message' : 'messages'} is deleted with it.
+                </li>
               )}
             </ul>
           </Confirm>

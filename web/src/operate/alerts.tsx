@@ -22,7 +22,7 @@ const QUERY = graphql`
 
 const COUNTED = 10_000
 const PAGE = 100
-const READ_MS = 3_000
+const READ_MS = 2_000
 
 /** The rules by which people get messages, and what was sent. */
 export default function Alerts() {

@@ -30,7 +30,7 @@ const QUERY = graphql`
 const STATUSES: DeliveryStatus[] = ['PENDING', 'DELIVERED', 'FAILED', 'CANCELLED']
 const COUNTED = 10_000
 const PAGE = 100
-const READ_MS = 3_000
+const READ_MS = 2_000
 
 /** The log of deliveries, with the attempts of each. */
 export default function Deliveries() {

@@ -23,7 +23,7 @@ const QUERY = graphql`
 
 const COUNTED = 10_000
 const PAGE = 100
-const READ_MS = 3_000
+const READ_MS = 2_000
 
 /** The other systems to which events of runs are sent. */
 export default function Endpoints() {

@@ -60,11 +60,16 @@ function Consequences({ of: { kind, id, isHeld } }: { of: Holdable }) {
   return (
     <ul className="consequences" aria-label="What happens">
       {isHeld ? (
-        <li>{runs} that wait for the release start in their old order.</li>
+        <li>
+          {runs} {count === 1 ? 'waits' : 'wait'} for the release, and {count === 1 ? 'starts' : 'start'} in the old order.
+        </li>
       ) : (
         <>
           <li>New runs are created as always, whatever starts them, and wait for the release.</li>
-          <li>{runs} that are queued now wait, too. Runs that have started go on.</li>
+          <li>
+            {runs} {count === 1 ? 'is' : 'are'} queued now, and {count === 1 ? 'waits' : 'wait'}, too. Runs that have
+            started go on.
+          </li>
         </>
       )}
     </ul>
