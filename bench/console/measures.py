@@ -190,7 +190,7 @@ async def until(page: Page, condition: str, argument: object = None) -> None:
 
 
 def frames(name: str, found: Any) -> list[Line]:
-    """Returns the measured on frames and long tasks."""
+    """Returns the figures on frames and long tasks."""
     lengths, tasks = found["frames"], found["longTasks"]
     smooth = sum(length < 34 for length in lengths) / len(lengths)
     return [

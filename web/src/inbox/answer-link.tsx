@@ -1,4 +1,4 @@
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { Button, NativeSelect, TextInput } from '@mantine/core'
 import { graphql, useRelayEnvironment } from 'react-relay/hooks'
 import type { answerLinkMutation } from '../__generated__/answerLinkMutation.graphql'
@@ -34,11 +34,11 @@ export function AnswerLink({ requestId }: { requestId: string }) {
   const environment = useRelayEnvironment()
   const { error, isBusy, attempt } = useAttempt()
   const [link, setLink] = useState<{ url: string; expiresAt: string } | null>(null)
-  const create = async (event: FormEvent<HTMLFormElement>) => {
+  const create = async (event: SubmitEvent<HTMLFormElement>) => {
     event.preventDefault()
     const form = new FormData(event.currentTarget)
-    const recipient = String(form.get('recipient')).trim() || null
-    const expiresIn = String(form.get('expiresIn'))
+    const recipient = (form.get('recipient') as string).trim() || null
+    const expiresIn = form.get('expiresIn') as string
     const made = await attempt(async () => {
       const variables = { requestId, expiresIn, recipient }
       const { createAnswerLink } = await mutate<answerLinkMutation>(environment, CREATE, variables)

@@ -39,19 +39,20 @@ const FRAGMENT = graphql`
   }
 `
 
-type Props = {
+type CellsProps = {
+  id: string
   run: runRow_run$key
-  index: number
-  top: number
   leaving: string | undefined
   isSelected: boolean
   onSelect: (id: string) => void
 }
+type Props = CellsProps & { index: number; top: number }
 
 const SHOWN_TAGS = 3
 
-export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSelected, onSelect }: Props) {
-  const run = useFragment(FRAGMENT, key)
+/** A row in its place. Each new run moves all rows, so their cells, which stay what they are, are apart. */
+export function RunRow({ index, top, ...cells }: Props) {
+  const { leaving, isSelected } = cells
   return (
     <div
       className="runs-row"
@@ -62,6 +63,15 @@ export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSe
       data-leaving={leaving ? true : undefined}
       style={{ transform: `translateY(${top}px)` }}
     >
+      <Cells {...cells} />
+    </div>
+  )
+}
+
+const Cells = memo(function Cells({ run: key, leaving, isSelected, onSelect }: CellsProps) {
+  const run = useFragment(FRAGMENT, key)
+  return (
+    <>
       <span role="cell">
         <Checkbox
           aria-label={`Select run of ${run.flow.name}`}
@@ -111,6 +121,16 @@ export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSe
       <span role="cell" className="number dim">
         <Time at={run.createdAt} />
       </span>
-    </div>
+    </>
   )
-})
+}, areSame)
+
+/** Relay makes the reference to a run anew when its place changes; the run itself is what its ID says. */
+function areSame(one: CellsProps, other: CellsProps): boolean {
+  return (
+    one.id === other.id &&
+    one.leaving === other.leaving &&
+    one.isSelected === other.isSelected &&
+    one.onSelect === other.onSelect
+  )
+}

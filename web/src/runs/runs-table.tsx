@@ -60,7 +60,7 @@ export function RunsTable({ query, live, selection, total }: Props) {
   useEffect(() => {
     if (runs.length > MOST_ROWS && last < PAGE_SIZE) live.readAgain()
   }, [runs.length, last, live])
-  useSteadyScroll(scroller, runs[0]?.node.id, (id) => runs.findIndex(({ node }) => node.id === id))
+  useSteadyScroll(scroller, rows.scrollOffset ?? 0, runs[0]?.node.id, (id) => runs.findIndex(({ node }) => node.id === id))
 
   const move = (event: KeyboardEvent) => {
     const by = event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0
@@ -90,6 +90,7 @@ export function RunsTable({ query, live, selection, total }: Props) {
           {items.map(({ key, index, start }) => (
             <RunRow
               key={key}
+              id={runs[index]!.node.id}
               run={runs[index]!.node}
               index={index}
               top={start}
@@ -137,6 +138,8 @@ function Heads({ selection }: { selection: Selection }) {
 /** Keeps the rows that are looked at in their place when new ones come in above them. */
 function useSteadyScroll(
   scroller: React.RefObject<HTMLDivElement | null>,
+  /** Where the table is scrolled to. To ask its element would have the page laid out once more for each change. */
+  offset: number,
   firstId: string | undefined,
   indexOf: (id: string) => number,
 ) {
@@ -145,7 +148,7 @@ function useSteadyScroll(
     const element = scroller.current
     const before = previous.current
     previous.current = firstId
-    if (!element || !before || before === firstId || element.scrollTop === 0) return
+    if (!element || !before || before === firstId || offset === 0) return
     const inserted = indexOf(before)
     if (inserted > 0) element.scrollTop += inserted * ROW_HEIGHT
   })
