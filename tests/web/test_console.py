@@ -80,6 +80,8 @@ def test_run_is_found_understood_and_retried_by_keyboard(page: Page, service: Se
     page.keyboard.press("Enter")
     choice = page.get_by_role("menuitem", name=re.compile("^From the failed step(?!,)"))
     expect(choice).to_contain_text("Keeps 2 steps")
+    # The menu takes the focus a moment after it is shown.
+    expect(page.get_by_role("menu").locator(":focus")).to_be_attached()
     page.keyboard.press("ArrowDown")
     expect(choice).to_be_focused()
     page.keyboard.press("Enter")
