@@ -18,12 +18,13 @@ def accepted(request: Request) -> Mapping[str, float]:
 
     Several headers are one list. A weight that is none counts as 1.
     """
-    return _accepted(",".join(request.headers.getlist("accept")))
+    # Starlette's headers encode each name that is looked up.
+    return _accepted(b",".join([value for name, value in request.scope["headers"] if name == b"accept"]))
 
 
 @lru_cache(_KEPT_HEADERS)
-def _accepted(header: str) -> Mapping[str, float]:
-    media_ranges = header.lower().split(",")
+def _accepted(header: bytes) -> Mapping[str, float]:
+    media_ranges = header.decode("latin-1").lower().split(",")
     parsed = [[part.strip() for part in media_range.split(";")] for media_range in media_ranges]
     weights = {name: _weight(parameters) for name, *parameters in parsed if name}
     return {name: weight for name, weight in weights.items() if weight > 0}
