@@ -74,6 +74,9 @@ _KEPT_HEADERS = 256
 """Number of `Accept` headers of which is kept whether they name streams: clients send the same ones repeatedly."""
 _JSON_CHARSETS = ("utf-8", "ascii")
 """Charsets of JSON that a request can declare. ASCII is a part of UTF-8."""
+_PARENT_HEADERS = (b"ap-parent-run-id", b"ap-fail-parent-on-failure")
+"""The headers that nested runs send, as ASGI names them."""
+_NO_PARENT = ParentHeaders()
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has between its handshake and its `connection_init`."""
 
@@ -252,7 +255,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return None
         if kind is OperationType.MUTATION and request.method == "GET":
             raise HTTPException(405, "Mutations are executed by POST.")
-        parent, resume_after = _parent_headers(request.headers), request.headers.get("last-event-id") or None
+        parent, resume_after = _parent_headers(request), request.headers.get("last-event-id") or None
         context = self._context(viewer, parent=parent, stats=self._stats, resume_after=resume_after)
         return EventStream(self.streams, self.connections, operation, context)
 
@@ -302,7 +305,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _context_of(self, request: Request) -> Context:
         viewer = await authenticate(request, self._viewers)
-        return self._context(viewer, parent=_parent_headers(request.headers))
+        return self._context(viewer, parent=_parent_headers(request))
 
     def _context(self, viewer: Viewer, **more: Any) -> Context:
         return Context(
@@ -456,7 +459,9 @@ def _names_stream(accepted: str) -> bool:
     return any(media_type in accepted for media_type in _STREAM_TYPES)
 
 
-def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
-    # The headers have the names that nested runs send.
-    fail = headers.get("ap-fail-parent-on-failure")
-    return ParentHeaders(headers.get("ap-parent-run-id"), fail.lower() == "true" if fail else None)
+def _parent_headers(request: Request) -> ParentHeaders:
+    # Most requests have neither, which their raw headers say at once.
+    if not any(name in _PARENT_HEADERS for name, _ in request.scope["headers"]):
+        return _NO_PARENT
+    run_id, fail = (request.headers.get(name.decode()) for name in _PARENT_HEADERS)
+    return ParentHeaders(run_id, fail.lower() == "true" if fail else None)

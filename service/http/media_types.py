@@ -18,7 +18,9 @@ def accepted(request: Request) -> Mapping[str, float]:
 
     Several headers are one list. A weight that is none counts as 1.
     """
-    return weights(",".join(request.headers.getlist("accept")))
+    # Starlette's headers encode each name that is looked up.
+    header = b",".join([value for name, value in request.scope["headers"] if name == b"accept"])
+    return weights(header.decode("latin-1"))
 
 
 @lru_cache(_KEPT_HEADERS)
