@@ -101,12 +101,13 @@ class Service:
         except httpx.TransportError:
             return False
 
-    def create_key(self, role: str) -> str:
+    def create_key(self, role: str, *, payloads: bool = True) -> str:
         """Returns a new API key of the default project."""
         created = self.ask(
-            'mutation ($role: Role!) { createApiKey(name: "of a test", role: $role)'
-            " { ... on CreateApiKeySuccess { secret } } }",
+            'mutation ($role: Role!, $payloads: Boolean!) { createApiKey(name: "of a test", role: $role,'
+            " payloads: $payloads) { ... on CreateApiKeySuccess { secret } } }",
             role=role,
+            payloads=payloads,
         )
         secret: str = created["createApiKey"]["secret"]
         return secret

@@ -187,6 +187,24 @@ def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) 
             expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
+def test_key_without_access_to_payloads_sees_everything_else(browser: Browser, service: Service) -> None:
+    failed = service.run("flaky-checkout")
+    paused = service.pause("A-6")
+    with browser.new_context(viewport=WIDE) as context, page_of(context, service.url) as page:  # type: ignore[arg-type]
+        sign_in(context, service.url, service.create_key("OPERATOR", payloads=False))
+        page.goto(f"{service.url}/runs/{failed}")
+        expect(page.get_by_role("heading", name="flaky-checkout")).to_be_visible()
+        expect(page.get_by_role("region", name="Step charge").get_by_text("PROVIDER_DOWN")).to_be_visible()
+        expect(page.get_by_role("region", name="Step charge").get_by_text("need a key with access")).to_be_visible()
+        expect(page.get_by_role("region", name="Status history").get_by_text("Failed", exact=True)).to_be_visible()
+        expect(page.get_by_role("region", name="Log")).to_have_count(0)
+
+        page.goto(f"{service.url}/inbox")
+        page.get_by_role("list", name="Questions").get_by_role("link", name=re.compile("approve")).first.click()
+        expect(page.get_by_text("Questions and answers need a key with access to payloads.")).to_be_visible()
+    service.ask("mutation ($id: ID!) { cancel(runId: $id) { __typename } }", id=paused)
+
+
 def test_restart_of_the_service_under_load_is_shown_and_no_event_is_missed(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/?tags=survivor")
     live(page)

@@ -6,10 +6,13 @@ import { words } from '../shared/status'
 import { Time } from '../shared/time'
 
 const FRAGMENT = graphql`
-  fragment inboxList_requests on InputRequest @relay(plural: true) {
+  fragment inboxList_requests on InputRequest
+  @relay(plural: true)
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
     status
-    title
+    stepName
+    title @include(if: $payloads)
     assignee
     createdAt
     expiresAt
@@ -63,7 +66,7 @@ export function InboxList({ requests: key, selected, isFiltered }: Props) {
             aria-current={request.id === selected ? 'true' : undefined}
           >
             <span className="line">
-              <b className="cut grow">{request.title}</b>
+              <b className="cut grow">{request.title ?? request.stepName}</b>
               {request.status !== 'PENDING' && <span className="tag">{words(request.status)}</span>}
             </span>
             <span className="line dim">
@@ -79,7 +82,7 @@ export function InboxList({ requests: key, selected, isFiltered }: Props) {
               )}
               {request.answeredAt && (
                 <span>
-                  answered by {request.answeredBy?.name ?? 'somebody'} <Time at={request.answeredAt} />
+                  answered by {request.answeredBy?.name ?? 'a person without a name'} <Time at={request.answeredAt} />
                 </span>
               )}
             </span>

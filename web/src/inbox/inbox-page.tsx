@@ -5,6 +5,7 @@ import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { inboxPageQuery } from '../__generated__/inboxPageQuery.graphql'
 import { Count } from '../shared/count'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { useViewer } from '../shared/viewer'
 import { InboxFilters } from './inbox-filters'
 import { InboxList } from './inbox-list'
 import { RequestPanel } from './request-panel'
@@ -31,6 +32,7 @@ const PAGE = 100
 export function InboxPage() {
   const search = useSearch({ from: '/inbox' })
   const navigate = useNavigate({ from: '/inbox' })
+  const { payloads } = useViewer()
   const [first, setFirst] = useState(PAGE)
   const { request: selected, ...where } = search
   const key = JSON.stringify(where)
@@ -70,7 +72,11 @@ export function InboxPage() {
         </section>
         {selected ? (
           <Suspense fallback={<div className="panel empty">Loading…</div>}>
-            <RequestPanel key={selected} requestId={selected} onNext={requests.length > 0 ? next : undefined} />
+            {payloads ? (
+              <RequestPanel key={selected} requestId={selected} onNext={requests.length > 0 ? next : undefined} />
+            ) : (
+              <div className="panel empty">Questions and answers need a key with access to payloads.</div>
+            )}
           </Suspense>
         ) : (
           requests.length > 0 && (

@@ -10,7 +10,8 @@ import { words } from '../shared/status'
 import { duration, Time } from '../shared/time'
 
 const FRAGMENT = graphql`
-  fragment deliveryRow_delivery on Delivery {
+  fragment deliveryRow_delivery on Delivery
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
     kind
     status
@@ -34,7 +35,7 @@ const FRAGMENT = graphql`
       responseStatus
       error
       message
-      excerpt
+      excerpt @include(if: $payloads)
     }
   }
 `

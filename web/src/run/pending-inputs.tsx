@@ -9,9 +9,10 @@ import { useMayOperate } from '../shared/viewer'
 const SchemaForm = lazy(() => import('../shared/schema-form'))
 
 const FRAGMENT = graphql`
-  fragment pendingInputs_run on FlowRun {
+  fragment pendingInputs_run on FlowRun
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
-    pendingInputs {
+    pendingInputs @include(if: $payloads) {
       id
       stepName
       title
@@ -27,10 +28,10 @@ const FRAGMENT = graphql`
 /** The questions that the run waits for, each with its form. */
 export function PendingInputs({ run: key }: { run: pendingInputs_run$key }) {
   const run = useFragment(FRAGMENT, key)
-  return run.pendingInputs.map((request) => <Question key={request.id} runId={run.id} request={request} />)
+  return run.pendingInputs?.map((request) => <Question key={request.id} runId={run.id} request={request} />)
 }
 
-type Props = { runId: string; request: pendingInputs_run$data['pendingInputs'][number] }
+type Props = { runId: string; request: NonNullable<pendingInputs_run$data['pendingInputs']>[number] }
 
 function Question({ runId, request }: Props) {
   const environment = useRelayEnvironment()

@@ -3,6 +3,7 @@ import { useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { runPageQuery } from '../__generated__/runPageQuery.graphql'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { useViewer } from '../shared/viewer'
 import { Lineage } from './lineage'
 import { Logs } from './logs'
 import { PendingInputs } from './pending-inputs'
@@ -37,6 +38,7 @@ export function RunPage() {
   const variables = useMemo(() => ({ id: runId }), [runId])
   const { flowRun } = useLazyLoadQuery<runPageQuery>(QUERY, variables, { fetchPolicy: 'store-or-network' })
   const lines = useLiveRun(QUERY, runId)
+  const { payloads } = useViewer()
   const select = useCallback(
     (step: string | undefined) => void navigate({ search: (old) => ({ ...old, step }), replace: true }),
     [navigate],
@@ -58,7 +60,7 @@ export function RunPage() {
       <div className="run-columns">
         <div className="stack">
           <Waterfall run={flowRun} step={step} onSelect={select} />
-          <Logs runId={runId} status={flowRun.status} appended={lines} />
+          {payloads && <Logs runId={runId} status={flowRun.status} appended={lines} />}
         </div>
         <div className="stack">
           <StepPanel run={flowRun} step={step} onSelect={select} />

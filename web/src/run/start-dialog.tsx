@@ -6,14 +6,15 @@ import { useNavigate } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery, useRelayEnvironment } from 'react-relay/hooks'
 import type { startDialogQuery, startDialogQuery$data } from '../__generated__/startDialogQuery.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
+import { useViewer } from '../shared/viewer'
 import { choicesOf, consequence, isForcible, isStrategy, RERUN_ALL } from './start-choices'
 import { rerun, retry } from './start-requests'
 
 const QUERY = graphql`
-  query startDialogQuery($id: ID!, $stepName: String) {
+  query startDialogQuery($id: ID!, $stepName: String, $payloads: Boolean!) {
     flowRun(id: $id) {
       id
-      input
+      input @include(if: $payloads)
       steps {
         name
         displayName
@@ -78,7 +79,8 @@ type ChoicesProps = {
 }
 
 function Choices({ runId, step, onStep, initial, onClose }: ChoicesProps) {
-  const variables = useMemo(() => ({ id: runId, stepName: step }), [runId, step])
+  const { payloads } = useViewer()
+  const variables = useMemo(() => ({ id: runId, stepName: step, payloads }), [runId, step, payloads])
   const { flowRun } = useLazyLoadQuery<startDialogQuery>(QUERY, variables, { fetchPolicy: 'network-only' })
   if (!flowRun) return <p>The run was deleted.</p>
   return <ChoiceForm run={flowRun} step={step} onStep={onStep} initial={initial} onClose={onClose} />
@@ -145,7 +147,7 @@ function ChoiceForm({ run, step, onStep, initial, onClose }: FormProps) {
         label="With another input"
         description="Results that are kept stay as they are."
         checked={input !== null}
-        onChange={({ currentTarget: { checked } }) => setInput(checked ? JSON.stringify(run.input, null, 2) : null)}
+        onChange={({ currentTarget: { checked } }) => setInput(checked ? JSON.stringify(run.input ?? {}, null, 2) : null)}
       />
       {input !== null && (
         <Textarea

@@ -4,11 +4,12 @@ import { Status } from '../shared/status'
 import { Time } from '../shared/time'
 
 const FRAGMENT = graphql`
-  fragment statusHistory_run on FlowRun {
+  fragment statusHistory_run on FlowRun
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     statusHistory {
       to
       at
-      message
+      message @include(if: $payloads)
     }
   }
 `

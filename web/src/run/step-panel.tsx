@@ -8,15 +8,16 @@ import { BASE_PATH } from '../shared/base-path'
 import { StepActions } from './step-actions'
 
 const FRAGMENT = graphql`
-  fragment stepPanel_run on FlowRun {
+  fragment stepPanel_run on FlowRun
+  @argumentDefinitions(payloads: { type: "Boolean!", provider: "../shared/payloads.relayprovider" }) {
     id
     status
     failedStepName
-    input
-    output
+    input @include(if: $payloads)
+    output @include(if: $payloads)
     metadata
     stepData
-    files {
+    files @include(if: $payloads) {
       id
       name
       size
@@ -28,8 +29,8 @@ const FRAGMENT = graphql`
       displayName
       kind
       status
-      input
-      output
+      input @include(if: $payloads)
+      output @include(if: $payloads)
       startedAt
       completedBy {
         name
@@ -38,7 +39,7 @@ const FRAGMENT = graphql`
       error {
         code
         message
-        details
+        details @include(if: $payloads)
       }
     }
   }
@@ -50,7 +51,7 @@ type Props = { run: stepPanel_run$key; step: string | undefined; onSelect: (step
 export function StepPanel({ run: key, step: name, onSelect }: Props) {
   const run = useFragment(FRAGMENT, key)
   const step = run.steps.find((it) => it.name === name)
-  const files = run.files.filter(({ stepName }) => !step || stepName === step.name)
+  const files = (run.files ?? []).filter(({ stepName }) => !step || stepName === step.name)
   const shown = step ?? run
   return (
     <section className="panel" aria-label={step ? `Step ${step.name}` : 'Data of the run'}>
@@ -93,7 +94,11 @@ export function StepPanel({ run: key, step: name, onSelect }: Props) {
           </div>
         )}
         {step?.error?.details != null && <Data title="Details of the error" value={step.error.details} />}
-        <Data title="Input" value={shown.input} />
+        {run.files ? (
+          <Data title="Input" value={shown.input} />
+        ) : (
+          <p className="dim">Inputs, outputs, logs and files need a key with access to payloads.</p>
+        )}
         {shown.output != null && <Data title="Output" value={shown.output} />}
         {!step && Object.keys(run.metadata as object).length > 0 && <Data title="Metadata" value={run.metadata} />}
         {files.length > 0 && (

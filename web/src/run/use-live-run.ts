@@ -6,9 +6,10 @@ import { LOST } from '../shared/environment'
 import { MUTATED } from '../shared/mutate'
 import { readAgain } from '../shared/read-again'
 import { createReader } from '../shared/reader'
+import { useViewer } from '../shared/viewer'
 
 const SUBSCRIPTION = graphql`
-  subscription useLiveRunSubscription($runId: ID!, $after: String) {
+  subscription useLiveRunSubscription($runId: ID!, $after: String, $payloads: Boolean!) {
     flowRunProgressed(runId: $runId, after: $after) {
       __typename
       ... on FlowRunStatusChanged {
@@ -19,7 +20,7 @@ const SUBSCRIPTION = graphql`
       }
       ... on LogLinesAppended {
         cursor
-        lines {
+        lines @include(if: $payloads) {
           number
           at
           level
@@ -45,6 +46,7 @@ export type LogLine = {
 /** Keeps a run as the service has it, and returns the lines that its log got since the page was opened. */
 export function useLiveRun(query: GraphQLTaggedNode, runId: string): LogLine[] {
   const environment = useRelayEnvironment()
+  const { payloads } = useViewer()
   const [lines, setLines] = useState<LogLine[]>([])
 
   const reader = useMemo(
@@ -71,17 +73,17 @@ export function useLiveRun(query: GraphQLTaggedNode, runId: string): LogLine[] {
     useMemo(
       () => ({
         subscription: SUBSCRIPTION,
-        variables: { runId },
+        variables: { runId, payloads },
         updater: (_, data) => {
           const event = data?.flowRunProgressed
           if (event?.__typename === 'LogLinesAppended') {
-            const added = [...event.lines]
+            const added = event.lines ?? []
             queueMicrotask(() => setLines((old) => [...old, ...added]))
           } else if (event) reader.read()
         },
         onError: () => {},
       }),
-      [runId, reader],
+      [runId, payloads, reader],
     ),
   )
   return lines
