@@ -1,9 +1,10 @@
 """Measures the speed of bulk operations: `python -m bench.bulk [DATABASE_URL] [RUNS]`.
 
 Takes an empty database, by default a new SQLite file, and cancels, retries and archives runs in it: as many of each
-kind, among as many other runs. Prints how long it takes to pin the runs and to process them, and the duration of a list
-of 100 runs that another process reads again and again, alone and during the operation. The CPU time is that of the
-process that does the work: on SQLite of all the work, on PostgreSQL of all except the server's.
+kind, among as many other runs. Prints how long it takes to pin the runs and to process them, and how long a client waits
+for a list of 100 runs with 15 fields, which it requests from an API process again and again, alone and during the
+operation. The CPU time is that of the process that does the work: on SQLite of all the work, on PostgreSQL of all
+except the server's.
 """
 
 import asyncio
@@ -13,12 +14,15 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import insert, text
 
 from bench.engine import NO_OP, Flow, make_flow, row
+from bench.read.load import Client, connect
+from bench.read.servers import START_SECONDS, service
+from bench.read.works import LIST, SINGLE_RUNS, graphql
 from db import projects
 from db.assembly import open_database
 from db.bulk import reads as bulk_reads
@@ -27,12 +31,10 @@ from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.models import FlowRun, StepResult
 from db.models.types import table
-from db.runs import reads as run_reads
-from db.sql.keyset import Page
 from domain import ids
 from domain.bulk import BulkKind
 from domain.enums import Environment, RetryStrategy, Role, RunStatus, StepStatus, TriggerMethod
-from domain.runs.run_filter import RunFilter, RunOrder
+from domain.runs.run_filter import RunFilter
 from domain.time import clock
 from engine.compiled_flow import FlowCache
 from engine.worker.bulk_worker import BulkWorker
@@ -41,8 +43,6 @@ from resolvers.context import Context, Viewer
 from service.server import freeze_gc
 
 CHUNK = 2_000
-PAGE = Page(100)
-COLUMNS = frozenset({"status", "created_at", "started_at", "finished_at", "duration_ms", "tags", "flow_id"})
 ALONE_SECONDS = 3.0
 
 
@@ -123,42 +123,56 @@ async def filled(database: Database, flow: Flow, status: RunStatus, count: int) 
 # The measurements
 
 
-async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
-    """Reads a list again and again until `stop` is set; sends the milliseconds of each read."""
-    database = open_database(url)
-    where = RunFilter(project_ids=[project_id])
+async def list_over_and_over(port: int, message: bytes, stop: Any, ready: Any, answers: Any) -> None:
+    """Requests a list again and again until `stop` is set; sends the milliseconds of each request."""
+    client = await first_connection(port)
     taken = []
     for _ in range(20):
-        await database.read(run_reads.page, COLUMNS, where, RunOrder(), PAGE)
+        await client.ask(message)
     ready.set()
     while not stop.is_set():
         began = time.perf_counter()
-        await database.read(run_reads.page, COLUMNS, where, RunOrder(), PAGE)
+        await client.ask(message)
         taken.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.005)
     answers.put(taken)
-    await database.close()
+    client.close()
 
 
-def be_reader(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
+async def first_connection(port: int) -> Client:
+    """Returns a connection to the service as soon as it listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return await connect(port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+
+
+def be_reader(port: int, message: bytes, stop: Any, ready: Any, answers: Any) -> None:
     """The function of the reading process."""
-    asyncio.run(list_over_and_over(url, project_id, stop, ready, answers))
+    asyncio.run(list_over_and_over(port, message, stop, ready, answers))
 
 
 @contextmanager
-def reader(url: str, project_id: UUID) -> Iterator[list[float]]:
-    """Runs a process that reads lists while the block lasts; yields the list of milliseconds, which is filled
-    afterwards."""
+def reader(url: str) -> Iterator[list[float]]:
+    """Runs an API process, and a client that requests lists while the block lasts; yields the list of milliseconds,
+    which is filled afterwards."""
     context = multiprocessing.get_context("spawn")
     stop, ready, answers = context.Event(), context.Event(), context.Queue()
-    process = context.Process(target=be_reader, args=(url, project_id, stop, ready, answers), daemon=True)
-    process.start()
-    ready.wait()
-    taken: list[float] = []
-    yield taken
-    stop.set()
-    taken.extend(answers.get())
-    process.join()
+    with tempfile.TemporaryDirectory() as folder, service(url, SINGLE_RUNS, Path(folder)) as (server, keys):
+        message = graphql(f"{{ flowRuns(first: {LIST.first}) {{ nodes {{ {LIST.fields} }} }} }}", {}, keys.project)
+        arguments = (server.port, message, stop, ready, answers)
+        process = context.Process(target=be_reader, args=arguments, daemon=True)
+        process.start()
+        ready.wait()
+        taken: list[float] = []
+        yield taken
+        stop.set()
+        taken.extend(answers.get())
+        process.join()
 
 
 def p99(milliseconds: list[float]) -> str:
@@ -172,7 +186,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
     context = Context(database, FlowCache(database), viewer)
     strategy = RetryStrategy.FROM_FAILED_STEP if kind is BulkKind.RETRY else None
     request = bulk.BulkRequest(kind=kind, filter=RunFilter(flow_ids=[flow.flow_id]), strategy=strategy)
-    with reader(url, flow.project_id) as taken:
+    with reader(url) as taken:
         began, cpu = time.perf_counter(), time.process_time()
         key = await bulk.begin(context, request)
         pinned = time.perf_counter()
@@ -200,7 +214,7 @@ async def measure(url: str, count: int) -> None:
         flows[kind] = await database.write(make_flow, project_id, kind.value, NO_OP)
         await filled(database, flows[kind], status, count)
     freeze_gc()
-    with reader(url, project_id) as alone:
+    with reader(url) as alone:
         await clock.sleep(ALONE_SECONDS)
     row("list alone", f"p99 {p99(alone)}")
     for kind, flow in flows.items():

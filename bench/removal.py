@@ -2,8 +2,8 @@
 
 Takes an empty database, by default an SQLite file of its own. Deletes half of as many runs at the end of their
 retention, and half by `bulkDelete`, among as many that stay; every other run has failed, with three steps and a message
-that is indexed. Prints how long that takes, and the 99th percentile of a list of 100 runs that another process asks for
-over and over, alone and during the deletion. Last, it compares the kept counts with the runs.
+that is indexed. Prints how long that takes, and the 99th percentile of a list of 100 runs that a client requests again
+and again, alone and during the deletion. Last, it compares the kept counts with the runs.
 """
 
 import time
@@ -53,7 +53,7 @@ async def expired(database: Database, url: str, project_id: UUID) -> None:
     retention = ", ".join(f'"{status}": {DAYS}' for status in STATUSES)
     change = update(table(Project)).where(table(Project).c.id == project_id)
     await database.write(lambda uow: uow.conn.execute(change.values(run_retention=f"{{{retention}}}")))
-    with reader(url, project_id) as taken:
+    with reader(url) as taken:
         began, cpu = time.perf_counter(), time.process_time()
         deleted = await maintenance.delete_expired_runs(database)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -76,7 +76,7 @@ async def measure(url: str, count: int) -> None:
     await filled(database, kept, RunStatus.SUCCEEDED, count)
     await maintenance.keep_counts(database)
     freeze_gc()
-    with reader(url, project_id) as alone:
+    with reader(url) as alone:
         await clock.sleep(ALONE_SECONDS)
     row("list alone", f"p99 {p99(alone)}")
     await expired(database, url, project_id)

@@ -121,13 +121,15 @@ class Service:
         return answer["data"]
 
     def create_flow(self, name: str, definition: object) -> None:
-        """Creates a flow with one published version."""
+        """Creates a flow with one published version, and adds it to `flows`."""
         created = self.ask(
-            "mutation ($n: String!, $d: JSON) { createFlow(name: $n, definition: $d) { __typename } }",
+            "mutation ($n: String!, $d: JSON) { createFlow(name: $n, definition: $d)"
+            " { __typename ... on CreateFlowSuccess { flow { id } } } }",
             n=name,
             d=definition,
-        )
-        assert created["createFlow"]["__typename"] == "CreateFlowSuccess"
+        )["createFlow"]
+        assert created["__typename"] == "CreateFlowSuccess"
+        self.flows[name] = created["flow"]["id"]
 
     def run(self, flow: str, wait: bool = True, **rest: Any) -> str:
         """Starts a run, waits for its end by default, and returns its ID."""

@@ -15,11 +15,16 @@ STEPS = [{"name": "a", "kind": "transform", "input": 1}]
 async def summary_of(app: App, template: str, **values: Any) -> str | None:
     flow_id = await app.create_flow({"steps": STEPS, "summary": template}, name=f"flow {uuid4()}")
     run = (await app.start(flow_id, select="id summary", **values))["run"]
-    assert run["summary"] is None  # It has not started.
     ended = await app.wait_until_final(run["id"], "status summary")
     assert ended["status"] == "SUCCEEDED"
     summary: str | None = ended["summary"]
     return summary
+
+
+async def test_run_that_has_not_started_has_no_summary(idle_app: App) -> None:
+    flow_id = await idle_app.create_flow({"steps": STEPS, "summary": "{{ run.input.who }}"})
+    run = (await idle_app.start(flow_id, select="summary", input={"who": "Ada"}))["run"]
+    assert run["summary"] is None
 
 
 async def test_summary_is_one_line_about_the_run(app: App) -> None:
