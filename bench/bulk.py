@@ -1,8 +1,8 @@
 """Measures the speed of bulk operations: `python -m bench.bulk [DATABASE_URL] [RUNS]`.
 
 Takes an empty database, by default a new SQLite file, and cancels, retries and archives runs in it: as many of each
-kind, among as many other runs. Prints how long it takes to pin the runs and to process them, and how long a client waits
-for a list of 100 runs with 15 fields, which it requests from an API process again and again, alone and during the
+kind, among as many other runs. Prints how long it takes to pin the runs and to process them, and how long a client
+waits for a list of 100 runs with 15 fields, which it requests from an API process again and again, alone and during the
 operation. The CPU time is that of the process that does the work: on SQLite of all the work, on PostgreSQL of all
 except the server's.
 """

@@ -152,10 +152,13 @@ class Subscription:
         self._queued = 0
         self._wake()
 
-    def _send_queued(self) -> None:
+    def _send_queued(self, *, is_first_rendered: bool = False) -> None:
         """Sends queued events as far as possible without waiting. The subscriber's task sends the rest."""
+        if not is_first_rendered:
+            self._join_queued()
         while self._queue and self._try_send is not None:
             events = self._next_queued()
+            self._join_queued()
             if not events:
                 continue
             result = _try(self._try_send, events)
@@ -177,7 +180,7 @@ class Subscription:
 
     def _on_rendered(self, _: "asyncio.Future[None]") -> None:
         self._is_rendering = False
-        self._send_queued()
+        self._send_queued(is_first_rendered=True)
 
     def _wake(self) -> None:
         self._try_send = None
@@ -195,6 +198,7 @@ class Subscription:
         """Returns the next queued events; empty when there are none yet, and the caller must call again."""
         self._raise_failure()
         if self._queue:
+            self._join_queued()
             return self._next_queued()
         self._wake_up, self._try_send = asyncio.get_running_loop().create_future(), try_send
         try:
@@ -203,6 +207,12 @@ class Subscription:
             self._try_send = None
         self._raise_failure()
         return ()
+
+    def _join_queued(self) -> None:
+        """Makes one batch of all that is queued. Rendering takes about as long for many events as for one, so a
+        subscriber that is behind catches up."""
+        if len(self._queue) > 1:
+            self._queue = [[event for events in self._queue for event in events]]
 
     def _next_queued(self) -> Sequence[MatchedEvent]:
         """Takes the first events from the queue, without those that were replayed: the tailer delivers these again."""

@@ -263,7 +263,8 @@ class _Renderer:
             return None  # graphql-core executes it again and reports the error as the specification requires.
 
     async def _render_all(self, pending: Sequence["_PendingPayload"]) -> None:
-        memo = pending[0].item.batch.memo
+        # The rows of the latest read are as new as each of the events.
+        memo = pending[-1].item.batch.memo
         try:
             if not await self._load(pending, memo):
                 # One of them failed. Only that one is left to graphql-core.

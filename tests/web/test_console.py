@@ -71,6 +71,7 @@ def test_run_is_found_understood_and_retried_by_keyboard(page: Page, service: Se
     page.keyboard.press("Enter")
     expect(page.get_by_role("region", name="Step charge").get_by_text("PROVIDER_DOWN")).to_be_visible()
     expect(page.get_by_role("region", name="Log").get_by_text("Attempt 2 failed")).to_be_visible()
+    expect(page.get_by_role("region", name="Steps")).to_contain_text("not reached")
     tab_to(page, page.get_by_role("button", name="Retry", exact=True))
     tab_to(page, page.get_by_role("button", name=re.compile("Read the cart")))
     page.keyboard.press("Enter")

@@ -102,7 +102,7 @@ async def test_events_sent_at_once_wake_no_task(worker: WorkerHarness, flow: Flo
         assert sender.offered.empty()
 
 
-async def test_blocked_sender_is_tried_again_in_order(
+async def test_events_that_arrive_while_others_are_rendered_are_sent_together_after_them(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
     sender, later = RecordingSender(), asyncio.get_running_loop().create_future()
@@ -114,11 +114,12 @@ async def test_blocked_sender_is_tried_again_in_order(
         await say(worker, flow, run_id, "one")
         assert await sender.next() == ["one"]
         await say(worker, flow, run_id, "two")
-        await take(other, 2)
+        await say(worker, flow, run_id, "three")
+        await take(other, 3)
         assert sender.offered.empty()
         sender.answer = send_all
         later.set_result(None)
-        assert [await sender.next(), await sender.next()] == [["one"], ["two"]]
+        assert [await sender.next(), await sender.next()] == [["one"], ["two", "three"]]
         assert not waiting.done()
         waiting.cancel()
         await asyncio.wait([waiting])

@@ -9,6 +9,12 @@ const FRAGMENT = graphql`
     createdAt
     startedAt
     finishedAt
+    flowVersion {
+      steps {
+        name
+        displayName
+      }
+    }
     steps {
       name
       displayName
@@ -47,6 +53,8 @@ export function Waterfall({ run: key, step: selected, onSelect }: Props) {
   const begin = Date.parse(run.startedAt ?? run.createdAt)
   const end = Math.max(begin + 1, run.finishedAt ? Date.parse(run.finishedAt) : now)
   const axis = { begin, length: end - begin, now }
+  const reached = new Set(run.steps.map(({ name }) => name))
+  const others = run.flowVersion.steps.filter(({ name }) => !reached.has(name))
   return (
     <section className="panel" aria-label="Steps">
       <header>
@@ -71,6 +79,14 @@ export function Waterfall({ run: key, step: selected, onSelect }: Props) {
               isSelected={step.name === selected}
               onSelect={() => onSelect(step.name)}
             />
+          ))}
+          {others.map(({ name, displayName }) => (
+            <div key={name} className="waterfall-row waterfall-unreached">
+              <span className="waterfall-name">
+                <span className="cut">{displayName ?? name}</span>
+              </span>
+              <span>{live ? 'not reached yet' : 'not reached'}</span>
+            </div>
           ))}
         </div>
       ) : (
