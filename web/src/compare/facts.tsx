@@ -1,7 +1,8 @@
 import type { ReactNode } from 'react'
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment } from 'react-relay/hooks'
-import type { facts_comparison$data, facts_comparison$key } from '../__generated__/facts_comparison.graphql'
+import type { facts_comparison$key } from '../__generated__/facts_comparison.graphql'
+import type { facts_run$data, facts_run$key } from '../__generated__/facts_run.graphql'
 import { Status, words } from '../shared/status'
 import { duration, Time } from '../shared/time'
 import { Longer } from './longer'
@@ -12,57 +13,42 @@ const FRAGMENT = graphql`
     sameVersion
     durationDifferenceMs
     a {
-      id
-      status
-      environment
-      triggerMethod
-      attempt
-      createdAt
-      queuedMs
-      pausedMs
-      durationMs
-      stepData
-      error {
-        code
-        message
-        stepName
-      }
-      flow {
-        id
-        name
-      }
-      flowVersion {
-        number
-      }
+      ...facts_run
     }
     b {
-      id
-      status
-      environment
-      triggerMethod
-      attempt
-      createdAt
-      queuedMs
-      pausedMs
-      durationMs
-      stepData
-      error {
-        code
-        message
-        stepName
-      }
-      flow {
-        id
-        name
-      }
-      flowVersion {
-        number
-      }
+      ...facts_run
     }
   }
 `
 
-type Run = facts_comparison$data['a']
+const RUN = graphql`
+  fragment facts_run on FlowRun {
+    id
+    status
+    environment
+    triggerMethod
+    attempt
+    createdAt
+    queuedMs
+    pausedMs
+    durationMs
+    stepData
+    error {
+      code
+      message
+      stepName
+    }
+    flow {
+      id
+      name
+    }
+    flowVersion {
+      number
+    }
+  }
+`
+
+type Run = facts_run$data
 
 /** How each fact is shown, and the value by which two runs have the same. */
 const FACTS: { label: string; show: (run: Run) => ReactNode; value?: (run: Run) => unknown }[] = [
@@ -95,7 +81,9 @@ const FACTS: { label: string; show: (run: Run) => ReactNode; value?: (run: Run) 
 ]
 
 export function Facts({ comparison }: { comparison: facts_comparison$key }) {
-  const { a, b, sameFlow, durationDifferenceMs } = useFragment(FRAGMENT, comparison)
+  const { sameFlow, durationDifferenceMs, ...runs } = useFragment(FRAGMENT, comparison)
+  const a = useFragment<facts_run$key>(RUN, runs.a)
+  const b = useFragment<facts_run$key>(RUN, runs.b)
   const purged = [a, b].filter(({ stepData }) => stepData === 'PURGED')
   return (
     <section className="panel scroll-x" aria-label="Runs">

@@ -4,7 +4,7 @@ import type { inboxPageQuery } from '../__generated__/inboxPageQuery.graphql'
 import type { useLiveInboxSubscription } from '../__generated__/useLiveInboxSubscription.graphql'
 import { useFresh } from '../shared/use-fresh'
 
-/** How often a filter that depends on the time is read again: nothing tells of time that has passed. */
+/** How often a filter that depends on the time is read again: no event reports that time has passed. */
 const TIME_MS = 30_000
 
 const SUBSCRIPTION = graphql`

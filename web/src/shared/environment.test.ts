@@ -53,7 +53,7 @@ describe('events', () => {
     expect(end).toHaveBeenCalledOnce()
   })
 
-  test('that the service no longer has are told to the page', () => {
+  test('that the service no longer has are reported to the page', () => {
     const lost = vi.fn()
     page.addEventListener('flow-runs-lost', lost, { once: true })
     requestSubscription(createEnvironment(unauthenticated), { subscription: SUBSCRIPTION, variables: {} })
