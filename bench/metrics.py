@@ -2,9 +2,10 @@
 
 APIs on one SQLite file of its own take turns on one processor under the same load: one that does neither, one that
 measures, and one that traces the default share of the requests; a second one that does neither shows the noise. With
---full, one more traces every request. The one that measures is read once in each turn, as Prometheus does; spans go to
-a collector in this process, which answers and keeps nothing. Prints for each work of bench.read the processor time of a
-request without either, and the median over the rounds of the ratio of each other one to it.
+--full, one more traces every request. Spans go to a collector in this process, which answers and keeps nothing. Prints
+for each work of bench.read the processor time of a request without either, and the median over the rounds of the ratio
+of each other one to it. At the end the metrics are read, as Prometheus does every 15 seconds by default: that costs the
+same however many requests there are, so its share of a processor is printed by itself.
 """
 
 import argparse
@@ -19,14 +20,18 @@ from pathlib import Path
 import uvloop
 
 from bench.read.data import fill
-from bench.read.load import Sample, measure, request
+from bench.read.load import Sample, cpu_of, measure, request
 from bench.read.load import ask as ask_once
 from bench.read.servers import OTHER_CPUS, SERVER_CPU, Server, answering, service
 from bench.read.works import WORKS, Work
 from db.migrate import upgrade
+from service.metrics.database_state import MAX_AGE_SECONDS
 from tests.support.databases.postgres import free_port
 
 CONNECTIONS = 16
+SCRAPES = 5
+SCRAPE_SECONDS = 15
+"""Seconds between two readings of the metrics, as Prometheus does by default."""
 OFF, AGAIN, MEASURING, TRACING, FULL = "off", "off again", "metrics", "traces", "all traces"
 _RECEIVED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -40,7 +45,7 @@ async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
-async def turns(servers: dict[str, Server], metrics_port: int, work: Work, rounds: int, seconds: float) -> None:
+async def turns(servers: dict[str, Server], work: Work, rounds: int, seconds: float) -> None:
     """Measures one work, and prints what each server costs."""
     found: list[dict[str, Sample]] = []
     for number in range(rounds):
@@ -48,16 +53,9 @@ async def turns(servers: dict[str, Server], metrics_port: int, work: Work, round
         samples = {}
         for name in names:
             server = servers[name]
-            scrape = (
-                asyncio.create_task(ask_once(metrics_port, request("/metrics", None, None)))
-                if name == MEASURING
-                else None
-            )
             samples[name] = await measure(
                 server.port, server.messages[work], CONNECTIONS, seconds, server.process.pid, None
             )
-            if scrape is not None:
-                await scrape
         found.append(samples)
     rest = statistics.median(each[OFF].server_ms for each in found)
     ratios = (
@@ -66,6 +64,19 @@ async def turns(servers: dict[str, Server], metrics_port: int, work: Work, round
         if name != OFF
     )
     print(f"({work.letter})  off {rest:.3f} ms   " + "   ".join(ratios), flush=True)
+
+
+async def scrapes(process: int, metrics_port: int) -> None:
+    """Measures what reading the metrics costs."""
+    message, costs = request("/metrics", None, None), []
+    for _ in range(SCRAPES):
+        # A state of the database is used again for a while; Prometheus comes later than that.
+        await asyncio.sleep(MAX_AGE_SECONDS + 0.1)
+        before = cpu_of(process)
+        await ask_once(metrics_port, message)
+        costs.append(cpu_of(process) - before)
+    cost = statistics.mean(costs)
+    print(f"a scrape {cost * 1_000:.0f} ms: {cost / SCRAPE_SECONDS:.2%} of a processor", flush=True)
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -90,15 +101,16 @@ async def main(options: argparse.Namespace) -> None:
                 servers[each], _ = stack.enter_context(service(url, options.runs, folder, **given))
                 await answering(servers[each])
             for work in WORKS:
-                await turns(servers, port, work, options.rounds, options.seconds)
+                await turns(servers, work, options.rounds, options.seconds)
+            await scrapes(servers[MEASURING].process.pid, port)
 
 
 def parsed_options() -> argparse.Namespace:
     """Returns the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.metrics", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=20_000, help="runs in the database")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each server for each work")
-    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of one turn")
+    parser.add_argument("--rounds", type=int, default=25, help="turns of each server for each work")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of one turn")
     parser.add_argument("--full", action="store_true", help="also trace every request")
     return parser.parse_args()
 

@@ -1,5 +1,7 @@
 """Counts and times what the process reports to its observer."""
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from domain.observation.observer import AttemptOutcome, Observer
@@ -10,6 +12,15 @@ from service.metrics.operations import OTHER, UNNAMED, operation_of
 MAX_OPERATIONS = 100
 """Names of operations that are told apart; clients choose the names, and each costs two dozen series. Later ones are
 counted as OTHER."""
+
+
+class _Operation(NamedTuple):
+    """The series of one operation, kept so that a request does not look them up by their labels."""
+
+    succeeded: Counter
+    failed: Counter
+    seconds: Histogram
+    cost: Histogram
 
 
 class Recorder(Observer):
@@ -27,6 +38,7 @@ class Recorder(Observer):
             )
 
         self._names: set[str] = {UNNAMED, OTHER}
+        self._series: dict[tuple[str, str], _Operation] = {}
         self._operations = counter(declarations.OPERATIONS)
         self._operation_seconds = histogram(declarations.OPERATION_SECONDS)
         self._operation_cost = histogram(declarations.OPERATION_COST)
@@ -48,11 +60,22 @@ class Recorder(Observer):
     ) -> None:
         """See `Observer`."""
         operation_type, operation = operation_of(document or "", name)
-        labels = (operation_type, self._bounded(operation))
-        self._operations.labels(*labels, "error" if has_errors else "ok").inc()
-        self._operation_seconds.labels(*labels).observe(seconds)
+        series = self._series_of(operation_type, self._bounded(operation))
+        (series.failed if has_errors else series.succeeded).inc()
+        series.seconds.observe(seconds)
         if cost is not None:
-            self._operation_cost.labels(*labels).observe(cost)
+            series.cost.observe(cost)
+
+    def _series_of(self, operation_type: str, name: str) -> _Operation:
+        labels = (operation_type, name)
+        if (series := self._series.get(labels)) is None:
+            series = self._series[labels] = _Operation(
+                self._operations.labels(*labels, "ok"),
+                self._operations.labels(*labels, "error"),
+                self._operation_seconds.labels(*labels),
+                self._operation_cost.labels(*labels),
+            )
+        return series
 
     def _bounded(self, name: str) -> str:
         if name in self._names:
