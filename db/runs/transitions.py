@@ -14,8 +14,8 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Select,
-    Update,
     bindparam,
+    case,
     func,
     insert,
     literal,
@@ -31,6 +31,7 @@ from db.models import FlowRun, Project
 from db.models.types import Latest, MillisecondsUntil, table
 from db.queue import due, quota, slots
 from db.row_types import RunRow
+from db.runs.end_statements import END_TIME, NOW, RESULT, SUCCESS, EndStatement
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.actor import Actor
@@ -76,10 +77,6 @@ class FinishedRun(RunOfFlow, Protocol):
     parent_run_id: UUID | None
 
 
-_SUCCESS = ("output", "duration_ms")
-_RESULT = (*_SUCCESS, "failed_step_name", "error_code", "error_message", "error_fingerprint")
-"""Columns that are set when a run ends."""
-
 _project = table(Project).c
 # In RETURNING the name of the table stands for the new row.
 _of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
@@ -89,11 +86,7 @@ _CREATE_RETURNING_QUOTA = _CREATE.returning(
     select(_project.quota_period).where(_of_new_run).scalar_subquery().label("period"),
 )
 _limited = slots.LIMITED.label("limited")
-_NOW = bindparam("now", type_=_run.started_at.type)
-# A clock that was set back must not let a run start before its creation, or end before its start: filters of time read
-# no run whose creation is beyond their bound.
-_END_TIME = Latest(_NOW, func.coalesce(_run.started_at, _run.created_at))
-_RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
+_RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, NOW), 0)
 
 _KEEPING_NO_UNDO = "OR FAIL"
 """How SQLite handles a violated constraint in an update that fires triggers.
@@ -104,20 +97,25 @@ whole unit. A statement that may fire a trigger of a full-text index makes the c
 """
 
 _START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run resumed"}
-_BEGIN = (
+_waits = _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED])
+_CLAIM = (
     update(_table)
     .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
-    .where(
-        any_of(_run.id, "run_ids"),
-        _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
-    )
+    .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
+        lease_token=bindparam("token"),
+        due_at=bindparam("until"),
+        priority=due.STARTED,
+        blocked_since=None,
+        blocked_by=None,
+        # A token that was not released belongs to a worker that was lost.
+        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
         status=RunStatus.RUNNING,
-        started_at=func.coalesce(_run.started_at, Latest(_NOW, _run.created_at)),
-        running_since=_NOW,
-        updated_at=_NOW,
+        started_at=func.coalesce(_run.started_at, Latest(NOW, _run.created_at)),
+        running_since=case((_waits, NOW), else_=_run.running_since),
+        updated_at=case((_waits, NOW), else_=_run.updated_at),
     )
-    .returning(_run.id, _run.project_id, _run.flow_id)
+    .returning(*_run)
 )
 _PAUSE = (
     update(_table)
@@ -131,7 +129,7 @@ _PAUSE = (
         status=RunStatus.PAUSED,
         due_at=bindparam("due"),
         waits_for=func.coalesce(bindparam("kind", type_=_run.waits_for.type), _run.waits_for),
-        updated_at=_NOW,
+        updated_at=NOW,
         ran_ms=_RAN,
         running_since=None,
         lease_token=None,
@@ -150,11 +148,11 @@ _RESUME = (
     .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
     .values(
         status=RunStatus.RUNNING,
-        due_at=_NOW,
+        due_at=NOW,
         blocked_since=None,
         blocked_by=None,
-        running_since=_NOW,
-        updated_at=_NOW,
+        running_since=NOW,
+        updated_at=NOW,
     )
     .returning(_run.project_id, _run.flow_id)
 )
@@ -171,9 +169,9 @@ _END = (
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
-        finished_at=_END_TIME,
-        updated_at=_NOW,
-        duration_ms=MillisecondsUntil(_run.started_at, _NOW),
+        finished_at=END_TIME,
+        updated_at=NOW,
+        duration_ms=MillisecondsUntil(_run.started_at, NOW),
         due_at=None,
         blocked_since=None,
         blocked_by=None,
@@ -199,34 +197,10 @@ _APPEND_ENDS = event_log.insert_from_select(
 )
 
 
-def _finish(columns: Sequence[str]) -> Update:
-    """Returns the statement that ends a run, and sets these columns."""
-    return (
-        update(_table)
-        .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
-        .where(
-            _run.id == bindparam("of_run"),
-            _run.lease_token == bindparam("token"),
-            _run.status == bindparam("was"),
-        )
-        .values(
-            {
-                _run.status: bindparam("target"),
-                _run.finished_at: _END_TIME,
-                _run.updated_at: bindparam("now"),
-                _run.due_at: None,
-                _run.lease_token: None,
-                # SQLAlchemy reserves the plain names of the columns.
-                **{_run[name]: bindparam(f"new_{name}") for name in columns},
-            }
-        )
-    )
-
-
-_SUCCEED = _finish(_SUCCESS)
+_SUCCEED = EndStatement(SUCCESS, _KEEPING_NO_UNDO)
 """Leaves the columns of errors alone: they are null until a run ends, and setting them would fire triggers."""
-_FINISH = _finish((*_RESULT, "error_folded"))
-_FINISH_RETURNING = _FINISH.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
+_FINISH = EndStatement((*RESULT, "error_folded"), _KEEPING_NO_UNDO)
+_FINISH_RETURNING = _FINISH.of_one.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +210,7 @@ class Ending:
     status: RunStatus
     message: str
     values: Mapping[str, Any]
-    """Columns of `_RESULT`: output or error, and duration."""
+    """Columns of `RESULT`: output or error, and duration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,24 +287,22 @@ def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_
     uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
-def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
-    """Changes the status from QUEUED or PAUSED to RUNNING, for runs that this transaction has claimed. `sources` are
-    their statuses before."""
+def claim(uow: UnitOfWork, sources: Mapping[UUID, str], token: UUID, until: datetime) -> Sequence[RunRow]:
+    """Leases live runs, which this transaction has locked, and changes the status from QUEUED or PAUSED to RUNNING.
+
+    Returns the runs. `sources` are their statuses before.
+    """
     now = clock.now()
+    parameters = {"run_ids": list(sources), "token": token, "until": until, "now": now}
+    runs: Sequence[RunRow] = fetch_all(uow.conn, _CLAIM, parameters)
     started = [
-        _event(
-            row.id,
-            row.project_id,
-            row.flow_id,
-            sources[row.id],
-            RunStatus.RUNNING,
-            _START_MESSAGES[sources[row.id]],
-            now,
-        )
-        for row in uow.conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
+        _event(run.id, run.project_id, run.flow_id, source, RunStatus.RUNNING, _START_MESSAGES[source], now)
+        for run in runs
+        if (source := sources[run.id]) in _START_MESSAGES
     ]
     if started:
         event_log.append(uow, started)
+    return runs
 
 
 def pause(
@@ -452,8 +424,7 @@ def finish_many(uow: UnitOfWork, ends: Sequence[tuple[RunOfFlow, Lease, Ending]]
             for _, lease, end in ends
             if (end.status is RunStatus.SUCCEEDED) is has_succeeded
         ]
-        if finals:
-            uow.conn.execute(statement, finals)
+        statement.execute(uow.conn, finals)
     for row, lease, end in ends:
         _release_slots(uow, row)
         _append_event(uow, lease.run_id, row, end.status, end.message, now, source=source)
@@ -464,10 +435,10 @@ def _final(
 ) -> dict[str, Any]:
     if target not in TRANSITIONS[source] or target not in FINAL:
         raise ValueError(f"A run cannot end by {source} → {target}")
-    if unknown := values.keys() - set(_RESULT):
+    if unknown := values.keys() - set(RESULT):
         raise ValueError(f"A run's end sets no {unknown}")
     held = {"of_run": lease.run_id, "token": lease.token, "was": source}
-    result = {f"new_{name}": values.get(name) for name in _RESULT}
+    result = {f"new_{name}": values.get(name) for name in RESULT}
     result["new_error_folded"] = fold_column(values.get("error_message"))
     return {**held, "target": target, "now": now, **result}
 
