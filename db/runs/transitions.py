@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Select,
+    Update,
     bindparam,
     case,
     func,
@@ -31,8 +32,8 @@ from db.models import FlowRun, Project
 from db.models.types import Latest, MillisecondsUntil, table
 from db.queue import due, quota, slots
 from db.row_types import RunRow
-from db.runs.end_statements import END_TIME, NOW, RESULT, SUCCESS, EndStatement
 from db.sql.any_of import any_of
+from db.sql.array_rows import ArrayUpdate
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.actor import Actor
 from domain.enums import RunStatus, WaitKind
@@ -77,6 +78,10 @@ class FinishedRun(RunOfFlow, Protocol):
     parent_run_id: UUID | None
 
 
+_SUCCESS = ("output", "duration_ms")
+_RESULT = (*_SUCCESS, "failed_step_name", "error_code", "error_message", "error_fingerprint")
+"""Columns that are set when a run ends."""
+
 _project = table(Project).c
 # In RETURNING the name of the table stands for the new row.
 _of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
@@ -86,7 +91,11 @@ _CREATE_RETURNING_QUOTA = _CREATE.returning(
     select(_project.quota_period).where(_of_new_run).scalar_subquery().label("period"),
 )
 _limited = slots.LIMITED.label("limited")
-_RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, NOW), 0)
+_NOW = bindparam("now", type_=_run.started_at.type)
+# A clock that was set back must not let a run start before its creation, or end before its start: filters of time read
+# no run whose creation is beyond their bound.
+_START_OR_CREATION: ColumnElement[Any] = func.coalesce(_run.started_at, _run.created_at)
+_RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 _KEEPING_NO_UNDO = "OR FAIL"
 """How SQLite handles a violated constraint in an update that fires triggers.
@@ -111,9 +120,9 @@ _CLAIM = (
         # A token that was not released belongs to a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
         status=RunStatus.RUNNING,
-        started_at=func.coalesce(_run.started_at, Latest(NOW, _run.created_at)),
-        running_since=case((_waits, NOW), else_=_run.running_since),
-        updated_at=case((_waits, NOW), else_=_run.updated_at),
+        started_at=func.coalesce(_run.started_at, Latest(_NOW, _run.created_at)),
+        running_since=case((_waits, _NOW), else_=_run.running_since),
+        updated_at=case((_waits, _NOW), else_=_run.updated_at),
     )
     .returning(*_run)
 )
@@ -129,7 +138,7 @@ _PAUSE = (
         status=RunStatus.PAUSED,
         due_at=bindparam("due"),
         waits_for=func.coalesce(bindparam("kind", type_=_run.waits_for.type), _run.waits_for),
-        updated_at=NOW,
+        updated_at=_NOW,
         ran_ms=_RAN,
         running_since=None,
         lease_token=None,
@@ -148,11 +157,11 @@ _RESUME = (
     .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
     .values(
         status=RunStatus.RUNNING,
-        due_at=NOW,
+        due_at=_NOW,
         blocked_since=None,
         blocked_by=None,
-        running_since=NOW,
-        updated_at=NOW,
+        running_since=_NOW,
+        updated_at=_NOW,
     )
     .returning(_run.project_id, _run.flow_id)
 )
@@ -169,9 +178,9 @@ _END = (
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
-        finished_at=END_TIME,
-        updated_at=NOW,
-        duration_ms=MillisecondsUntil(_run.started_at, NOW),
+        finished_at=Latest(_NOW, _START_OR_CREATION),
+        updated_at=_NOW,
+        duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
         blocked_since=None,
         blocked_by=None,
@@ -197,10 +206,24 @@ _APPEND_ENDS = event_log.insert_from_select(
 )
 
 
-_SUCCEED = EndStatement(SUCCESS, _KEEPING_NO_UNDO)
+def _finish(columns: Sequence[str]) -> ArrayUpdate:
+    """Returns the statement that ends runs, and sets these columns."""
+    held = {"of_run": _run.id, "token": _run.lease_token, "was": _run.status}
+    # SQLAlchemy reserves the plain names of the columns.
+    values = {"target": _run.status, "now": _run.updated_at, **{f"new_{name}": _run[name] for name in columns}}
+
+    def finish(statement: Update, given: Mapping[str, ColumnElement[Any]]) -> Update:
+        ended_at = Latest(given["now"], _START_OR_CREATION)
+        ended = statement.values(finished_at=ended_at, due_at=None, lease_token=None)
+        return ended.prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
+
+    return ArrayUpdate(_table, held, values, finish)
+
+
+_SUCCEED = _finish(_SUCCESS)
 """Leaves the columns of errors alone: they are null until a run ends, and setting them would fire triggers."""
-_FINISH = EndStatement((*RESULT, "error_folded"), _KEEPING_NO_UNDO)
-_FINISH_RETURNING = _FINISH.of_one.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
+_FINISH = _finish((*_RESULT, "error_folded"))
+_FINISH_RETURNING = _FINISH.one.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +233,7 @@ class Ending:
     status: RunStatus
     message: str
     values: Mapping[str, Any]
-    """Columns of `RESULT`: output or error, and duration."""
+    """Columns of `_RESULT`: output or error, and duration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,10 +458,10 @@ def _final(
 ) -> dict[str, Any]:
     if target not in TRANSITIONS[source] or target not in FINAL:
         raise ValueError(f"A run cannot end by {source} → {target}")
-    if unknown := values.keys() - set(RESULT):
+    if unknown := values.keys() - set(_RESULT):
         raise ValueError(f"A run's end sets no {unknown}")
     held = {"of_run": lease.run_id, "token": lease.token, "was": source}
-    result = {f"new_{name}": values.get(name) for name in RESULT}
+    result = {f"new_{name}": values.get(name) for name in _RESULT}
     result["new_error_folded"] = fold_column(values.get("error_message"))
     return {**held, "target": target, "now": now, **result}
 
