@@ -32,7 +32,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, Project
 from db.models.types import table
 from db.sql.run_terms import beyond
-from domain.runs.metadata_condition import MetadataCondition
+from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import RunFilter
 
 _run = table(FlowRun).c
@@ -102,11 +102,9 @@ def _runs_with(condition: MetadataCondition, projects: Sequence[UUID]) -> Select
     path = bindparam(None, "\x1f".join(condition.path), Text, unique=True)
     keys = [func.hashtextextended(path, func.uuid_hash_extended(key, 0)) for key in projects]
     conditions: list[ColumnElement[bool]] = [_value.key == keys[0] if len(keys) == 1 else _value.key.in_(keys)]
-    bounds = condition.bounds
-    if bounds:
-        least = max((bounds[name] for name in ("greater_than", "at_least") if name in bounds), default=-math.inf)
-        largest = min((bounds[name] for name in ("less_than", "at_most") if name in bounds), default=math.inf)
-        conditions.append(and_(_value.number >= least, _value.number <= largest))
+    if condition.bounds:
+        conditions.append(_value.number <= math.inf)  # NaN is greater.
+        conditions += [COMPARISONS[name](_value.number, bound) for name, bound in condition.bounds.items()]
     elif condition.prefix:
         start = condition.prefix[:WORD_LENGTH]
         conditions.append(_value.number == math.nan)

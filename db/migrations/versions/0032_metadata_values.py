@@ -19,8 +19,19 @@ _WORD_LENGTH = 60
 _SMALLEST, _LARGEST = "5e-324", "1.797e308"
 """JSON has numbers that a double cannot hold; to cast them would fail."""
 
+_VALUES = f"""
+    hashtextextended(prefix || each.key, seed),
+    CASE
+        WHEN jsonb_typeof(each.value) <> 'number' THEN 'NaN'
+        WHEN abs(each.value::numeric) BETWEEN {_SMALLEST} AND {_LARGEST} THEN each.value::double precision
+        WHEN abs(each.value::numeric) < 1 THEN 0
+        ELSE sign(each.value::numeric) * {_LARGEST}
+    END,
+    CASE WHEN jsonb_typeof(each.value) = 'string' THEN left(each.value #>> '{{}}', {_WORD_LENGTH}) ELSE '' END
+"""
+_SOURCE = "jsonb_each(document) AS each WHERE jsonb_typeof(each.value) <> 'null'"
 # Objects within the document are walked by further calls, since a recursive query would cost every run milliseconds.
-_WRITE = """
+_WRITE = f"""
     CREATE FUNCTION run_metadata_write(run uuid, seed bigint, prefix text, document jsonb, adding boolean)
     RETURNS void LANGUAGE plpgsql AS $$
     DECLARE
@@ -28,9 +39,9 @@ _WRITE = """
         inner_value jsonb;
     BEGIN
         IF adding THEN
-            INSERT INTO run_metadata (key, number, word, run_id) SELECT {values}, run FROM {source};
+            INSERT INTO run_metadata (key, number, word, run_id) SELECT {_VALUES}, run FROM {_SOURCE};
         ELSE
-            DELETE FROM run_metadata USING (SELECT {values} FROM {source}) AS old (key, number, word)
+            DELETE FROM run_metadata USING (SELECT {_VALUES} FROM {_SOURCE}) AS old (key, number, word)
             WHERE run_metadata.key = old.key AND run_metadata.number = old.number AND run_metadata.word = old.word
                 AND run_metadata.run_id = run;
         END IF;
@@ -42,18 +53,7 @@ _WRITE = """
             END LOOP;
         END IF;
     END $$
-""".format(
-    values=f"""
-        hashtextextended(prefix || each.key, seed),
-        CASE
-            WHEN jsonb_typeof(each.value) <> 'number' THEN 'NaN'
-            WHEN abs(each.value::numeric) BETWEEN {_SMALLEST} AND {_LARGEST} THEN each.value::double precision
-            WHEN abs(each.value::numeric) < 1 THEN 0
-            ELSE sign(each.value::numeric) * {_LARGEST}
-        END,
-        CASE WHEN jsonb_typeof(each.value) = 'string' THEN left(each.value #>> '{{}}', {_WORD_LENGTH}) ELSE '' END""",
-    source="jsonb_each(document) AS each WHERE jsonb_typeof(each.value) <> 'null'",
-)
+"""  # noqa: S608
 _KEEP = """
     CREATE FUNCTION run_metadata_keep() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
