@@ -6,7 +6,7 @@ runs. If the index has no more, the filter names them (`ids`), and the read find
 matching runs are common, and the walk soon meets enough of them. The read still applies all conditions of the filter,
 so a change in between has the same effect as an earlier beginning of the read.
 
-PostgreSQL knows how rare most values are, so only texts are searched there. SQLite does not.
+PostgreSQL knows how rare most values are, so only texts and conditions on metadata are searched there. SQLite does not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +32,7 @@ from db import text_indexes
 from db.core.terms import is_shortened
 from db.models import FlowRun, Project
 from db.models.types import EPOCH, Folded, sort_key, table
+from db.runs import metadata_values
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
@@ -150,7 +151,8 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
         return True
     if dialect != "sqlite":
         several_tags = where.any_tags is not None and len(where.any_tags) > 1
-        return bool(where.error_contains) or several_tags or (is_sorted and created)
+        searches = bool(where.error_contains) or several_tags or metadata_values.is_searchable(where)
+        return searches or (is_sorted and created)
     return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
 
 
@@ -342,6 +344,8 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     if where.search is not None and (named := _searched(conn, where.search, where.project_ids)) is not None:
         return replace(where, ids=named)
+    if (few := metadata_values.fewest(conn, where, _FEW_ON_POSTGRESQL)) is not None:
+        return replace(where, ids=few)
     text_condition: ColumnElement[bool] | None = None
     has_value: ColumnElement[bool] = true()
     if (part := _indexed_error(conn, where)) is not None:
