@@ -13,6 +13,7 @@ from tests.support.app import App
 from tests.support.run_family import make_flow, make_runs
 
 FILTERED = "query($filter: FlowRunFilter, $first: Int) { flowRuns(filter: $filter, first: $first) { totalCount } }"
+ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
 STREAM = {"accept": "text/event-stream"}
 
 
@@ -69,7 +70,7 @@ async def test_tokens_of_documents_are_limited_wherever_they_are_parsed(
 ) -> None:
     """Also to find the type of an operation, which event streams and subscriptions without one need."""
     tokens: list[Any] = steps_taken(monkeypatch, Lexer, "advance")
-    for query, headers in (("{" + "a " * 50_000 + "}", STREAM), ("subscription {" + "a " * 50_000 + "}", {})):
+    for query, headers in (("{" + "a " * 40_000 + "}", STREAM), ("subscription {" + "a " * 40_000 + "}", {})):
         tokens.clear()
         assert "4000 tokens" in (await idle_app.post(query, headers=headers)).text
         assert len(tokens) < 20_000
@@ -100,3 +101,16 @@ async def test_character_that_no_text_can_have_is_refused_by_the_steps_of_retrie
         f'rerun(runId: "{run}", {start})',
     ):
         assert await idle_app.error_code(f"mutation {{ {call} {{ __typename }} }}") == "INVALID_ARGUMENT"
+
+
+async def test_number_of_fields_of_a_form_is_limited(idle_app: App) -> None:
+    created = await idle_app.query(
+        """mutation($flow: ID!) { result: createWebhook(flowId: $flow, name: "calls") {
+            ... on CreateWebhookSuccess { token } } }""",
+        {"flow": await idle_app.create_flow(ECHO)},
+    )
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    for fields, status in ((10_000, 202), (10_001, 413)):
+        form = "&".join(f"a{number}" for number in range(fields))
+        answer = await idle_app.http.post(f"/hooks/{created['result']['token']}", content=form, headers=headers)
+        assert answer.status_code == status
