@@ -73,7 +73,7 @@ async def test_cancelled_read_leaves_database_usable(database: Database) -> None
     assert await database.read(projects.names) == []
 
 
-async def test_write_problem_is_told_for_a_while(database: Database, fake_clock: FakeClock) -> None:
+async def test_write_problem_is_reported_for_a_while(database: Database, fake_clock: FakeClock) -> None:
     """Hosts make a server read-only when its disk is nearly full, or when it has become a standby."""
     is_sqlite = database.dialect == "sqlite"
 

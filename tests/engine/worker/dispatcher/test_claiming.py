@@ -143,8 +143,8 @@ async def test_claims_that_fail_are_repeated_each_second(
         worker.database.pubsub.publish([pubsub.RUNS_DUE])
         await still.advance(5)
         assert len(refused) == 6
-        lines = [vars(record) for record in caplog.records if record.getMessage() == "database unavailable"]
-        assert [line["reason"] for line in lines] == ["The database has no space left."] * 6
+        logged = [vars(record) for record in caplog.records if record.getMessage() == "database unavailable"]
+        assert [entry["reason"] for entry in logged] == ["The database has no space left."] * 6
         monkeypatch.setattr(worker.database, "write", write)
         await still.advance(1)
         assert work.runs == [run_id]
