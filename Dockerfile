@@ -12,7 +12,7 @@ RUN npm ci --omit=dev --ignore-scripts
 COPY scripts/build-web /build/scripts/build-web
 COPY schema/schema.graphql /build/schema/schema.graphql
 COPY web /build/web
-RUN bash /build/scripts/build-web && chmod --recursive a+rX dist
+RUN /build/scripts/build-web && chmod --recursive a+rX dist
 
 FROM ${PYTHON_IMAGE} AS packages
 WORKDIR /app
