@@ -35,10 +35,13 @@ _POSTGRESQL = (
 _FOLDED = "coalesce({row}error_folded, lower({row}error_message))"
 _ROWS = f"{ERROR_TEXT}_row"
 """On SQLite, the table of the index's rows by their runs. The index itself finds rows by their texts alone."""
-# A run whose message changes gets a second row: its last one has the text that counts.
-_INSERT_NEW = f"""INSERT INTO {_ROWS} (run_id) VALUES (NEW.id);
-    INSERT INTO {ERROR_TEXT} (rowid, text, run_id)
-        SELECT max(id), {_FOLDED.format(row="NEW.")}, NEW.id FROM {_ROWS} WHERE run_id = NEW.id;"""  # noqa: S608
+_NOTE = "BEGIN INSERT INTO unindexed_run (kind, run_id) VALUES ('ERROR', NEW.id); END"
+SQLITE_TRIGGERS = (
+    f"CREATE TRIGGER {ERROR_TEXT}_insert AFTER INSERT ON flow_run WHEN NEW.error_message IS NOT NULL {_NOTE}",
+    f"""CREATE TRIGGER {ERROR_TEXT}_update AFTER UPDATE OF error_message ON flow_run
+        WHEN NEW.error_message IS NOT NULL AND OLD.error_message IS NOT NEW.error_message {_NOTE}""",
+)
+"""Triggers that note runs with a new error message, for `db.run_indexes`."""
 _SQLITE = (
     # Earlier versions made the index without the table of its rows.
     *(f"DROP TRIGGER IF EXISTS {ERROR_TEXT}_{name}" for name in ("insert", "update")),
@@ -51,12 +54,20 @@ _SQLITE = (
     f"""INSERT INTO {ERROR_TEXT} (rowid, text, run_id)
         SELECT made.id, {_FOLDED.format(row="run.")}, run.id FROM {_ROWS} made JOIN flow_run run ON run.id = made.run_id
     """,  # noqa: S608
-    f"""CREATE TRIGGER {ERROR_TEXT}_insert AFTER INSERT ON flow_run WHEN NEW.error_message IS NOT NULL
-        BEGIN {_INSERT_NEW} END""",
-    f"""CREATE TRIGGER {ERROR_TEXT}_update AFTER UPDATE OF error_message ON flow_run
-        WHEN NEW.error_message IS NOT NULL AND OLD.error_message IS NOT NEW.error_message
-        BEGIN {_INSERT_NEW} END""",
+    *SQLITE_TRIGGERS,
 )
+
+# A run whose message changes gets a second row: its last one has the text that counts.
+ADD_NOTED = (
+    f"""INSERT INTO {_ROWS} (run_id) SELECT DISTINCT noted.run_id FROM unindexed_run noted
+        JOIN flow_run run ON run.id = noted.run_id WHERE noted.kind = 'ERROR' AND run.error_message IS NOT NULL""",  # noqa: S608
+    f"""INSERT INTO {ERROR_TEXT} (rowid, text, run_id)
+        SELECT max(made.id), {_FOLDED.format(row="run.")}, run.id FROM {_ROWS} made
+        JOIN flow_run run ON run.id = made.run_id
+        WHERE run.id IN (SELECT run_id FROM unindexed_run WHERE kind = 'ERROR') AND run.error_message IS NOT NULL
+        GROUP BY run.id""",  # noqa: S608
+)
+"""Statements that add the noted runs to SQLite's index."""
 
 _OF_RUNS = "run_id IN (SELECT value FROM json_each(?))"
 _FORGET = (

@@ -187,6 +187,8 @@ class RunSecrets:
     async def _is_found(self, text: str) -> bool:
         if self.marker in text:
             return True
+        if self._of_run.is_empty and self._of_project.is_empty:
+            return False
         maskers = (self._of_run, self._of_project)
         if sum(masker.work(len(text)) for masker in maskers) < LARGE_SEARCH:
             return any(masker.found_in_json(text) for masker in maskers)
