@@ -205,9 +205,9 @@ def test_libraries_log_no_details_of_what_they_send(capfd: pytest.CaptureFixture
     for name in ("uvicorn.error", "httpcore.http11", "aiosqlite", "engine.executor", "shop.other"):
         logging.getLogger(name).debug("a detail")
         logging.getLogger(name).info("an event")
-    lines = [line.split()[2:4] for line in capfd.readouterr().err.splitlines()]
-    assert [name for level, name in lines if level == "DEBUG"] == ["engine.executor:", "shop.other:"]
-    assert len([level for level, _ in lines if level == "INFO"]) == 5
+    log_lines = [line.split()[2:4] for line in capfd.readouterr().err.splitlines()]
+    assert [name for level, name in log_lines if level == "DEBUG"] == ["engine.executor:", "shop.other:"]
+    assert len([level for level, _ in log_lines if level == "INFO"]) == 5
 
 
 def test_a_line_that_cannot_be_written_is_reported_without_its_values(capsys: pytest.CaptureFixture[str]) -> None:
