@@ -243,6 +243,9 @@ def test_events_are_streamed_where_sockets_do_not_get_through(page: Page, servic
 def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Service) -> None:
     failed = service.run("flaky-checkout", tags=["checked"])
     paused = service.pause("A-5")
+    archive = """mutation ($ids: [ID!]) { it: bulkArchive(filter: {ids: $ids}) { ... on BulkOperationSuccess {
+        operation { id } } } }"""
+    archived = service.ask(archive, ids=[service.run("hello")])["it"]["operation"]["id"]
     axe = AXE.read_text()
     pages = {
         "/": "Runs",
@@ -252,7 +255,9 @@ def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Servi
         "/flows": "Flows",
         f"/flows/{service.flows['refund']}?tab=schedules": "refund",
         f"/flows/{service.flows['refund']}?tab=run": "refund",
+        f"/flows/{service.flows['refund']}?tab=definition": "refund",
         "/bulk": "Bulk operations",
+        f"/bulk/{archived}": "Archive 1 run",
     }
     # What a page looks like does not depend on the database, so each shows half of the looks.
     on_sqlite = service.database_url.startswith("sqlite")
