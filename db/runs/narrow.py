@@ -20,12 +20,14 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Subquery,
     Uuid,
     and_,
     func,
     select,
     text,
     true,
+    union_all,
 )
 
 from db import text_indexes
@@ -60,6 +62,8 @@ _COMMON = 5
 """Number of runs of the sample from which a text counts as common."""
 TRIGRAM = 3
 """Smallest number of characters of a text that an index of texts can find."""
+_FEW_PROJECTS = 20
+"""Number of projects up to which each has a part of its own in a statement."""
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
 
@@ -188,15 +192,32 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
             query = keyset.slice(select(_run.id).where(_run.project_id == project_id, condition), page)
             keys += conn.execute(query).scalars()
         return replace(where, ids=tuple(keys))
+    first = _first_of_projects(conn, where, condition, keyset, page)
+    all_first = Keyset(first.c.id, None if keyset.sort is None else first.c.sort, keyset.descending)
+    query = select(first.c.id).order_by(*all_first.order(backward=page.backward)).limit(page.limit)
+    return replace(where, ids=tuple(conn.execute(query).scalars()))
+
+
+def _first_of_projects(
+    conn: Connection, where: RunFilter, condition: ColumnElement[bool], keyset: Keyset, page: Page
+) -> Subquery:
+    """Returns the first runs of each project, on PostgreSQL."""
     sort = _run.id if keyset.sort is None else keyset.sort
-    of_one = select(_run.id, sort.label("sort")).where(_run.project_id == _project.id, condition)
-    first = keyset.slice(of_one.correlate(_project.id.table), page).lateral("first")
-    of_all = select(first.c.id).select_from(_project.id.table.join(first, true()))
+    of_one = select(_run.id, sort.label("sort"))
+    few = where.project_ids
+    if few is None:
+        few = conn.execute(select(_project.id).limit(_FEW_PROJECTS + 1)).scalars().all()
+    if 0 < len(few) <= _FEW_PROJECTS:
+        # The planner knows how many runs each of them has. It would take one without runs for an average one, and look
+        # for its runs among those of all projects.
+        parts = [keyset.slice(of_one.where(_run.project_id == key, condition), page).subquery() for key in few]
+        return union_all(*(select(part) for part in parts)).subquery("first")
+    of_any = of_one.where(_run.project_id == _project.id, condition).correlate(_project.id.table)
+    lateral = keyset.slice(of_any, page).lateral("first_of_one")
+    of_all = select(lateral).select_from(_project.id.table.join(lateral, true()))
     if where.project_ids is not None:
         of_all = of_all.where(_project.id.in_(where.project_ids))
-    all_first = Keyset(first.c.id, None if keyset.sort is None else first.c.sort, keyset.descending)
-    query = of_all.order_by(*all_first.order(backward=page.backward)).limit(page.limit)
-    return replace(where, ids=tuple(conn.execute(query).scalars()))
+    return of_all.subquery("first")
 
 
 def _spans_projects(where: RunFilter) -> bool:
