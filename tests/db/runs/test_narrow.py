@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text, update
 
 from db import projects
 from db.core import terms
@@ -265,6 +265,24 @@ async def test_operators_read_the_index_of_each_project(filled: Database, field:
     )
     assert f"ix_run_project_{field.value.removesuffix('_AT').lower()}" in str(plans), plans
     assert "SCAN flow_run" not in str(plans), plans
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_operators_do_not_read_other_runs_for_a_project_without_runs(filled: Database) -> None:
+    def plans(uow: UnitOfWork) -> list[list[str]]:
+        point = uow.conn.begin_nested()
+        uow.conn.execute(update(table(FlowRun)).values(project_id=projects_of(uow.conn, 1)[0]))
+        uow.conn.execute(text("ANALYZE flow_run"))
+        where = RunFilter(tags=["team 1"])
+        found = plans_of(uow.conn, lambda conn: reads.page(conn, ("status",), where, RunOrder(), Page(7)))
+        point.rollback()
+        return found
+
+    _, of_projects, *_ = await filled.write(plans)
+    indexes = [node for node in of_projects if node.startswith(("Index", "Bitmap Index"))]
+    # One for the project with all runs; the others have none.
+    assert sum("flow_run_pkey" in node for node in indexes) <= 1, of_projects
+    assert sum("ix_run_project" in node for node in indexes) >= PROJECTS - 1, of_projects
 
 
 def page(conn: Connection, name: str, order: RunOrder) -> object:
