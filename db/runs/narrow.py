@@ -155,7 +155,8 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
         return True
     if dialect != "sqlite":
         several_tags = where.any_tags is not None and len(where.any_tags) > 1
-        searches = bool(where.error_contains) or several_tags or metadata_values.is_searchable(where)
+        by_value = any(map(metadata_values.is_searchable, (where, *(where.or_ or ()))))
+        searches = bool(where.error_contains) or several_tags or by_value
         return searches or (is_sorted and created)
     return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
 
@@ -367,33 +368,70 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
         return replace(where, ids=named)
     if (few := metadata_values.fewest(conn, where, _FEW_ON_POSTGRESQL)) is not None:
         return replace(where, ids=few)
-    text_condition: ColumnElement[bool] | None = None
-    has_value: ColumnElement[bool] = true()
+    if (few := _parts_by_index(conn, where)) is not None:
+        return replace(where, ids=few)
     if (part := _indexed_error(conn, where)) is not None:
         folded = Folded(_run.error_folded, _run.error_message)
+        has_text = _run.error_message.is_not(None)
         # The sample uses a condition without LIKE; the index serves only LIKE.
-        text_condition = and_(_run.error_message.is_not(None), folded.contains(part, autoescape=True))
-        sampled = RunFilter(error_contains=where.error_contains, archived=Archived.INCLUDE)
-        has_value = _run.error_message.is_not(None)
+        by_index = and_(has_text, folded.contains(part, autoescape=True))
+        sampled = RunFilter(error_contains=where.error_contains)
+        keys = _by_index(conn, where.project_ids, sampled, by_index, of_sample=has_text)
     elif where.any_tags is not None and len(where.any_tags) > 1:
         # The planner overestimates the number of runs with several tags.
-        sampled = RunFilter(any_tags=where.any_tags, archived=Archived.INCLUDE)
+        keys = _by_index(conn, where.project_ids, RunFilter(any_tags=where.any_tags))
     else:
         return where
-    of_projects = true() if where.project_ids is None else _run.project_id.in_(where.project_ids)
-    condition = matches(sampled, "postgresql")
-    newest = select(condition.label("hit")).where(of_projects, has_value).order_by(_run.id.desc()).limit(_SAMPLE)
-    hits = newest.subquery().c.hit
+    return where if keys is None else replace(where, ids=keys)
+
+
+def _by_index(
+    conn: Connection,
+    project_ids: Sequence[UUID] | None,
+    sampled: RunFilter,
+    by_index: ColumnElement[bool] | None = None,
+    *,
+    of_sample: ColumnElement[bool] | None = None,
+) -> Sequence[UUID] | None:
+    """Returns the runs that match a filter, which a GIN index of PostgreSQL serves; None if they are not few.
+
+    `by_index` is the condition that the index serves, if it differs; `of_sample` that of the newest runs, which are
+    looked at first.
+    """
+    condition = matches(replace(sampled, archived=Archived.INCLUDE), "postgresql")
+    of_projects = true() if project_ids is None else _run.project_id.in_(project_ids)
+    newest = select(condition.label("hit")).where(of_projects, true() if of_sample is None else of_sample)
+    hits = newest.order_by(_run.id.desc()).limit(_SAMPLE).subquery().c.hit
     if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
-        return where
+        return None
     # The query is planned as if all of it were read: otherwise the limit would make the planner walk the table.
-    by_index = condition if text_condition is None else text_condition
-    found = select(_run.id, _run.project_id).where(by_index).cte("found").prefix_with("MATERIALIZED")
+    all_by_index = select(_run.id, _run.project_id).where(condition if by_index is None else by_index)
+    found = all_by_index.cte("found").prefix_with("MATERIALIZED")
     query = select(found.c.id).limit(_FEW_ON_POSTGRESQL + 1)
-    if where.project_ids is not None:
-        query = query.where(found.c.project_id.in_(where.project_ids))
+    if project_ids is not None:
+        query = query.where(found.c.project_id.in_(project_ids))
     keys = conn.execute(query).scalars().all()
-    return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
+    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
+
+
+def _parts_by_index(conn: Connection, where: RunFilter) -> Sequence[UUID] | None:
+    """Returns the runs among which PostgreSQL's indexes find all that match one of the filters in `or`; None if they
+    are not few, or no index serves a part."""
+    parts = where.or_ or ()
+    if not any(map(metadata_values.is_searchable, parts)):
+        return None  # The planner knows how rare they are.
+    found: dict[UUID, None] = {}
+    for part in parts:
+        own = replace(part, project_ids=where.project_ids)
+        served = RunFilter(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
+        if metadata_values.is_searchable(part):
+            keys = metadata_values.fewest(conn, own, _FEW_ON_POSTGRESQL)
+        else:
+            keys = None if served.matches_all else _by_index(conn, where.project_ids, served)
+        if keys is None or len(found) + len(keys) > _FEW_ON_POSTGRESQL:
+            return None
+        found |= dict.fromkeys(keys)
+    return tuple(found)
 
 
 def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
