@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from db import text_indexes
 from db.core.terms import is_shortened
-from db.models import FlowRun, Project
+from db.models import FlowRun, FlowVersion, Project
 from db.models.types import EPOCH, Folded, sort_key, table
 from db.runs import metadata_values
 from db.runs.filter import matches
@@ -44,12 +44,14 @@ from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter
+from domain.runs.state_machine import LIVE
 from domain.text import fold
 from domain.time import clock
 
 _table = table(FlowRun)
 _run = _table.c
 _project = table(Project).c
+_version = table(FlowVersion).c
 
 FEW = 500
 """Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
@@ -288,6 +290,11 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         (_run.failed_step_name, None if where.failed_step_name is None else [where.failed_step_name]),
         (_run.error_fingerprint, None if where.error_fingerprint is None else [where.error_fingerprint]),
         (_run.external_id, where.external_ids),
+        (_run.source, where.sources),
+        (_run.source, where.schedule_ids),
+        (_run.source, where.webhook_ids),
+        # Only live runs wait.
+        (_run.status, None if where.waiting_for is None else sorted(LIVE)),
     ):
         if values is not None and len(values) <= SAFE_LIST:
             yield fetch(select(_run.id).where(in_projects, column_.in_(values)))
@@ -295,8 +302,29 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         yield fetch(select(_run.id).where(_run.flow_id.in_(where.flow_ids)))
     if where.archived is Archived.ONLY:
         yield fetch(select(_run.id).where(in_projects, _run.archived_at.is_not(None)))
+    yield from _related(where, fetch)
     yield from _ranges(where, in_projects, fetch)
     yield from _durations(where, in_projects, fetch)
+
+
+def _related(where: RunFilter, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
+    """Yields the queries for runs of a version, and for relatives of a run."""
+    if where.flow_version_ids is not None:
+        of_flows = select(_version.flow_id).where(_version.id.in_(where.flow_version_ids))
+        yield fetch(select(_run.id).where(_run.flow_id.in_(of_flows)))
+    for relative, run_id in (
+        (_run.parent_run_id, where.parent_run_id),
+        (_run.retry_of_id, where.retry_of_id),
+        (_run.rerun_of_id, where.rerun_of_id),
+    ):
+        if run_id is not None:
+            yield fetch(select(_run.id).where(relative == run_id))
+    if where.root_run_id is not None:
+        yield fetch(
+            select(_run.id).where(
+                matches(RunFilter(root_run_id=where.root_run_id, archived=Archived.INCLUDE), "sqlite")
+            )
+        )
 
 
 def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
