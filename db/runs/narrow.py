@@ -38,7 +38,7 @@ from db.runs import metadata_values
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
-from db.sql import run_terms
+from db.sql import run_ranges, run_terms
 from db.sql.keyset import Keyset, Page
 from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids
@@ -158,7 +158,7 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
     if dialect != "sqlite":
         several_tags = where.any_tags is not None and len(where.any_tags) > 1
         by_value = any(map(metadata_values.is_searchable, (where, *(where.or_ or ()))))
-        searches = bool(where.error_contains) or several_tags or by_value
+        searches = bool(where.error_contains) or several_tags or by_value or run_ranges.is_searchable(where)
         return searches or (is_sorted and created)
     return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
 
@@ -397,6 +397,8 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     if (few := metadata_values.fewest(conn, where, _FEW_ON_POSTGRESQL)) is not None:
         return replace(where, ids=few)
     if (few := _parts_by_index(conn, where)) is not None:
+        return replace(where, ids=few)
+    if (few := run_ranges.fewest(conn, where, FEW)) is not None:
         return replace(where, ids=few)
     if (part := _indexed_error(conn, where)) is not None:
         folded = Folded(_run.error_folded, _run.error_message)

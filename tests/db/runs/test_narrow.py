@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,10 @@ RARE = "connection 4711 reset by Gäste"
 
 def key_of(number: int) -> UUID:
     return factory.uuid_at(START - (COUNT - number) * SECOND)
+
+
+def key_time(number: int) -> datetime:
+    return START - (COUNT - number) * SECOND
 
 
 def fill(uow: UnitOfWork) -> None:
@@ -271,7 +276,8 @@ async def test_operators_read_the_index_of_each_project(filled: Database, field:
 async def test_operators_do_not_read_other_runs_for_a_project_without_runs(filled: Database) -> None:
     def plans(uow: UnitOfWork) -> list[list[str]]:
         point = uow.conn.begin_nested()
-        uow.conn.execute(update(table(FlowRun)).values(project_id=projects_of(uow.conn, 1)[0]))
+        (project,) = projects_of(uow.conn, 1) or ()
+        uow.conn.execute(update(table(FlowRun)).values(project_id=project))
         uow.conn.execute(text("ANALYZE flow_run"))
         where = RunFilter(tags=["team 1"])
         found = plans_of(uow.conn, lambda conn: reads.page(conn, ("status",), where, RunOrder(), Page(7)))
@@ -283,6 +289,28 @@ async def test_operators_do_not_read_other_runs_for_a_project_without_runs(fille
     # One for the project with all runs; the others have none.
     assert sum("flow_run_pkey" in node for node in indexes) <= 1, of_projects
     assert sum("ix_run_project" in node for node in indexes) >= PROJECTS - 1, of_projects
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"started_after": START - 4 * SECOND},
+        {"finished_before": key_time(6)},
+        {"updated_after": START - 4 * SECOND},
+        {"max_duration_ms": -1},
+        {"flow_version_ids": [UUID(int=1)]},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+async def test_few_runs_in_a_range_are_named(filled: Database, values: Any) -> None:
+    def named(conn: Connection) -> tuple[Sequence[UUID] | None, set[UUID]]:
+        where = RunFilter(project_ids=projects_of(conn, 1), archived=Archived.INCLUDE, **values)
+        matching = select(table(FlowRun).c.id).where(matches(where, conn.dialect.name))
+        return narrow.narrow(conn, where).ids, set(conn.execute(matching).scalars())
+
+    ids, expected = await filled.read(named)
+    assert ids is not None
+    assert set(ids) == expected
 
 
 def page(conn: Connection, name: str, order: RunOrder) -> object:
