@@ -276,8 +276,8 @@ async def test_operators_read_the_index_of_each_project(filled: Database, field:
 async def test_operators_do_not_read_other_runs_for_a_project_without_runs(filled: Database) -> None:
     def plans(uow: UnitOfWork) -> list[list[str]]:
         point = uow.conn.begin_nested()
-        (project,) = projects_of(uow.conn, 1) or ()
-        uow.conn.execute(update(table(FlowRun)).values(project_id=project))
+        of_all = projects.by_name(uow.conn, "project 1")
+        uow.conn.execute(update(table(FlowRun)).values(project_id=of_all))
         uow.conn.execute(text("ANALYZE flow_run"))
         where = RunFilter(tags=["team 1"])
         found = plans_of(uow.conn, lambda conn: reads.page(conn, ("status",), where, RunOrder(), Page(7)))
