@@ -27,8 +27,8 @@ def values(count: int) -> Mapping[str, _Values]:
     """Returns the values of each field of the filter by their kind, for a data set with `count` runs."""
     middle, ancient = NEWEST - timedelta(minutes=count // 2), NEWEST - timedelta(days=3_650)
     tomorrow = NEWEST + timedelta(days=1)
-    nobody = UUID(int=run_id(count, count).int + 1)
-    unknown = {kind: ids.encode(kind, nobody) for kind in (IdKind.RUN, IdKind.FLOW, IdKind.FLOW_VERSION)}
+    missing = UUID(int=run_id(count, count).int + 1)
+    unknown = {kind: ids.encode(kind, missing) for kind in (IdKind.RUN, IdKind.FLOW, IdKind.FLOW_VERSION)}
     run, parent = ids.encode(IdKind.RUN, run_id(count - 100, count)), ids.encode(IdKind.RUN, run_id(510, count))
     flow = ids.encode(IdKind.FLOW, flow_id(7))
     flows = [ids.encode(IdKind.FLOW, flow_id(number)) for number in range(FLOWS)]
@@ -104,10 +104,12 @@ def without_values(count: int) -> list[str]:
 
 
 def reads(count: int, pairs: int) -> Iterator[Read]:
-    """Yields the reads: each value alone, in each order and on both pages, and `pairs` random pairs of values."""
+    """Yields the reads: each value alone, in each order and on both pages, and for operators; `pairs` random pairs."""
     given = [(f"{name}: {kind}", name, value) for name, kinds in values(count).items() for kind, value in kinds.items()]
     for (title, name, value), order, is_deep in product(given, _ORDERS, (False, True)):
         yield _read(title, {name: value}, order, is_deep=is_deep, count=count)
+    for title, name, value in given:
+        yield Read(f"{title}; operator's key", {"filter": {name: value}}, LIMIT_MS, operator=True)
     draw = random.Random(_SEED)
     all_pairs = [pair for pair in combinations(given, 2) if pair[0][1] != pair[1][1]]
     for first, second in draw.sample(all_pairs, min(pairs, len(all_pairs))):

@@ -57,10 +57,8 @@ _ADD = text(
 
 
 def is_searchable(where: RunFilter) -> bool:
-    """True if the index serves a condition of the filter, or one of each part of its `or`."""
-    if any(_is_served(condition) for condition in where.metadata_conditions or ()):
-        return True
-    return where.or_ is not None and len(where.or_) > 0 and all(map(is_searchable, where.or_))
+    """True if the index serves a condition of the filter."""
+    return any(map(_is_served, where.metadata_conditions or ()))
 
 
 def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | None:
@@ -72,24 +70,12 @@ def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | No
         projects = conn.execute(select(_project.id).limit(_MOST_PROJECTS + 1)).scalars().all()
     if len(projects) > _MOST_PROJECTS:
         return None
-    found = _fewest(conn, where, projects, most)
-    return tuple(found) if found is not None and _is_complete(conn) else None
-
-
-def _fewest(conn: Connection, where: RunFilter, projects: Sequence[UUID], most: int) -> Sequence[UUID] | None:
     found: Sequence[UUID] | None = None
-    for condition in where.metadata_conditions or ():
-        if not _is_served(condition):
-            continue
+    for condition in filter(_is_served, where.metadata_conditions or ()):
         keys = conn.execute(_runs_with(condition, projects).limit(most + 1)).scalars().all()
         if len(keys) <= most and (found is None or len(keys) < len(found)):
             found = keys
-    if where.or_ is not None and is_searchable(RunFilter(or_=where.or_)):
-        parts = [_fewest(conn, part, projects, most) for part in where.or_]
-        keys = list(dict.fromkeys(key for part in parts for key in part or ()))
-        if all(part is not None for part in parts) and len(keys) <= most and (found is None or len(keys) < len(found)):
-            found = keys
-    return found
+    return tuple(found) if found is not None and _is_complete(conn) else None
 
 
 def _is_served(condition: MetadataCondition) -> bool:

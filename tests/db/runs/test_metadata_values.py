@@ -103,14 +103,26 @@ async def test_more_runs_than_requested_are_not_few(database: Database, publishe
         few = metadata_values.fewest(conn, where(published, exists, number), 3)
         assert few is not None
         assert len(few) == 1
-        either = RunFilter(
-            project_ids=(published.project_id,),
-            or_=(RunFilter(metadata_conditions=(number,)), RunFilter(metadata_conditions=(exists,))),
-        )
-        assert metadata_values.fewest(conn, either, 3) is None
-        assert set(metadata_values.fewest(conn, either, 100) or ()) > set(few)
 
     await database.read(check)
+
+
+async def test_parts_of_or_are_searched_one_by_one(database: Database, published: PublishedFlow) -> None:
+    runs = await database.write(make, published)
+    tagged = await database.write(factory.make_run, published, tags=["tag"])
+    number, other = MetadataCondition(path=("a",), at_most=-1), MetadataCondition(path=("b",), prefix="xy")
+
+    def named(*parts: RunFilter) -> Any:
+        where = RunFilter(project_ids=(published.project_id,), or_=parts)
+        return database.read(lambda conn: narrow.narrow(conn, where).ids)
+
+    by_number, by_tag = RunFilter(metadata_conditions=(number,)), RunFilter(tags=["tag"])
+    assert await named(by_number, RunFilter(metadata_conditions=(other,))) == (runs[3],)
+    assert set(await named(by_number, by_tag)) == {runs[3], tagged}
+    assert set(await named(by_number, RunFilter(metadata='{"b": "x"}'))) == {runs[2], runs[3]}
+    assert await named(by_number, RunFilter(failed_step_name="a")) is None
+    # The planner knows these.
+    assert await named(by_tag, RunFilter(failed_step_name="a")) is None
 
 
 async def test_runs_of_other_projects_are_not_found(database: Database, published: PublishedFlow) -> None:
