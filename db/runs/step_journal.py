@@ -27,6 +27,7 @@ from db.runs.output import files, logs
 from db.runs.transitions import Ending, Lease
 from db.runs.waits import input_requests
 from db.sql.any_of import any_of
+from db.sql.row_writes import RowWrite
 from domain import ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus, WaitKind
 from domain.ids import IdKind
@@ -119,9 +120,9 @@ _LOCK_ALL = (
 )
 _RESET_INTERRUPTIONS = update(_runs).where(_same_run).values(interruptions=0)
 _SNOOZE = update(_runs).where(_same_run).values(due_at=bindparam("due"), lease_token=None, interruptions=0)
-_INSERT_STEP = insert(_results)
-_INSERT_ATTEMPT = insert(_attempts)
-_RESTART_STEP = (
+_INSERT_STEP = RowWrite(insert(_results))
+_INSERT_ATTEMPT = RowWrite(insert(_attempts))
+_RESTART_STEP = RowWrite(
     update(_results)
     .where(_same_step)
     .values(
@@ -131,7 +132,7 @@ _RESTART_STEP = (
         input=func.coalesce(bindparam("rendered", type_=_step.input.type), _step.input),
     )
 )
-_END_STEP = (
+_END_STEP = RowWrite(
     update(_results)
     .where(_same_step)
     .values(
@@ -143,7 +144,7 @@ _END_STEP = (
         duration_ms=bindparam("took"),
     )
 )
-_END_ATTEMPT = (
+_END_ATTEMPT = RowWrite(
     update(_attempts)
     .where(
         _same_attempts,
@@ -241,7 +242,7 @@ def skip(uow: UnitOfWork, lease: Lease, result: AttemptResult | None, skipped: A
     run = _pass(uow, lease, result)
     now = clock.now()
     row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
-    uow.conn.execute(_INSERT_STEP, row)
+    _INSERT_STEP.execute(uow.conn, [row])
     _append_attempt_started(uow, run, skipped, StepStatus.SKIPPED, now, 0)
 
 
@@ -413,9 +414,9 @@ def _start(
         if attempt.number == 1
     ]
     if first:
-        uow.conn.execute(_INSERT_STEP, first)
+        _INSERT_STEP.execute(uow.conn, first)
     if again:
-        uow.conn.execute(_RESTART_STEP, again)
+        _RESTART_STEP.execute(uow.conn, again)
     rows = [
         {
             "run_id": run.run_id,
@@ -426,7 +427,7 @@ def _start(
         }
         for run, attempt in starts
     ]
-    uow.conn.execute(_INSERT_ATTEMPT, rows)
+    _INSERT_ATTEMPT.execute(uow.conn, rows)
     for run, attempt in starts:
         _append_attempt_started(uow, run, attempt, status, now, attempt.number)
 
@@ -474,6 +475,6 @@ def _record(uow: UnitOfWork, results: Sequence[tuple[RunRef, AttemptResult]]) ->
         attempts.append({**at, "number_": result.number, "became": became, "ended": now})
         ended = AttemptRef(result.position, result.name, result.number)
         rows.append(event_log.step_row(run, ended, result.source, result.status, now))
-    uow.conn.execute(_END_STEP, steps)
-    uow.conn.execute(_END_ATTEMPT, attempts)
+    _END_STEP.execute(uow.conn, steps)
+    _END_ATTEMPT.execute(uow.conn, attempts)
     return rows
