@@ -14,8 +14,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from db import migrate, projects, text_indexes
 from db.assembly import open_database
 from db.core.database import Database
-from db.core.unit_of_work import CommitSteps
-from db.events import log as event_log
 from db.models import FlowRun, Project, metadata
 from db.models.types import table
 from db.queue import due
@@ -28,6 +26,7 @@ from domain.text import fold_column
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import START
+from tests.support.databases.old_schema import open_at_old_schema
 from tests.support.query import query
 
 POSTGRESQL_CATALOG = {
@@ -96,11 +95,6 @@ async def empty_url(new_database_url: Callable[[], str], dialect: Dialect, tmp_p
     url = new_database_url()
     await query(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     return url
-
-
-def open_at_old_schema(url: str) -> Database:
-    """Opens a database at an earlier revision, for which the steps before a commit are not made."""
-    return Database(url, CommitSteps(of_unit=(), append_events=event_log.write))
 
 
 async def create_all(url: str) -> None:
