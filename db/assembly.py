@@ -1,17 +1,16 @@
 """Assembles the database. Lists the before-commit steps of a unit of work, in lock order."""
 
-from db import run_indexes
 from db.core.database import POOL_SIZE, Database
 from db.core.traced import TracedDatabase
 from db.core.unit_of_work import CommitSteps
 from db.events import log as event_log
 from db.queue import slots
-from db.runs import cancellation
+from db.runs import cancellation, indexes
 
 COMMIT_STEPS = CommitSteps(
     of_unit=(
         cancellation.apply_quota,  # This may wait for the row of a quota, and ends the runs beyond the quota.
-        run_indexes.update,  # SQLite only: takes no lock.
+        indexes.update,  # SQLite only: takes no lock.
         slots.promote_waiting,  # This takes the lock on slots, which must be the last that a transaction waits for.
     ),
     append_events=event_log.write,  # This takes the numbers of the events while the transaction holds all its locks.

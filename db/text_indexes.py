@@ -41,7 +41,7 @@ SQLITE_TRIGGERS = (
     f"""CREATE TRIGGER {ERROR_TEXT}_update AFTER UPDATE OF error_message ON flow_run
         WHEN NEW.error_message IS NOT NULL AND OLD.error_message IS NOT NEW.error_message {_NOTE}""",
 )
-"""Triggers that note runs with a new error message, for `db.run_indexes`."""
+"""Triggers that note runs with a new error message, for `db.runs.indexes`."""
 _SQLITE = (
     # Earlier versions made the index without the table of its rows.
     *(f"DROP TRIGGER IF EXISTS {ERROR_TEXT}_{name}" for name in ("insert", "update")),

@@ -1,8 +1,9 @@
 """The terms of a run: texts for its tags and for the values in its metadata, on SQLite.
 
-PostgreSQL has GIN indexes over both columns. On SQLite a trigger keeps the terms of each run in the table `run_term`,
-so that runs with a tag or a value are found by a range of its primary key. A connection that inserts runs needs the
-function `run_terms`, which every connection of the service has (`db.core.sqlite.prepare`).
+PostgreSQL has GIN indexes over both columns. On SQLite the table `run_term` has the terms of each run, so that runs
+with a tag or a value are found by a range of its primary key. Triggers keep it (`db.runs.indexes`). A connection that
+changes tags or metadata needs the function `run_terms`, which every connection of the service has
+(`db.core.sqlite.prepare`).
 """
 
 from collections.abc import Iterator, Sequence

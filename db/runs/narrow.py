@@ -34,11 +34,10 @@ from db import text_indexes
 from db.core.terms import is_shortened
 from db.models import FlowRun, FlowVersion, Project
 from db.models.types import EPOCH, Folded, sort_key, table
-from db.runs import metadata_values
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
-from db.sql import run_ranges, run_terms
+from db.sql import metadata_values, run_ranges, run_terms
 from db.sql.keyset import Keyset, Page
 from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids

@@ -28,6 +28,7 @@ from db.runs.transitions import Ending, Lease
 from db.runs.waits import input_requests
 from db.sql.any_of import any_of
 from db.sql.array_rows import ArrayInsert, ArrayUpdate
+from db.sql.row_writes import RowWrite
 from domain import ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus, WaitKind
 from domain.ids import IdKind
@@ -120,13 +121,13 @@ _LOCK_ALL = (
 )
 _RESET_INTERRUPTIONS = update(_runs).where(_same_run).values(interruptions=0)
 _SNOOZE = update(_runs).where(_same_run).values(due_at=bindparam("due"), lease_token=None, interruptions=0)
-_INSERT_STEP = insert(_results)
+_INSERT_STEP = RowWrite(insert(_results))
 _INSERT_STEPS = ArrayInsert(
     _results,
     ("run_id", "position", "name", "display_name", "kind", "input", "attempts_count", "status", "started_at"),
 )
 _INSERT_ATTEMPTS = ArrayInsert(_attempts, ("run_id", "position", "number", "status", "started_at"))
-_RESTART_STEP = (
+_RESTART_STEP = RowWrite(
     update(_results)
     .where(_same_step)
     .values(
@@ -243,7 +244,7 @@ def skip(uow: UnitOfWork, lease: Lease, result: AttemptResult | None, skipped: A
     run = _pass(uow, lease, result)
     now = clock.now()
     row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
-    uow.conn.execute(_INSERT_STEP, row)
+    _INSERT_STEP.execute(uow.conn, [row])
     _append_attempt_started(uow, run, skipped, StepStatus.SKIPPED, now, 0)
 
 
@@ -417,7 +418,7 @@ def _start(
     if first:
         _INSERT_STEPS.execute(uow.conn, first)
     if again:
-        uow.conn.execute(_RESTART_STEP, again)
+        _RESTART_STEP.execute(uow.conn, again)
     rows = [
         {
             "run_id": run.run_id,

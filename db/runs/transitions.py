@@ -34,6 +34,7 @@ from db.queue import due, quota, slots
 from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.array_rows import ArrayUpdate
+from db.sql.row_writes import KEEPING_NO_UNDO, RowWrite
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.actor import Actor
 from domain.enums import RunStatus, WaitKind
@@ -45,15 +46,6 @@ from domain.time import clock
 
 _table = table(FlowRun)
 _run = _table.c
-
-_KEEPING_NO_UNDO = "OR FAIL"
-"""How SQLite handles a violated constraint in a statement that fires triggers.
-
-By default it copies each page before the statement changes it, so that the statement alone can be undone. That took
-two thirds of the time of an INSERT, and three quarters of that of an UPDATE of one run. Nothing needs it: the savepoint
-of a unit of work undoes the whole unit. A statement whose triggers call functions makes the copies in any case, so
-none does (`db.run_indexes`), unless the search is on.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +86,9 @@ _RESULT = (*_SUCCESS, "failed_step_name", "error_code", "error_message", "error_
 _project = table(Project).c
 # In RETURNING the name of the table stands for the new row.
 _of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
-_CREATE = insert(_table).prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
-_CREATE_RETURNING_QUOTA = _CREATE.returning(
+_INSERT = insert(_table).prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
+_CREATE = RowWrite(_INSERT)
+_CREATE_RETURNING_QUOTA = _INSERT.returning(
     select(_project.quota_runs).where(_of_new_run).scalar_subquery().label("quota"),
     select(_project.quota_period).where(_of_new_run).scalar_subquery().label("period"),
 )
@@ -110,7 +103,7 @@ _START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PA
 _waits = _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED])
 _CLAIM = (
     update(_table)
-    .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
+    .prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         lease_token=bindparam("token"),
@@ -129,7 +122,7 @@ _CLAIM = (
 )
 _PAUSE = (
     update(_table)
-    .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
+    .prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
     .where(
         _run.id == bindparam("of_run"),
         _run.lease_token == bindparam("token"),
@@ -154,7 +147,7 @@ _LOCK_PAUSED = (
 )
 _RESUME = (
     update(_table)
-    .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
+    .prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
     .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
     .values(
         status=RunStatus.RUNNING,
@@ -176,6 +169,7 @@ _LOCK_LIVE = (
 )
 _END = (
     update(_table)
+    .prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
@@ -216,7 +210,7 @@ def _finish(columns: Sequence[str]) -> ArrayUpdate:
     def finish(statement: Update, given: Mapping[str, ColumnElement[Any]]) -> Update:
         ended_at = Latest(given["now"], _START_OR_CREATION)
         ended = statement.values(finished_at=ended_at, due_at=None, lease_token=None)
-        return ended.prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
+        return ended.prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
 
     return ArrayUpdate(_table, held, values, finish)
 
@@ -263,7 +257,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
         row["trace_parent"] = traceparent
     project_id, quotas = values["project_id"], uow.quotas
     if project_id in quotas:
-        uow.conn.execute(_CREATE, row)
+        _CREATE.execute(uow.conn, [row])
     else:
         # The quota is read once in each unit of work, by a statement that is executed anyway.
         limit = uow.conn.execute(_CREATE_RETURNING_QUOTA, row).one()
@@ -296,7 +290,7 @@ def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
     columns = [column.label(name) for name, column in {**event_columns, "at": _run.created_at}.items()]
     created = select(_run.id.label("run_id"), _run.project_id, _run.flow_id, *columns)
     return Creation(
-        insert(_table).from_select(list(values), select(*values.values())),
+        _INSERT.from_select(list(values), select(*values.values())),
         event_log.insert_from_select(created.where(any_of(_run.id, "run_ids")).order_by(_run.id)),
     )
 

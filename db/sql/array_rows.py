@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import ARRAY, ColumnElement, Connection, Table, Update, bindparam, column, func, insert, select, update
 from sqlalchemy.types import TypeEngine
 
+from db.sql.row_writes import RowWrite
+
 
 class _ArrayRows:
     """The rows of the parameters of a statement on PostgreSQL."""
@@ -31,13 +33,13 @@ class ArrayInsert:
 
     def __init__(self, target: Table, columns: Sequence[str]) -> None:
         self._rows = _ArrayRows({name: target.c[name].type for name in columns})
-        self._one = insert(target).inline()
+        self._one = RowWrite(insert(target).inline())
         self._all = insert(target).inline().from_select(list(columns), select(*self._rows.columns.values()))
 
     def execute(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Inserts the rows, in this order."""
         if conn.dialect.name == "sqlite":
-            conn.execute(self._one, rows)
+            self._one.execute(conn, rows)
         else:
             conn.execute(self._all, self._rows.parameters(rows))
 
@@ -66,6 +68,7 @@ class ArrayUpdate:
         self._rows = _ArrayRows({name: column.type for name, column in columns.items()})
         self.one = build({name: bindparam(name, type_=column.type) for name, column in columns.items()})
         """The statement for one row, whose parameters are the values by name."""
+        self._each = RowWrite(self.one)
         self._all = build(self._rows.columns)
 
     def execute(self, conn: Connection, values: Sequence[Mapping[str, Any]]) -> None:
@@ -73,6 +76,6 @@ class ArrayUpdate:
         if not values:
             return
         if conn.dialect.name == "sqlite":
-            conn.execute(self.one, values)
+            self._each.execute(conn, values)
         else:
             conn.execute(self._all, self._rows.parameters(values))

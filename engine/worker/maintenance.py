@@ -24,9 +24,9 @@ from db.queue import budgets, holds, slots, workers
 from db.removal import expiry, teardown
 from db.removal.sweep import Swept
 from db.rollups import upkeep
-from db.runs import metadata_values
 from db.runs.output import files
 from db.search import switch
+from db.sql import metadata_values
 from domain import ids
 from domain.ids import IdKind
 from domain.time import clock

@@ -26,6 +26,7 @@ from domain.text import fold_column
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import START
+from tests.support.databases.old_schema import open_at_old_schema
 from tests.support.query import query
 
 POSTGRESQL_CATALOG = {
@@ -65,7 +66,14 @@ def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 def _is_foreign(name: Any) -> bool:
     """Whether a table or an index is not declared by the models: it is a library's, or of one database alone."""
-    made_apart = ("run_error_text", "run_term", "run_metadata", "ix_run_metadata_value", "sqlite_stat")
+    made_apart = (
+        "run_error_text",
+        "run_term",
+        "unindexed_run",
+        "run_metadata",
+        "ix_run_metadata_value",
+        "sqlite_stat",
+    )
     return str(name).startswith(("alembic_version", "pgqueuer", "ix_ticket_order", *made_apart))
 
 
@@ -304,8 +312,9 @@ async def test_waiting_runs_of_before_the_one_queue_keep_waiting(
 ) -> None:
     with monkeypatch.context() as before:
         before.setattr(migrate, "_TARGET", "0007")
+        before.setattr(text_indexes, "ensure", lambda _: False)
         await asyncio.to_thread(migrate.upgrade, empty_url)
-    database = open_database(empty_url)
+    database = open_at_old_schema(empty_url)
     if dialect == "postgresql":
         # What 0003 once installed.
         await query(
@@ -344,8 +353,9 @@ async def test_waiting_runs_of_before_the_one_queue_keep_waiting(
 async def test_names_of_keys_become_actors(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
         before.setattr(migrate, "_TARGET", "0013")
+        before.setattr(text_indexes, "ensure", lambda _: False)
         await asyncio.to_thread(migrate.upgrade, empty_url)
-    database = open_database(empty_url)
+    database = open_at_old_schema(empty_url)
     project_id = (await database.write(projects.create, "p")).hex
     await database.close()
     await query(
@@ -375,7 +385,7 @@ class TestSearch:
             patched.setattr(migrate, "_TARGET", "0008")
             patched.setattr(text_indexes, "ensure", lambda _: False)
             await asyncio.to_thread(migrate.upgrade, empty_url)
-        database = open_database(empty_url)
+        database = open_at_old_schema(empty_url)
         await database.write(self._insert)
         await database.close()
         return empty_url

@@ -15,7 +15,7 @@ revision = "0032"
 down_revision = "0031"
 
 _WORD_LENGTH = 60
-"""Number of characters that are kept of a string: see `db.runs.metadata_values`."""
+"""Number of characters that are kept of a string: see `db.sql.metadata_values`."""
 _SMALLEST, _LARGEST = "5e-324", "1.797e308"
 """JSON has numbers that a double cannot hold; to cast them would fail."""
 

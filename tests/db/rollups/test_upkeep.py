@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, inspect, select, update
 from sqlalchemy.util import await_only
 
-from db import migrate
+from db import migrate, text_indexes
 from db.assembly import open_database
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
@@ -32,6 +32,7 @@ from engine.worker.maintenance import count_old_runs, keep_counts
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import START
+from tests.support.databases.old_schema import open_at_old_schema
 from tests.support.factory import PublishedFlow
 from tests.support.query import query
 
@@ -306,12 +307,15 @@ async def test_the_migration_counts_the_runs_that_were_there(
         await query(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     with monkeypatch.context() as before:
         before.setattr(migrate, "_TARGET", _before_rollups())
+        before.setattr(text_indexes, "ensure", lambda _: False)
         await asyncio.to_thread(migrate.upgrade, url)
-    database = open_database(url)
+    database = open_at_old_schema(url)
     # No table refers to these rows by a foreign key, and the code cannot insert them into tables of the version before.
     published = PublishedFlow(*ids.new_uuids(3))
     old = await database.write(_insert_as_before, published, 50)
+    await database.close()
     await asyncio.to_thread(migrate.upgrade, url)
+    database = open_database(url)
     # From the migration on, a process of the version before is counted too.
     end_some = update(_runs).where(_run.id.in_(old[:20])).values(status=RunStatus.STOPPED)
     await database.write(lambda uow: uow.conn.execute(end_some) and None)

@@ -12,7 +12,8 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import metadata_values, narrow
+from db.runs import narrow
+from db.sql import metadata_values
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter
 from tests.support import factory

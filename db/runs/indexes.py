@@ -18,8 +18,8 @@ _NOTED_KINDS = "SELECT DISTINCT kind FROM unindexed_run"
 _STATEMENTS = {
     "TERMS": (
         """INSERT OR IGNORE INTO run_term
-            SELECT value, project_id, id FROM flow_run, json_each(run_terms(tags, metadata))
-            WHERE id IN (SELECT run_id FROM unindexed_run WHERE kind = 'TERMS')""",
+            SELECT value, run.project_id, run.id FROM flow_run run, json_each(run_terms(run.tags, run.metadata))
+            WHERE run.id IN (SELECT run_id FROM unindexed_run WHERE kind = 'TERMS')""",
     ),
     "ERROR": text_indexes.ADD_NOTED,
 }
