@@ -25,6 +25,8 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """The range of whole numbers that are kept: 64 bits, signed or not. JSON readers change others silently."""
 
 _MAX_DIGITS = len(str(MIN_INTEGER))
+_MAX_EXACT_DIGITS = 100
+"""Digits of the longest number beyond 64 bits that is read exactly. Python reads thousands of digits slowly."""
 _MANY_DIGITS = re.compile(rb"(?:^|[-:,\[\s])[0-9]{19}")
 """Matches the numbers that can be beyond 64 bits. In text, such as an ID, other characters precede the digits."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -87,6 +89,28 @@ def parse(text: bytes) -> Any:
         except RecursionError:
             raise json.JSONDecodeError("It is nested too deeply", text.decode(), 0) from None
     return value
+
+
+def parse_out_of_range(text: bytes) -> Any:
+    """Returns the value of JSON text for which `parse` raises NumberOutOfRangeError, so that the argument with the
+    number can be refused: whole numbers are exact up to 100 digits; longer ones become infinity.
+
+    Raises:
+        JSONDecodeError: it is not JSON, which `parse` may not have noticed.
+    """
+    try:
+        value = json.loads(text, parse_int=_exact_integer)
+        # Python accepts halves of surrogate pairs, which no text can have.
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise json.JSONDecodeError("It is nested too deeply", "", 0) from None
+    except UnicodeEncodeError:
+        raise json.JSONDecodeError("It has half of a surrogate pair", "", 0) from None
+    return value
+
+
+def _exact_integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_EXACT_DIGITS else math.copysign(math.inf, -1 if digits[0] == "-" else 1)
 
 
 def _checked_integer(digits: str) -> int:

@@ -95,9 +95,9 @@ class Executor:
             except LeaseLostError:
                 _logger.warning("lease lost")
                 self._observer.lease_lost()
-            except DatabaseUnavailableError:
+            except DatabaseUnavailableError as error:
                 # The lease expires, and the next worker resumes the run from its journal.
-                _logger.warning("database unavailable while executing a run")
+                _logger.warning("database unavailable while executing a run", extra={"reason": error.message})
             except Exception:
                 _logger.exception("internal error while executing a run")
                 await self._end_after_internal_error(lease)

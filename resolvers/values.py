@@ -73,6 +73,16 @@ def check_text(name: str, text: str) -> str:
     return text
 
 
+def check_storable(name: str, text: str) -> None:
+    """Checks that `text`, the value of the argument `name`, can be compared with stored texts.
+
+    Raises:
+        InvalidArgumentError: the text has a character that no stored text has.
+    """
+    if "\0" in text:
+        raise InvalidArgumentError(f"`{name}` must not contain U+0000.")
+
+
 def end_of(name: str, duration: str, start: datetime) -> datetime:
     """Returns the end of a duration that begins at `start`. `name` is the name of the argument.
 

@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql import ExecutionResult as GraphQLExecutionResult
 from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import AddValidationRules, SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
@@ -29,6 +29,7 @@ from resolvers.subscriptions import SourceStream
 from schema import visibility
 from schema.charging import QueryLimits
 from schema.cost import RepeatedNames
+from schema.documents import ParsedDocuments
 from schema.errors import ERROR_MAPPINGS, to_client_error
 from schema.executor import FlowRunsExecutor
 from schema.mutations.root import Mutation
@@ -37,9 +38,6 @@ from schema.scalars import SCALARS
 from schema.subscription import Subscription
 
 SDL_FILE = Path(__file__).parent / "schema.graphql"
-
-CACHED_DOCUMENTS = 1_000
-"""Number of documents that are kept parsed and validated: applications send the same documents again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,7 @@ class FlowRunsSchema(strawberry.Schema):
                 for declared in (field, *getattr(field, "args", {}).values()):
                     if getattr(declared, "default_value", Undefined) is None:
                         declared.default_value = Undefined
+        self.documents = ParsedDocuments(self._schema)
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """Returns the result of an operation."""
@@ -160,6 +159,23 @@ class Visibility(SchemaExtension):
         yield
 
 
+class KeptDocuments(SchemaExtension):
+    """Takes the document of an operation, and the errors of its validation, from those that are kept."""
+
+    def on_parse(self) -> Iterator[None]:
+        execution = self.execution_context
+        assert execution.query is not None
+        execution.graphql_document = cast("FlowRunsSchema", execution.schema).documents.parse(execution.query)
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        execution = self.execution_context
+        assert execution.query is not None
+        documents = cast("FlowRunsSchema", execution.schema).documents
+        execution.pre_execution_errors = documents.validate(execution.query, execution.validation_rules)
+        yield
+
+
 @cache
 def build_schema() -> FlowRunsSchema:
     """Returns the schema of the service. All requests share it."""
@@ -172,8 +188,7 @@ def build_schema() -> FlowRunsSchema:
             Visibility,
             QueryLimits,  # the last one: what is refused costs nothing
             lambda: AddValidationRules([RepeatedNames]),
-            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
+            KeptDocuments,
         ],
         execution_context_class=FlowRunsExecutor,
         exception_handlers=ERROR_MAPPINGS,

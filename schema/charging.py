@@ -1,6 +1,6 @@
 """Charges operations to the keys that send them, and reports in `extensions.cost` what an operation costs."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
@@ -8,7 +8,7 @@ from strawberry.extensions import SchemaExtension
 
 from db.queue.budgets import PERIOD
 from resolvers.context import Charge, Context
-from schema.cost import MAX_COST, MAX_TOKENS, check
+from schema.cost import MAX_COST, check
 
 COST = "cost"
 """The member of the `extensions` of a request that asks for the cost, and of those of a response that reports it."""
@@ -59,10 +59,6 @@ class QueryLimits(SchemaExtension):
     """Refuses an operation that exceeds the limits, and charges it to its key, before it is executed."""
 
     _charge: Charge | None = None
-
-    def on_operation(self) -> Iterator[None]:
-        self.execution_context.parse_options["max_tokens"] = MAX_TOKENS
-        yield
 
     async def on_execute(self) -> AsyncIterator[None]:
         execution = self.execution_context

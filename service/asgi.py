@@ -172,6 +172,7 @@ def create_service(
             Route("/schemas/flow-definition.json", _flow_definition_schema),
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
+            Route("/{path:path}/", public_url.without_slash, methods=["GET", "POST"]),
         ],
         middleware=[
             Middleware(BodyLimit, settings.max_body_bytes, other_paths={GRAPHQL_PATH}),
@@ -183,6 +184,7 @@ def create_service(
         exception_handlers={ClientDisconnect: abandoned},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
     return Service(app, sessions, hub, metrics)
 
 
@@ -229,4 +231,7 @@ class _Readiness:
             return PlainTextResponse(f"{message}\n", status_code=503)
         # A service that is drained still answers, so it is ready.
         state = "ready" if drained_since is None else f"ready, drained since {drained_since:%Y-%m-%dT%H:%M:%SZ}"
+        if self._database.write_problem is not None:
+            # Reads are answered, so it is ready for them.
+            state += f". Writes fail: {self._database.write_problem}"
         return PlainTextResponse(f"{state}\n")

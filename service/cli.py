@@ -106,7 +106,7 @@ def main(context: click.Context) -> None:
             for problem in error.errors()
         )
         raise click.ClickException("; ".join(problems)) from None
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, settings.action_modules)
     context.obj = settings
 
 

@@ -11,6 +11,7 @@ import logging
 import math
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -94,15 +95,23 @@ class LogHandler(logging.StreamHandler[TextIO]):
             sys.stderr.write(f"A log line of {record.pathname}:{record.lineno} could not be written: {kind}\n")
 
 
+_OWN_PACKAGES = ("domain", "db", "engine", "live", "resolvers", "schema", "service")
 _FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {
     LogFormat.CONSOLE: ConsoleFormatter,
     LogFormat.JSON: JsonFormatter,
 }
 
 
-def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Sends the log lines of this process and its libraries to standard error."""
-    logging.basicConfig(level=level, handlers=[LogHandler(_FORMATTERS[log_format]())], force=True)
+def configure_logging(level: str, log_format: LogFormat, actions: Iterable[str] = ()) -> None:
+    """Sends the log lines of this process and its libraries to standard error.
+
+    At the level DEBUG, libraries log what they send and receive, with cookies, keys and parameters. So only the service
+    itself and the modules of `actions` log at this level.
+    """
+    least = logging.getLevelNamesMapping()[level]
+    logging.basicConfig(level=max(least, logging.INFO), handlers=[LogHandler(_FORMATTERS[log_format]())], force=True)
+    for name in (*_OWN_PACKAGES, *(module.partition(".")[0] for module in actions)):
+        logging.getLogger(name).setLevel(least)
     # httpx logs each request of a step, which the run's own log has too. Alembic lists its settings.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
@@ -20,6 +21,7 @@ from db.core.postgres import Pooling, PostgresServer
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from db.core.write_batcher import BatchWrite, WriteBatcher
 from domain.errors import DatabaseUnavailableError, QueryTimeoutError
+from domain.time import clock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,12 +32,17 @@ is first needed. A PostgreSQL server accepts 100 connections by default, for all
 POOL_TIMEOUT = 30.0
 """Seconds that a statement waits for a connection while all are in use; after that the database counts as
 unavailable."""
-_UNAVAILABLE = ("53", "57P", "58")
-"""Classes of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, or a
-fault of its system."""
+_UNAVAILABLE = ("53", "57P", "58", "25006")
+"""Beginnings of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, a
+fault of its system, or read-only."""
 
 _FULL = "53100"
 """PostgreSQL's error code for a full disk."""
+_READ_ONLY = "25006"
+"""PostgreSQL's error code for a write to a standby server, or to one that its operator has made read-only, as hosts do
+when its disk is nearly full."""
+_WRITE_PROBLEM_AGE = timedelta(seconds=30)
+"""Time for which a failed write is reported: longer than Prometheus and probes take between two looks."""
 _DEADLOCK = "40P01"
 _CANCELLED = "57014"
 """PostgreSQL's error code for a statement that exceeded `statement_timeout`."""
@@ -91,6 +98,8 @@ class Database:
         self._batchers: dict[BatchWrite, WriteBatcher] = {}
         self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
+        self._write_failure: tuple[datetime, str] | None = None
+        """The time and the reason of the last write of this process that the database could not take."""
         self.server: PostgresServer | None = None
         """Opens the connections to PostgreSQL; None on SQLite."""
         if self.dialect == "sqlite":
@@ -188,8 +197,12 @@ class Database:
         return await done
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
-        with _typed_errors():
-            result, topics = await self._commit(work)
+        try:
+            with _typed_errors():
+                result, topics = await self._commit(work)
+        except DatabaseUnavailableError as error:
+            self._write_failure = clock.now(), error.message
+            raise
         self.pubsub.publish(topics)
         return result
 
@@ -210,6 +223,16 @@ class Database:
         await self.server.find_pooling()
         async with self._engine.begin() as conn:
             return await conn.run_sync(unit_of_work.run_in_transaction, work, self._steps)
+
+    @property
+    def write_problem(self) -> str | None:
+        """Why a write of this process failed within the last `_WRITE_PROBLEM_AGE`, if the database could not take it.
+
+        On a full disk, small writes succeed in between.
+        """
+        if self._write_failure is None or clock.now() - self._write_failure[0] > _WRITE_PROBLEM_AGE:
+            return None
+        return self._write_failure[1]
 
     def pool_use(self) -> Sequence[PoolUse]:
         """Returns the use of each pool at this time."""
@@ -312,5 +335,9 @@ def _is_unavailable(error: DBAPIError) -> bool:
 def _reason(error: Exception) -> str | None:
     """Returns a hint for people about an unusual cause; None if there is none."""
     cause = getattr(error, "orig", None)
-    is_full = getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == _FULL
-    return "The database has no space left: nothing can be written at the moment." if is_full else None
+    state, name = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorname", None) or ""
+    if state == _FULL or name == "SQLITE_FULL":
+        return "The database has no space left: nothing can be written at the moment."
+    if state == _READ_ONLY or name.startswith("SQLITE_READONLY"):
+        return "The database is read-only: nothing can be written at the moment."
+    return None

@@ -199,6 +199,12 @@ def release(uow: UnitOfWork, leases: Sequence[Lease]) -> None:
     uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
+def postpone(uow: UnitOfWork, leases: Sequence[Lease], delay: timedelta) -> None:
+    """Ends claims whose execution has not begun; the runs are due after `delay`."""
+    valid = _lock_leases(uow, leases)
+    uow.conn.execute(update(_runs).where(any_of(_run.id, valid)).values(due_at=clock.now() + delay, lease_token=None))
+
+
 def release_all(uow: UnitOfWork) -> int:
     """Makes every claimed run due at once; returns their number. For a process that knows that no other worker is
     alive."""

@@ -7,7 +7,7 @@ is sent at least once, and a second time if a worker is killed between the respo
 import asyncio
 import logging
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
@@ -36,6 +36,9 @@ MAX_IN_FLIGHT = 200
 """Deliveries that one worker sends at once."""
 MAX_PER_ENDPOINT = 10
 """Deliveries that all workers together send to one endpoint at once; of callbacks, to one server."""
+PROBE_EVERY = timedelta(seconds=10)
+"""Time between two attempts of a worker at an endpoint that is failing. All that is pending is sent once it takes
+one."""
 LEASE = timedelta(seconds=60)
 """Longer than an attempt can take, its record included."""
 INTERVAL_SECONDS = 5.0
@@ -70,6 +73,8 @@ class Deliverer(BackgroundService):
         """The attempts under way."""
         self._lanes: Counter[UUID] = Counter()
         """The number of attempts under way in each lane."""
+        self._probed: dict[UUID, datetime] = {}
+        """The lanes of failing endpoints, with the time of the last attempt."""
 
     @property
     def _keys(self) -> KeyRing:
@@ -85,7 +90,8 @@ class Deliverer(BackgroundService):
         if next_due > now:
             return (next_due - now).total_seconds()
         token = uuid4()
-        claimed = await self._database.write(queue.claim, token, now, LEASE, free, MAX_PER_ENDPOINT)
+        self._probed = {lane: at for lane, at in self._probed.items() if timedelta(0) <= now - at < PROBE_EVERY}
+        claimed = await self._database.write(queue.claim, token, now, LEASE, free, MAX_PER_ENDPOINT, [*self._probed])
         if not claimed:
             return FULL_SECONDS
         try:
@@ -94,6 +100,9 @@ class Deliverer(BackgroundService):
             await self._database.write(queue.release, token, now)
             raise
         for delivery in claimed:
+            endpoint = found.endpoints.get(delivery.endpoint_id)
+            if endpoint is not None and queue.is_failing(endpoint, now):
+                self._probed[delivery.lane] = now
             task = asyncio.create_task(self._attempt(delivery, found))
             self._under_way[task] = delivery
             self._lanes[delivery.lane] += 1

@@ -87,8 +87,8 @@ class BackgroundService(ABC):
         """Runs one turn; returns the seconds until the next one."""
         try:
             seconds = await self.work()
-        except DatabaseUnavailableError:
-            return await self._back_off(logging.WARNING, "database unavailable")
+        except DatabaseUnavailableError as error:
+            return await self._back_off(logging.WARNING, "database unavailable", reason=error.message)
         except FileStoreError as error:
             return await self._back_off(logging.WARNING, "file store unavailable", reason=str(error))
         except Exception:

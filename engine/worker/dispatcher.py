@@ -7,7 +7,7 @@ Delivery is at least once; the lease token makes the journal exact.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -32,6 +32,11 @@ Execute = Callable[[Claimed], Awaitable[None]]
 _REFILL = 0.25
 """Share of the capacity that must be free before the next claim while there is a backlog, unless that takes longer than
 the interval."""
+_SUSPECT_INTERRUPTIONS = 2
+"""Workers that were lost in succession with a run, from which on it is executed apart from others like it. One of them
+may be the cause, such as a step that takes all memory; the others were beside it, and must not be given up with it."""
+_SUSPECT_TIME = timedelta(seconds=10)
+"""Time that such a run has for itself. It is bounded, because long runs would wait for each other for hours."""
 _LOST_LEASE_GRACE = timedelta(seconds=1)
 """Time after which a task without a valid lease is aborted. A run that has just ended or paused has no lease either,
 and its task ends within this time."""
@@ -66,6 +71,8 @@ class Dispatcher:
         self._begun: dict[asyncio.Future[None], datetime] = {}
         self._lost_since: dict[asyncio.Future[None], datetime] = {}
         self._backlog = False
+        self._suspect: asyncio.Future[None] | None = None
+        """The run that was begun last of those whose workers were lost."""
         self._drained = False
         self._drain_seen_at = datetime.min.replace(tzinfo=UTC)
         self._next_look = self._seen_at = self._renewed_at = clock.now()
@@ -93,8 +100,12 @@ class Dispatcher:
             with self._database.pubsub.subscribe(pubsub.RUNS_DUE) as self._wake:
                 while not self._stopping.is_set():
                     self._wake.clear()
-                    await self._claim_batch(execute)
-                    await self._wait()
+                    try:
+                        await self._claim_batch(execute)
+                    except DatabaseUnavailableError as error:
+                        await self._back_off(error)
+                    else:
+                        await self._wait()
             await self._drain()
         finally:
             # After a failure here, their leases would no longer be renewed.
@@ -112,22 +123,42 @@ class Dispatcher:
         self._next_look = clock.now() + self._interval
         if free == 0 or await self._is_drained():
             return
-        try:
-            claimed = await self._database.write(claims.claim, free, self._lease)
-        except DatabaseUnavailableError:
-            _logger.warning(
-                "database unavailable", extra={"service": "dispatcher", "retry_in_seconds": self._settings.interval}
-            )
-            return
+        claimed = await self._database.write(claims.claim, free, self._lease)
         self._backlog = len(claimed) == free
         if claimed:
             self._observer.runs_claimed(len(claimed))
+        suspects = [run for run in claimed if _is_suspect(run)]
+        postponed = suspects[0 if self._has_suspect() else 1 :]
+        if postponed:
+            await self._postpone([run.lease for run in postponed])
         begun = clock.now()
         for run in claimed:
+            if run in postponed:
+                continue
             task = asyncio.ensure_future(execute(run))
             self._tasks[task] = run.lease
             self._begun[task] = begun
             task.add_done_callback(self._forget)
+            if _is_suspect(run):
+                self._suspect = task
+
+    def _has_suspect(self) -> bool:
+        """Returns True if a run whose workers were lost has just begun."""
+        begun = None if self._suspect is None else self._begun.get(self._suspect)
+        return begun is not None and timedelta(0) <= clock.now() - begun < _SUSPECT_TIME
+
+    async def _postpone(self, leases: Sequence[Lease]) -> None:
+        try:
+            await self._database.write(claims.postpone, leases, self._interval)
+        except DatabaseUnavailableError as error:
+            # The leases expire.
+            _logger.warning("database unavailable", extra={"service": "dispatcher", "reason": error.message})
+
+    async def _back_off(self, error: DatabaseUnavailableError) -> None:
+        """Waits for the next attempt. Nothing shortens the pause: runs are due, also while none can be claimed."""
+        fields = {"service": "dispatcher", "retry_in_seconds": self._settings.interval, "reason": error.message}
+        _logger.warning("database unavailable", extra=fields)
+        await clock.wait_for(self._stopping, self._settings.interval)
 
     async def _is_drained(self) -> bool:
         """Returns True if no run may be claimed. Looks at most once in an interval, so that claims cost no more."""
@@ -209,8 +240,9 @@ class Dispatcher:
                 held = await self._database.read(claims.valid_leases, leases)
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
             stopped = await self._database.read(claims.find_cancelled, list(lost.values())) if lost else ()
-        except DatabaseUnavailableError:
-            _logger.warning("database unavailable", extra={"service": "leases", "runs": len(leases)})
+        except DatabaseUnavailableError as error:
+            fields = {"service": "leases", "runs": len(leases), "reason": error.message}
+            _logger.warning("database unavailable", extra=fields)
             return
         now = clock.now()
         self._lost_since = {task: self._lost_since.get(task, now) for task in lost if task in self._tasks}
@@ -235,3 +267,7 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
         if unfinished:
             await self._database.write(claims.release, unfinished)
+
+
+def _is_suspect(claimed: Claimed) -> bool:
+    return claimed.run.interruptions >= _SUSPECT_INTERRUPTIONS

@@ -56,8 +56,8 @@ class Presence(BackgroundService):
         """Remove the worker."""
         try:
             await self._database.write(workers.remove, self.worker.id)
-        except DatabaseUnavailableError:
-            _logger.warning("database unavailable", extra={"service": self.name})
+        except DatabaseUnavailableError as error:
+            _logger.warning("database unavailable", extra={"service": self.name, "reason": error.message})
 
     def _is_due(self, now: datetime, executing: Mapping[UUID, datetime]) -> bool:
         if self._reported_at is None or not 0 <= (now - self._reported_at).total_seconds() < HEARTBEAT_SECONDS:

@@ -10,6 +10,7 @@ from db.runs.output.logs import LogFilter
 from db.sql.keyset import Edge, Page, Position
 from domain.errors import InvalidArgumentError, InvalidCursorError
 from domain.runs.run_log import LogLevel
+from resolvers import values
 from resolvers.context import Context
 
 MAX_SEARCH_LENGTH = 1_000
@@ -28,8 +29,8 @@ def check_filter(step_name: str | None, level: LogLevel | None, search: str | No
         raise InvalidArgumentError(
             f"`search` must have at most {MAX_SEARCH_LENGTH:,} characters and must not contain U+0000."
         )
-    if step_name is not None and "\0" in step_name:
-        raise InvalidArgumentError("`stepName` must not contain U+0000.")
+    if step_name is not None:
+        values.check_storable("stepName", step_name)
     return LogFilter(step_name, level, search)
 
 

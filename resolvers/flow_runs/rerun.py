@@ -83,6 +83,8 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
     run_id = ids.decode(IdKind.RUN, request.run_id)
+    if request.step_name is not None:
+        values.check_storable("stepName", request.step_name)
     idempotency = request.idempotency()
     run = await context.loaders.load(reads.by_ids, run_id, _RUN_COLUMNS)
     if run is None or not authorize.can_see(context.viewer, run):

@@ -145,8 +145,10 @@ def check_step_name(strategy: RetryStrategy, step_name: str | None) -> None:
     """Checks that the strategy FROM_STEP, and no other, has a step name.
 
     Raises:
-        InvalidArgumentError: `stepName` is missing, or the strategy does not accept one.
+        InvalidArgumentError: `stepName` is missing or is no stored text, or the strategy does not accept one.
     """
+    if step_name is not None:
+        values.check_storable("stepName", step_name)
     if strategy is RetryStrategy.FROM_STEP and not step_name:
         raise InvalidArgumentError("The strategy FROM_STEP needs `stepName`.")
     if strategy is not RetryStrategy.FROM_STEP and step_name is not None:

@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable, Collection, Hashable
 from datetime import timedelta
 from uuid import UUID
 
+from db import api_keys
 from db.core import pubsub
 from db.runs import reads
+from domain.actor import ActorKind
 from domain.enums import RunStatus
-from domain.errors import InvalidArgumentError
+from domain.errors import InvalidArgumentError, UnauthenticatedError
 from domain.time import clock
 from resolvers.context import Context
 
@@ -28,7 +30,11 @@ def check_wait(milliseconds: int | None) -> None:
 
 
 async def wait_for_status(context: Context, run_id: UUID, statuses: Collection[RunStatus], milliseconds: int) -> None:
-    """Returns when the run has one of `statuses`, or after `milliseconds`."""
+    """Returns when the run has one of `statuses`, or after `milliseconds`.
+
+    Raises:
+        UnauthenticatedError: the key of the request has ended meanwhile.
+    """
 
     async def has_status() -> bool:
         row = (await context.database.read(reads.by_ids, [run_id], frozenset({"status"}))).get(run_id)
@@ -43,6 +49,9 @@ async def wait_until(
     """Returns when `is_reached` is true, or after `milliseconds`.
 
     It is called at once, whenever `topic` is published, and every `POLL_SECONDS`.
+
+    Raises:
+        UnauthenticatedError: the key of the request has ended meanwhile.
     """
     deadline = clock.now() + timedelta(milliseconds=milliseconds)
     with context.database.pubsub.subscribe(topic) as changed:
@@ -51,3 +60,16 @@ async def wait_until(
             if await is_reached():
                 return
             await clock.wait_for(changed, min(left, POLL_SECONDS))
+            await _check_key(context)
+
+
+async def _check_key(context: Context) -> None:
+    """Checks that the key of a request is still active, so that what it waits for may be read.
+
+    Raises:
+        UnauthenticatedError
+    """
+    viewer = context.viewer
+    # The service finds the webhook of a call again. Access tokens can call nothing that waits.
+    if viewer.kind is not ActorKind.WEBHOOK and await context.database.read(api_keys.active, viewer.key_id) is None:
+        raise UnauthenticatedError("The API key is no longer active.")

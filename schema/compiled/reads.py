@@ -26,8 +26,6 @@ from graphql import (
     specified_rules,
 )
 from graphql.execution.values import VariableValues, get_variable_values
-from strawberry import Schema
-from strawberry.extensions import ParserCache, ValidationCache
 
 from db.row_json.statements import instant_value
 from db.row_json.writer import BROKEN
@@ -36,11 +34,13 @@ from domain.errors import FlowRunsError, QueryTimeoutError, RateLimitedError
 from domain.time import clock
 from resolvers.context import Context
 from schema import visibility
+from schema.build import FlowRunsSchema
 from schema.charging import charge, report, with_report
 from schema.compiled.environment import Decide, Environment, Request, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
-from schema.cost import MAX_TOKENS, RepeatedNames, check, signature
+from schema.cost import RepeatedNames, check, signature
+from schema.documents import KEPT_DOCUMENTS, RecentDocuments
 from schema.errors import to_client_error
 
 _logger = logging.getLogger(__name__)
@@ -154,7 +154,9 @@ class _Plan:
 class _Operation:
     """An operation of a valid document, with its plans."""
 
-    def __init__(self, schema: Schema, document: DocumentNode, name: str | None, prepared: "_PreparedRequests") -> None:
+    def __init__(
+        self, schema: FlowRunsSchema, document: DocumentNode, name: str | None, prepared: "_PreparedRequests"
+    ) -> None:
         self._schema = schema
         self._prepared = prepared
         self._document = document
@@ -187,7 +189,9 @@ class _Operation:
         return with_report(body, report(context, charged)) if context.reports_cost else body
 
     def _prepare(self, graphql_schema: GraphQLSchema, given: dict[str, Any], cost: int) -> "_Prepared":
-        variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
+        # The general path reports the errors. To look for all of them would take long: each one suggests names.
+        definitions = self._node.variable_definitions or ()
+        variables = get_variable_values(graphql_schema, definitions, given, max_errors=1, hide_suggestions=True)
         if isinstance(variables, list):
             raise _NotCoveredError("variables")
         return _Prepared(self._plan(graphql_schema, variables), Request(variables), cost)
@@ -255,14 +259,12 @@ def _variables_key(given: Mapping[str, Any]) -> bytes | None:
 class CompiledReads:
     """Answers the operations that plans cover. All requests share one instance, which keeps the plans."""
 
-    def __init__(self, schema: Schema, documents: int) -> None:
+    def __init__(self, schema: FlowRunsSchema, documents: int = KEPT_DOCUMENTS) -> None:
         """`documents` is the largest number of documents whose plans are kept."""
         self.counts = ReadCounts()
         self._schema = schema
         self._requests: _PreparedRequests = Recent(_MAX_REQUESTS)
-        self._operations: Recent[tuple[str, str | None], _Operation | str] = Recent(documents)
-        self._parse = ParserCache(maxsize=documents).cached_parse_document
-        self._validate = ValidationCache(maxsize=documents).cached_validate_document
+        self._operations: RecentDocuments[tuple[str, str | None], _Operation | str] = RecentDocuments(documents)
 
     async def execute(
         self, query: str | None, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
@@ -299,7 +301,8 @@ class CompiledReads:
             raise _NotCoveredError("document")
         known = self._operations.find((query, name))
         if known is None:
-            known = self._operations.put((query, name), self._prepared(query, name))
+            characters = len(query) + len(name or "")
+            known = self._operations.put((query, name), self._prepared(query, name), characters)
         if isinstance(known, str):
             raise _NotCoveredError(known)
         return known
@@ -307,8 +310,8 @@ class CompiledReads:
     def _prepared(self, query: str, name: str | None) -> _Operation | str:
         """Returns the operation, or the reason why the general path must execute it."""
         try:
-            document = self._parse(query, max_tokens=MAX_TOKENS)
-            if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name
+            document = self._schema.documents.parse(query)
+            if self._schema.documents.validate(query, _RULES):
                 return "document"
             return _Operation(self._schema, document, name, self._requests)
         except _NotCoveredError as error:

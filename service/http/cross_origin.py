@@ -10,7 +10,7 @@ from strawberry.http.websocket_origin import is_same_origin
 
 from service.http.request_ids import HEADER as REQUEST_ID_HEADER
 
-_EXPOSED = (REQUEST_ID_HEADER, "etag", "retry-after", "content-disposition")
+_EXPOSED = (REQUEST_ID_HEADER, "etag", "retry-after", "content-disposition", "content-range", "accept-ranges")
 """Response headers that scripts of other origins may read, in addition to those that every script may read."""
 _MAX_AGE_SECONDS = 7_200
 """Seconds for which browsers remember a preflight: the longest time that Chromium accepts."""
@@ -37,7 +37,7 @@ class OtherOrigins:
             Middleware(
                 CORSMiddleware,
                 allow_origins=self.allowed,
-                allow_methods=("GET", "POST"),
+                allow_methods=("GET", "HEAD", "POST"),
                 allow_headers=("*",),
                 allow_credentials=self.credentials,
                 expose_headers=_EXPOSED,

@@ -1,6 +1,5 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
-import json
 import time
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -47,7 +46,7 @@ from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders, Viewer
 from resolvers.rates.budgets import Budgets
-from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
+from schema.build import FlowRunsSchema
 from schema.charging import asks_for_cost
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
@@ -163,7 +162,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Largest size in bytes of a request over HTTP, and of a message of a socket."""
-        self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
+        self.reads = CompiledReads(schema) if compiled_reads else None
         """Answers queries of declared fields; None if the setting `compiled_reads` is off."""
 
     def route(self) -> Route:
@@ -404,8 +403,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         try:
             value = json_codec.parse(text)
         except NumberOutOfRangeError:
-            # The number is kept exactly, so that its argument is refused as in a document.
-            value = json.loads(text)
+            value = json_codec.parse_out_of_range(text)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
         return value

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 HEADER = "x-forwarded-prefix"
 """The header in which proxies such as Traefik and Spring Cloud Gateway send the path that they removed."""
@@ -30,6 +31,15 @@ class PublicUrl:
     def is_secure(self, request: Request) -> bool:
         """Returns True if browsers use HTTPS, so that cookies must be `Secure`."""
         return request.url.scheme == "https" or self.setting.startswith("https://")
+
+    def without_slash(self, request: Request) -> Response:
+        """Redirects to the path without the slashes at its end.
+
+        Starlette would redirect to a URL with the `Host` and the scheme of the request, which a proxy may have changed.
+        """
+        path = quote(request.path_params["path"].strip("/"))
+        query = request.url.query
+        return RedirectResponse(f"{self.path(request)}/{path}" + (f"?{query}" if query else ""), status_code=307)
 
 
 def public_path(request: Request) -> str:

@@ -19,6 +19,9 @@ _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _MAX_PARTS = 1_000
 """Largest number of fields and files of one form."""
+_MAX_FIELDS = 10_000
+"""Largest number of fields of one form that is no multipart form. As many take 20 ms, while nothing else is
+executed."""
 _FALLBACK_CHARSETS = ("cp1252", "latin-1")
 """Charsets of forms that are not UTF-8. The second one decodes every byte."""
 _CHARSET_FIELDS = ("_charset_", "charset")
@@ -34,7 +37,7 @@ async def parse(body: bytes, content_type: str, coding: str, limit: int) -> dict
 
     Raises:
         NumberOutOfRangeError: it is JSON with a number that cannot be kept.
-        PayloadTooLargeError: the decompressed body is too large.
+        PayloadTooLargeError: the decompressed body is too large, or a form with too many fields.
     """
     try:
         plain = _decompressed(body, coding, limit)
@@ -124,6 +127,8 @@ def _as_json(body: bytes, content_type: str) -> Any:
 
 
 def _form(body: bytes, content_type: str) -> dict[str, Any]:
+    if body.count(b"&") >= _MAX_FIELDS:
+        raise PayloadTooLargeError(f"A form must have at most {_MAX_FIELDS:,} fields.")
     fields = _collected(_decoded(_pairs(body), body_text.charset_of(content_type)))
     return _with_payload(fields)
 

@@ -118,7 +118,10 @@ class Webhooks:
             delivery = await webhook_calls.receive(context, webhook, call)
         except QuotaExceededError as error:
             return await self._beyond_quota(webhook, error)
-        return await self._response(context, webhook, call, delivery, milliseconds)
+        if milliseconds:
+            await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
+            await webhooks.find(self._database, request.path_params["token"])  # its token may have ended meanwhile
+        return await self._response(context, webhook, call, delivery, has_waited=milliseconds > 0)
 
     async def _handshake_by_get(self, webhook: WebhookRow, request: Request) -> Answer | None:
         """Returns the response to a handshake, which no sender signs; None: the call is none, and GET starts no run."""
@@ -147,7 +150,7 @@ class Webhooks:
         return response
 
     async def _response(
-        self, context: Context, webhook: WebhookRow, call: Call, delivery: Delivery, milliseconds: int
+        self, context: Context, webhook: WebhookRow, call: Call, delivery: Delivery, *, has_waited: bool
     ) -> Response:
         """Returns the response to a call that started a run or found one."""
         content: dict[str, Any] = {"runId": ids.encode(IdKind.RUN, delivery.run_id)}
@@ -156,10 +159,9 @@ class Webhooks:
         if delivery.retry_of is not None:
             content["retryOf"] = ids.encode(IdKind.RUN, delivery.retry_of)
         run: RunRow | None = None
-        if milliseconds:
-            await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
+        if has_waited:
+            # None if the run was deleted meanwhile.
             run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
-            assert run is not None  # The run has just been started.
         answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
         if answer is not None:
             return self._answered(webhook, answer)

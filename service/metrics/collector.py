@@ -112,6 +112,7 @@ class Metrics(Collector):
         yield _gauge(declarations.POOL_IN_USE, [((pool.name,), pool.in_use) for pool in pools])
         known = [((pool.name,), pool.waiting) for pool in pools if pool.waiting is not None]
         yield _gauge(declarations.POOL_WAITING, known)
+        yield _gauge(declarations.DATABASE_WRITABLE, [((), int(self._database.write_problem is None))])
 
     def _database_state(self) -> Iterator[Metric]:
         yield _gauge(declarations.DATABASE_UP, [((), int(self._state is not None))])

@@ -96,6 +96,9 @@ NOTIFICATION_ATTEMPTS = _declare(
 POOL_SIZE = _declare("pool_size", _G, "pool", "Database connections that the process keeps open at most.")
 POOL_IN_USE = _declare("pool_in_use", _G, "pool", "Database connections in use.")
 POOL_WAITING = _declare("pool_waiting", _G, "pool", "Statements that wait for a connection; absent where unknown.")
+DATABASE_WRITABLE = _declare(
+    "database_writable", _G, "", "0 if a write of the process failed within 30 s, as on a full disk; otherwise 1."
+)
 # Of the database: the same from every process.
 DATABASE_UP = _declare("database_up", _G, "", "1 if the database answered; 0 if not, and what follows is absent.")
 RUNS = _declare(

@@ -22,6 +22,7 @@ from domain.errors import FlowRunsError, ServiceStoppingError, TooManySubscripti
 from domain.time import clock
 from resolvers.context import Context
 from resolvers.subscriptions import encode_position
+from schema.cost import MAX_TOKENS
 from schema.errors import to_client_error
 from service.http.media_types import accepted
 from service.streams.connection_registry import Connection, ConnectionRegistry
@@ -81,7 +82,7 @@ def prefers_json(request: Request) -> bool:
 def operation_type(operation: Operation) -> OperationType | None:
     """Returns the type of an operation; None if its document is malformed or does not have it."""
     try:
-        document: DocumentNode = parse(operation.query or "")
+        document: DocumentNode = parse(operation.query or "", max_tokens=MAX_TOKENS)
     except GraphQLError:
         return None
     node = get_operation_ast(document, operation.name)

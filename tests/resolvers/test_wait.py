@@ -60,3 +60,41 @@ async def test_an_end_written_by_another_process_is_seen_within_a_second(
     answer = await fake_clock.drive(started)
     assert answer["run"]["status"] == "STOPPED"
     assert (clock.now() - START).total_seconds() == 1.0
+
+
+async def test_waiting_request_ends_with_its_key(fake_clock: FakeClock, idle_app: App) -> None:
+    """The holder of a revoked key is not to see the results of runs that they started before."""
+    created = await idle_app.query(
+        """mutation { result: createApiKey(name: "leaked", role: OPERATOR) {
+            ... on CreateApiKeySuccess { secret apiKey { id } } } }"""
+    )
+    secret, key_id = created["result"]["secret"], created["result"]["apiKey"]["id"]
+    fake_clock.watch(idle_app.database)
+    flow = await idle_app.create_flow(ECHO)
+    at_rest = fake_clock.timers
+    text = "mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 60000}) { __typename } }"
+    waiting = asyncio.create_task(idle_app.error_code(text, {"flow": flow}, key=secret))
+    await fake_clock.waiting(at_rest + 1)
+    await idle_app.query("mutation($id: ID!) { revokeApiKey(id: $id) { __typename } }", {"id": key_id})
+    assert await fake_clock.drive(waiting) == "UNAUTHENTICATED"
+    assert (clock.now() - START).total_seconds() == 1.0
+
+
+@pytest.mark.parametrize("change", ["rotateWebhook", "deleteWebhook"])
+async def test_waiting_call_ends_with_the_token_of_its_webhook(
+    fake_clock: FakeClock, idle_app: App, change: str
+) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    created = await idle_app.query(
+        """mutation($flow: ID!) { result: createWebhook(flowId: $flow, name: "calls") {
+            ... on CreateWebhookSuccess { token webhook { id } } } }""",
+        {"flow": flow},
+    )
+    token, webhook_id = created["result"]["token"], created["result"]["webhook"]["id"]
+    fake_clock.watch(idle_app.database)
+    at_rest = fake_clock.timers
+    waiting = asyncio.create_task(idle_app.http.post(f"/hooks/{token}?wait=2000", json={}))
+    await fake_clock.waiting(at_rest + 1)
+    await idle_app.query(f"mutation($id: ID!) {{ {change}(id: $id) {{ __typename }} }}", {"id": webhook_id})
+    answer = await fake_clock.drive(waiting)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "WEBHOOK_NOT_FOUND")

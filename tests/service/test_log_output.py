@@ -10,7 +10,7 @@ from enum import StrEnum
 import pytest
 
 from domain.log_context import log_fields
-from service.log_output import ConsoleFormatter, JsonFormatter, LogFormat, LogHandler, configure_logging
+from service.log_output import _OWN_PACKAGES, ConsoleFormatter, JsonFormatter, LogFormat, LogHandler, configure_logging
 
 HOSTILE = 'x\n2026-11-28 15:03:45.123Z INFO service: forged\r\x1b[2K\x00\u2028\x85\u202e"\ud800 a=b\\'
 
@@ -178,6 +178,8 @@ def _root_logger() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name in (*_OWN_PACKAGES, "shop"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("_root_logger")
@@ -194,6 +196,18 @@ def test_configured_log_is_written_to_standard_error(log_format: LogFormat, capf
         assert json.loads(line)["port"] == 80
     else:
         assert line.endswith("INFO uvicorn.error: ready port=80")
+
+
+@pytest.mark.usefixtures("_root_logger")
+def test_libraries_log_no_details_of_what_they_send(capfd: pytest.CaptureFixture[str]) -> None:
+    """Among them are the cookies and keys of requests."""
+    configure_logging("DEBUG", LogFormat.CONSOLE, ["shop.actions"])
+    for name in ("uvicorn.error", "httpcore.http11", "aiosqlite", "engine.executor", "shop.other"):
+        logging.getLogger(name).debug("a detail")
+        logging.getLogger(name).info("an event")
+    log_lines = [line.split()[2:4] for line in capfd.readouterr().err.splitlines()]
+    assert [name for level, name in log_lines if level == "DEBUG"] == ["engine.executor:", "shop.other:"]
+    assert len([level for level, _ in log_lines if level == "INFO"]) == 5
 
 
 def test_a_line_that_cannot_be_written_is_reported_without_its_values(capsys: pytest.CaptureFixture[str]) -> None:

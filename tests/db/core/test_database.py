@@ -15,6 +15,7 @@ from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
 from domain import ids
 from domain.errors import DatabaseUnavailableError
+from tests.support.clock import FakeClock
 from tests.support.databases.postgres import PostgresServer
 from tests.support.query import query
 
@@ -70,6 +71,26 @@ async def test_cancelled_read_leaves_database_usable(database: Database) -> None
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     assert await database.read(projects.names) == []
+
+
+async def test_write_problem_is_reported_for_a_while(database: Database, fake_clock: FakeClock) -> None:
+    """Hosts make a server read-only when its disk is nearly full, or when it has become a standby."""
+    is_sqlite = database.dialect == "sqlite"
+
+    def refused(uow: UnitOfWork) -> None:
+        uow.conn.execute(text("PRAGMA query_only = on" if is_sqlite else "SET TRANSACTION READ ONLY"))
+        projects.create(uow, "one")
+
+    with pytest.raises(DatabaseUnavailableError, match="is read-only"):
+        await database.write(refused)
+    assert database.write_problem == "The database is read-only: nothing can be written at the moment."
+    assert await database.read(projects.names) == []
+    if not is_sqlite:  # there the connection stays as it is
+        await database.write(projects.create, "one")
+    await fake_clock.advance(30)
+    assert database.write_problem is not None
+    await fake_clock.advance(1)
+    assert database.write_problem is None
 
 
 async def test_topics_are_published_after_commit(database: Database) -> None:

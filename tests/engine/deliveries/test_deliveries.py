@@ -159,6 +159,30 @@ async def test_dead_endpoint_is_disabled_after_three_days_and_its_deliveries_fai
     assert (ended["status"], ended["attemptCount"]) == ("FAILED", 2)
 
 
+async def test_failing_endpoint_gets_single_attempts_until_it_takes_one(sending: Sending) -> None:
+    """Thousands of pending deliveries are not sent to a receiver that is away, and one that is back gets them all."""
+    endpoint, _ = await sending.endpoint("/500")
+    for _ in range(15):
+        await sending.run()
+    await sending.relay.drain()
+    pending = await sending.log()
+    since = update(table(Endpoint)).values(failing_since=clock.now() - timedelta(minutes=2))
+    await sending.app.database.write(lambda uow: uow.conn.execute(since))
+    await sending.send()
+    tried = [each for each in await sending.log() if each["attemptCount"]]
+    assert [each["id"] for each in tried] == [pending[-1]["id"]]
+    await sending.send()  # the same worker waits
+    assert len(sending.receiver.requests) == 1
+    change = "mutation($input: UpdateEndpointInput!) { it: updateEndpoint(input: $input) { __typename } }"
+    await sending.app.query(change, {"input": {"id": endpoint, "url": sending.receiver.url + "/ok"}})
+    another = sending.new_deliverer()
+    await another.drain()
+    await another.shut_down()
+    ended = [each["status"] for each in await sending.log()]
+    assert ended == ["DELIVERED"] * 14 + ["PENDING"]
+    assert len(sending.receiver.requests) == 15
+
+
 async def test_deliveries_are_sent_again_one_by_one_and_by_filter(sending: Sending) -> None:
     endpoint, _ = await sending.endpoint("/ok")
     for _ in range(3):

@@ -219,3 +219,18 @@ async def test_schema_of_the_flow_language_accepts_the_demo_flows(idle_app: App)
         validator.validate(definition)
     assert not validator.is_valid({"steps": [{"name": "a", "kind": "nope", "input": 1}]})
     assert not validator.is_valid({"steps": []})
+
+
+async def test_slashes_at_the_end_are_redirected_within_the_service(idle_app: App) -> None:
+    """Whatever the request says: the answer may be kept by a proxy, and a proxy may end TLS."""
+    for path, location in (
+        ("/graphql/?query=x", "/graphql?query=x"),
+        ("/flows/", "/flows"),
+        ("//evil.example/", "/evil.example"),
+        ("/%5Cevil.example/", "/%5Cevil.example"),
+        ("//", "/"),
+    ):
+        answer = await idle_app.http.get(f"{BASE_URL}{path}", headers={"host": "evil.example"})
+        assert (answer.status_code, answer.headers["location"]) == (307, location)
+    answer = await idle_app.http.post("/graphql/", headers={"x-forwarded-prefix": "/flowruns"})
+    assert (answer.status_code, answer.headers["location"]) == (307, "/flowruns/graphql")

@@ -107,7 +107,7 @@ async def test_requests_runs_and_the_queue_are_measured(measured: App) -> None:
     assert samples("queue_oldest_due_seconds") == 0
     assert samples("runs_executing") == 0
     assert samples("worker_concurrency") == 64
-    assert samples("database_up") == 1
+    assert (samples("database_up"), samples("database_writable")) == (1, 1)
     assert samples("subscribers") == 0
     assert samples("pool_in_use", pool="read") is not None
     assert samples("event_log_position")

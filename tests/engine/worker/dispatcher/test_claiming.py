@@ -1,11 +1,15 @@
 """The dispatcher claims due runs in order, and no more than it may execute."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from db.assembly import open_database
+from db.core import pubsub
+from db.runs import claims
 from db.runs.claims import Claimed
+from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from tests.engine.faults.backends import Backend, Limits
 from tests.engine.worker.dispatcher.harness import Work, at_work, end
@@ -112,6 +116,65 @@ async def test_fault_of_one_run_delays_no_other(
         await still.advance(2)
         assert work.runs == [first, second, first]
     assert "a bug" in caplog.text
+
+
+async def test_claims_that_fail_are_repeated_each_second(
+    backend: Backend,
+    worker: WorkerHarness,
+    flow: Flow,
+    still: FakeClock,
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As on a full disk, where due runs can be read and not claimed. Messages and due runs shorten no pause."""
+    (run_id,) = await worker.start_many(flow, 1)
+    write, refused = worker.database.write, []
+
+    async def refuse(function: Any, *args: Any) -> Any:
+        if function is not claims.claim:
+            return await write(function, *args)
+        refused.append(clock.now())
+        raise DatabaseUnavailableError("The database has no space left.")
+
+    monkeypatch.setattr(worker.database, "write", refuse)
+    async with at_work(backend.create(worker.database, Limits()), work):
+        await still.settle()
+        worker.database.pubsub.publish([pubsub.RUNS_DUE])
+        await still.advance(5)
+        assert len(refused) == 6
+        logged = [vars(record) for record in caplog.records if record.getMessage() == "database unavailable"]
+        assert [entry["reason"] for entry in logged] == ["The database has no space left."] * 6
+        monkeypatch.setattr(worker.database, "write", write)
+        await still.advance(1)
+        assert work.runs == [run_id]
+
+
+async def test_runs_whose_workers_were_lost_begin_one_after_the_other(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    """A step that ends its worker each time must not take with it the runs that happened to be beside it."""
+    run_ids = await worker.start_many(flow, 5)
+    for run_id in run_ids[:3]:
+        await worker.change(run_id, interruptions=2, due_at=START - timedelta(seconds=1))
+    async with at_work(backend.create(worker.database, Limits()), held_up):
+        await still.settle()
+        (suspect,) = set(held_up.runs) - set(run_ids[3:])
+        assert len(held_up.runs) == 3
+        assert suspect in run_ids[:3]
+        # The others are not claimed, so they are not counted as lost if this worker ends now.
+        waiting = {run_id for run_id in run_ids if run_id not in held_up.runs}
+        for run_id in waiting:
+            run = await worker.run(run_id)
+            assert (run.lease_token, run.interruptions) == (None, 2)
+        await still.advance(9)
+        assert len(held_up.runs) == 3
+        await still.advance(2)
+        assert len(held_up.runs) == 4
+        held_up.gate.set()
+        await still.advance(2)
+        assert sorted(held_up.runs) == sorted(run_ids)
+        assert {(await worker.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
 
 
 async def test_little_free_capacity_is_used_even_if_the_rest_is_occupied_for_long(
