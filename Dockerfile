@@ -12,7 +12,7 @@ RUN npm ci --omit=dev --ignore-scripts
 COPY scripts/build-web /build/scripts/build-web
 COPY schema/schema.graphql /build/schema/schema.graphql
 COPY web /build/web
-RUN /build/scripts/build-web
+RUN /build/scripts/build-web && chmod --recursive a+rX dist
 
 FROM ${PYTHON_IMAGE} AS packages
 WORKDIR /app
@@ -28,14 +28,16 @@ COPY live live
 COPY resolvers resolvers
 COPY schema schema
 COPY service service
-# The user that runs the service cannot write the files of compiled modules.
-RUN .venv/bin/python -m compileall -q .venv domain db engine live resolvers schema service
+# The user that runs the service cannot write the files of compiled modules, and a checkout may have files that only its
+# owner reads.
+RUN .venv/bin/python -m compileall -q .venv domain db engine live resolvers schema service \
+    && chmod --recursive a+rX /app
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Flow Runs" \
       org.opencontainers.image.description="A GraphQL service over flow runs: API, worker and console."
-RUN groupadd --system --gid 10001 flowruns \
-    && useradd --system --uid 10001 --gid flowruns --no-create-home --home-dir /data --shell /usr/sbin/nologin flowruns \
+RUN groupadd --gid 10001 flowruns \
+    && useradd --no-log-init --uid 10001 --gid flowruns --no-create-home --home-dir /data --shell /usr/sbin/nologin flowruns \
     && install --directory --owner flowruns --group flowruns --mode 0700 /data
 WORKDIR /app
 COPY --from=packages /app /app

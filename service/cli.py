@@ -449,7 +449,13 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
         )
         failed.pop_all()  # From here on the application closes the database.
         async with serving(service.metrics, metrics_sockets):
-            await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
+            server = _Server(
+                config, lambda url: _greet(url, _shown_key(settings, found), service.sessions.issue_token())
+            )
+            await server.serve(sockets)
+
+
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (nothing is bound to them here)
 
 
 class _Server(uvicorn.Server):
@@ -466,19 +472,26 @@ class _Server(uvicorn.Server):
             self._log_started_message(self.servers[0].sockets)
             freeze_gc()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
+            # Where a socket takes connections for every address of the machine, its own address is no destination.
+            host = _LOOPBACKS.get(host, host)
             self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
 
-def _greet(url: str, found: Bootstrapped, token: str) -> None:
+def _greet(url: str, key: str, token: str) -> None:
     console = "Open this in a browser to sign in. The link works once:"
     if not Pages(WEB).are_built:
         console = "The console is not built; scripts/build-web explains why. When it is built, this link signs you in:"
     click.echo(f"\n  Flow Runs is ready at {url}\n\n  {console}\n\n    {url}/sign-in?token={token}\n")
     click.echo("  Or send a request from a shell:\n")
     click.echo(f"    curl -s {url}/graphql -H 'content-type: application/json' \\")
-    click.echo(f'      -H "authorization: Bearer {_shown_key(found)}" \\')
+    click.echo(f'      -H "authorization: Bearer {key}" \\')
     click.echo("""      -d '{"query": "{ flows { nodes { id name } } }"}'\n""")
 
 
-def _shown_key(found: Bootstrapped) -> str:
-    return f"$(cat {found.key_file})" if found.key_file is not None else found.new_secret or "$FLOWRUNS_KEY"
+def _shown_key(settings: Settings, found: Bootstrapped) -> str:
+    """Returns the ADMIN key for a shell. The key of the settings is not printed: platforms keep the output."""
+    if found.key_file is not None:
+        return f"$(cat {found.key_file})"
+    if settings.bootstrap_key is not None:
+        return "$FLOWRUNS_BOOTSTRAP_KEY"
+    return found.new_secret or "$FLOWRUNS_KEY"

@@ -83,9 +83,13 @@ async def test_service_starts_in_empty_folder_and_keeps_data_across_restart(
 
 
 async def test_api_and_worker_share_one_database(environment: dict[str, str]) -> None:
-    environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED}
+    environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED, "FLOWRUNS_HOST": "0.0.0.0"}
     await asyncio.to_thread(upgrade, environment["FLOWRUNS_DATABASE_URL"])
-    async with run_worker(environment), run_service(environment, "api") as (url, _):
+    async with run_worker(environment), run_service(environment, "api") as (url, said):
+        # Neither an address to which no browser goes, nor the key in a log.
+        assert url.startswith("http://127.0.0.1:")
+        assert FIXED not in said
+        assert "Bearer $FLOWRUNS_BOOTSTRAP_KEY" in said
         assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
 
 

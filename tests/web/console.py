@@ -183,4 +183,4 @@ def assert_accessible(page: Page, what: str) -> None:
     page.evaluate(AXE.read_text())
     violations = page.evaluate("axe.run().then((found) => found.violations)")
     said = [(it["id"], [node["html"][:160] for node in it["nodes"]][:3]) for it in violations]
-    assert said == [], (what, page.viewport_size)
+    assert said == [], (what, page.viewport_size, said)

@@ -59,6 +59,9 @@ def flows(service: Service) -> Service:
     """The service with the flows of these tests."""
     for name, definition in (("question", QUESTION), ("ship one", SHIP_ONE), ("loop", LOOP)):
         service.create_flow(name, definition)
+    service.create_flow(
+        "parent", {"steps": [{"name": "call", "kind": "flow", "input": {"flow": "ship one", "input": {"order": 3}}}]}
+    )
     return service
 
 
@@ -313,6 +316,53 @@ def test_cancelling_says_first_what_it_ends(page: Page, flows: Service) -> None:
     dialog.get_by_role("button", name="Cancel the run").click()
     expect(page.get_by_role("region", name="Status history").get_by_text("Stopped", exact=True)).to_be_visible()
     expect(dialog).to_have_count(0)
+
+
+def test_run_is_erased_and_then_deleted(page: Page, flows: Service) -> None:
+    run_id = flows.run("parent", input={"order": 2}, tags=["to be erased"])
+    query = "query ($id: ID!) { flowRun(id: $id) { status input tags erasedAt } }"
+    page.goto(f"{flows.url}/runs/{run_id}")
+    expect(page.get_by_role("link", name="to be erased")).to_be_visible()
+    page.get_by_role("button", name="Erase", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Erase this run?")
+    expect(dialog.get_by_role("list", name="What goes")).to_contain_text(
+        "1 child run, with the runs below, is erased too"
+    )
+    expect(dialog.get_by_role("list", name="What stays")).to_contain_text("with its IDs, status, times")
+    assert_accessible(page, "erase")
+    dialog.get_by_role("button", name="Erase the run").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("erased", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="to be erased")).to_have_count(0)
+    expect(page.get_by_text("The data of the steps were erased")).to_be_visible()
+    expect(page.get_by_role("button", name="Erase", exact=True)).to_have_count(0)
+    erased = flows.ask(query, id=run_id)["flowRun"]
+    assert (erased["status"], erased["input"], erased["tags"]) == ("SUCCEEDED", {}, [])
+    assert erased["erasedAt"]
+
+    page.get_by_role("button", name="Delete", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Delete this run?")
+    expect(dialog.get_by_role("list", name="What stays")).to_contain_text("The audit log")
+    assert_accessible(page, "delete")
+    dialog.get_by_role("button", name="Delete the run").click()
+    expect(page.get_by_role("status").filter(has_text=f"The run {run_id} of parent was deleted.")).to_be_visible()
+    expect(page).to_have_url(f"{flows.url}/")
+    assert flows.ask(query, id=run_id)["flowRun"] is None
+
+
+def test_run_whose_retry_is_live_is_not_deleted(page: Page, flows: Service) -> None:
+    run_id, request_id = ask(flows, "rug")
+    respond = """mutation ($run: ID!, $request: ID!) { it: resumeRun(runId: $run, requestId: $request,
+        response: {size: "small", gift: false}) { __typename } }"""
+    flows.ask(respond, run=run_id, request=request_id)
+    page.goto(f"{flows.url}/runs/{run_id}")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    rerun = flows.ask("mutation ($id: ID!) { it: rerun(runId: $id) { ... on RerunSuccess { run { id } } } }", id=run_id)
+    dialog = page.get_by_role("dialog", name="Delete this run?")
+    dialog.get_by_role("button", name="Delete the run").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Nothing was changed. A retry or rerun of it is live.")
+    expect(page).to_have_url(re.compile(run_id))
+    flows.ask("mutation ($id: ID!) { cancel(runId: $id) { __typename } }", id=rerun["it"]["run"]["id"])
 
 
 def test_dialogs_and_inbox_are_accessible_and_fit_a_narrow_screen(page: Page, flows: Service) -> None:

@@ -184,7 +184,7 @@ def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) 
         sign_in(context, service.url, service.create_key("VIEWER"))
         page.goto(f"{service.url}/runs/{run_id}")
         expect(page.get_by_role("heading", name="flaky-checkout")).to_be_visible()
-        for name in ("Retry", "Archive", "Cancel"):
+        for name in ("Retry", "Archive", "Cancel", "Erase", "Delete"):
             expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
@@ -199,6 +199,10 @@ def test_key_without_access_to_payloads_sees_everything_else(browser: Browser, s
         expect(page.get_by_role("region", name="Step charge").get_by_text("need a key with access")).to_be_visible()
         expect(page.get_by_role("region", name="Status history").get_by_text("Failed", exact=True)).to_be_visible()
         expect(page.get_by_role("region", name="Log")).to_have_count(0)
+        # The key is an operator's: only administrators remove runs.
+        expect(page.get_by_role("button", name="Archive", exact=True)).to_have_count(1)
+        for name in ("Erase", "Delete"):
+            expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
         page.goto(f"{service.url}/inbox")
         page.get_by_role("list", name="Questions").get_by_role("link", name=re.compile("approve")).first.click()
@@ -239,6 +243,9 @@ def test_events_are_streamed_where_sockets_do_not_get_through(page: Page, servic
 def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Service) -> None:
     failed = service.run("flaky-checkout", tags=["checked"])
     paused = service.pause("A-5")
+    archive = """mutation ($ids: [ID!]) { it: bulkArchive(filter: {ids: $ids}) { ... on BulkOperationSuccess {
+        operation { id } } } }"""
+    archived = service.ask(archive, ids=[service.run("hello")])["it"]["operation"]["id"]
     axe = AXE.read_text()
     pages = {
         "/": "Runs",
@@ -248,7 +255,9 @@ def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Servi
         "/flows": "Flows",
         f"/flows/{service.flows['refund']}?tab=schedules": "refund",
         f"/flows/{service.flows['refund']}?tab=run": "refund",
+        f"/flows/{service.flows['refund']}?tab=definition": "refund",
         "/bulk": "Bulk operations",
+        f"/bulk/{archived}": "Archive 1 run",
     }
     # What a page looks like does not depend on the database, so each shows half of the looks.
     on_sqlite = service.database_url.startswith("sqlite")

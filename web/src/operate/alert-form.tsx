@@ -1,12 +1,14 @@
 import { useState, type SubmitEvent } from 'react'
-import { Button, NativeSelect, NumberInput, TagsInput, TextInput } from '@mantine/core'
+import { Button, NativeSelect, NumberInput, TextInput } from '@mantine/core'
 import '@mantine/core/styles/NumberInput.layer.css'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { AlertCondition } from '../__generated__/alertRequestsCreateMutation.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
+import type { RunsFilter } from '../shared/filter'
 import { createAlert } from './alert-requests'
 import { CONDITIONS } from './conditions'
 import { useProjectField } from './project-field'
+import { RunFilter } from './run-filter'
 
 const QUIET = [
   { value: 'PT1M', label: '1 minute' },
@@ -26,7 +28,7 @@ export function AlertForm() {
   const [condition, setCondition] = useState<AlertCondition>('FAILURE')
   const [threshold, setThreshold] = useState<number | ''>('')
   const [quiet, setQuiet] = useState('PT1H')
-  const [tags, setTags] = useState<string[]>([])
+  const [filter, setFilter] = useState<RunsFilter>({})
   const asked = CONDITIONS[condition].threshold
   const create = async (event: SubmitEvent) => {
     event.preventDefault()
@@ -37,7 +39,7 @@ export function AlertForm() {
         condition,
         threshold: asked && threshold !== '' ? threshold : undefined,
         quiet,
-        filter: tags.length ? { tags } : undefined,
+        filter,
         enabled: true,
         projectId,
       }),
@@ -45,6 +47,7 @@ export function AlertForm() {
     if (!made) return
     setName('')
     setTarget('')
+    setFilter({})
   }
   return (
     <form className="body stack" aria-label="New alert" onSubmit={(event) => void create(event)}>
@@ -89,8 +92,8 @@ export function AlertForm() {
           value={quiet}
           onChange={({ currentTarget: { value } }) => setQuiet(value)}
         />
-        <TagsInput label="Only runs with all of these tags" value={tags} onChange={setTags} />
       </div>
+      <RunFilter filter={filter} onChange={setFilter} />
       <Failure error={error} />
       <div>
         <Button type="submit" loading={isBusy}>

@@ -1,11 +1,13 @@
 import { useState, type SubmitEvent } from 'react'
-import { Button, Checkbox, MultiSelect, TagsInput, TextInput } from '@mantine/core'
+import { Button, Checkbox, MultiSelect, TextInput } from '@mantine/core'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { EventKind } from '../__generated__/endpointRequestsCreateMutation.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
+import type { RunsFilter } from '../shared/filter'
 import { words } from '../shared/status'
 import { createEndpoint } from './endpoint-requests'
 import { useProjectField } from './project-field'
+import { RunFilter } from './run-filter'
 
 const KINDS: EventKind[] = [
   'RUN_ENDED',
@@ -25,11 +27,10 @@ export function EndpointForm({ onSecret }: { onSecret: (secret: string) => void 
   const [name, setName] = useState('')
   const [url, setUrl] = useState('')
   const [kinds, setKinds] = useState<EventKind[]>(['RUN_ENDED'])
-  const [tags, setTags] = useState<string[]>([])
+  const [filter, setFilter] = useState<RunsFilter>({})
   const [payloads, setPayloads] = useState(false)
   const create = async (event: SubmitEvent) => {
     event.preventDefault()
-    const filter = tags.length ? { tags } : undefined
     const secret = await attempt(() =>
       createEndpoint(environment, { name, url, kinds, filter, payloads, enabled: true, projectId }),
     )
@@ -37,6 +38,7 @@ export function EndpointForm({ onSecret }: { onSecret: (secret: string) => void 
     onSecret(secret)
     setName('')
     setUrl('')
+    setFilter({})
   }
   return (
     <form className="body stack" aria-label="New endpoint" onSubmit={(event) => void create(event)}>
@@ -63,8 +65,8 @@ export function EndpointForm({ onSecret }: { onSecret: (secret: string) => void 
           value={kinds}
           onChange={(values) => setKinds(values)}
         />
-        <TagsInput label="Only runs with all of these tags" value={tags} onChange={setTags} />
       </div>
+      <RunFilter filter={filter} onChange={setFilter} />
       <Checkbox
         label="Send inputs, outputs and messages of runs"
         checked={payloads}

@@ -5,12 +5,14 @@ import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { runActions_run$key } from '../__generated__/runActions_run.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
 import { isLive } from '../shared/status'
-import { useMayOperate } from '../shared/viewer'
+import { useMayAdminister, useMayOperate } from '../shared/viewer'
+import type { Removal } from './remove-requests'
 import { archive, unarchive } from './requests-run'
 import { retry } from './start-requests'
 
 const CancelDialog = lazy(() => import('./cancel-dialog'))
 const EditDialog = lazy(() => import('./edit-dialog'))
+const RemoveDialog = lazy(() => import('./remove-dialog'))
 const StartDialog = lazy(() => import('./start-dialog'))
 
 const FRAGMENT = graphql`
@@ -18,6 +20,10 @@ const FRAGMENT = graphql`
     id
     status
     archivedAt
+    erasedAt
+    flow {
+      name
+    }
     failedStepName
     steps {
       name
@@ -48,8 +54,9 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
   const environment = useRelayEnvironment()
   const navigate = useNavigate()
   const { error, attempt } = useAttempt()
-  const [dialog, setDialog] = useState<'cancel' | 'edit' | 'retry' | 'rerun' | null>(null)
+  const [dialog, setDialog] = useState<'cancel' | 'edit' | 'retry' | 'rerun' | Removal | null>(null)
   const mayOperate = useMayOperate()
+  const mayAdminister = useMayAdminister()
   if (!mayOperate) return null
   const retryBy = async (strategy: keyof typeof LABELS) => {
     const runId = await attempt(() => retry(environment, run.id, strategy))
@@ -108,9 +115,24 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
           {run.archivedAt ? 'Unarchive' : 'Archive'}
         </Button>
       )}
+      {!live && mayAdminister && (
+        <>
+          {!run.erasedAt && (
+            <Button variant="default" onClick={() => setDialog('ERASE')}>
+              Erase
+            </Button>
+          )}
+          <Button variant="default" onClick={() => setDialog('DELETE')}>
+            Delete
+          </Button>
+        </>
+      )}
       <Suspense>
         {dialog === 'cancel' && <CancelDialog runId={run.id} onClose={close} />}
         {dialog === 'edit' && <EditDialog run={run} onClose={close} />}
+        {(dialog === 'ERASE' || dialog === 'DELETE') && (
+          <RemoveDialog kind={dialog} runId={run.id} flow={run.flow.name} onClose={close} />
+        )}
         {(dialog === 'retry' || dialog === 'rerun') && (
           <StartDialog
             runId={run.id}

@@ -30,6 +30,7 @@ const FRAGMENT = graphql`
     startedAt
     finishedAt
     archivedAt
+    erasedAt
     error {
       code
       message
@@ -64,6 +65,7 @@ export function RunHeader({ run: key }: { run: runHeader_run$key }) {
         <Status status={run.status} />
         {run.waitingFor && <Waiting waitingFor={run.waitingFor} />}
         {run.archivedAt && <span className="tag">archived</span>}
+        {run.erasedAt && <span className="tag">erased</span>}
         {run.environment === 'TESTING' && <span className="tag">testing</span>}
         {run.recoveredBy && (
           <Link to="/runs/$runId" params={{ runId: run.recoveredBy.id }} className="tag">
@@ -86,6 +88,11 @@ export function RunHeader({ run: key }: { run: runHeader_run$key }) {
         <span>
           Took <Elapsed from={run.startedAt} to={run.finishedAt} />
         </span>
+        {run.erasedAt && (
+          <span>
+            Erased <Time at={run.erasedAt} format="full" />
+          </span>
+        )}
         {run.externalId && <span>External ID {run.externalId}</span>}
         {run.tags.map((tag) => (
           <Link key={tag} to="/" search={{ tags: [tag] }} className="tag">

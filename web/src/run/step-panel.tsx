@@ -17,6 +17,7 @@ const FRAGMENT = graphql`
     output @include(if: $payloads)
     metadata
     stepData
+    erasedAt
     files @include(if: $payloads) {
       id
       name
@@ -72,7 +73,11 @@ export function StepPanel({ run: key, step: name, onSelect }: Props) {
         )}
       </header>
       <div className="body stack">
-        {run.stepData === 'PURGED' && <p className="dim">Retention has deleted the data of the steps.</p>}
+        {run.stepData === 'PURGED' && (
+          <p className="dim">
+            {run.erasedAt ? 'The data of the steps were erased.' : 'Retention has deleted the data of the steps.'}
+          </p>
+        )}
         {step && !isLive(run.status) && (
           <StepActions
             runId={run.id}

@@ -1,6 +1,6 @@
 import { lazy, Suspense, useCallback, useMemo, useState } from 'react'
 import { Skeleton } from '@mantine/core'
-import { useNavigate, useSearch } from '@tanstack/react-router'
+import { useLocation, useNavigate, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
 import { FilterBar } from '../filters/filter-bar'
@@ -29,6 +29,7 @@ const QUERY = graphql`
 export function RunsPage() {
   const search = useSearch({ from: '/' })
   const navigate = useNavigate({ from: '/' })
+  const notice = useLocation({ select: ({ state }) => state.notice })
   // A view is a name for the filter: it changes nothing in the list.
   const address = JSON.stringify({ ...search, view: undefined })
   const change = useCallback(
@@ -46,6 +47,11 @@ export function RunsPage() {
   return (
     <main className="page runs-page">
       <h1 className="sr-only">Runs</h1>
+      {notice && (
+        <p role="status" className="runs-notice">
+          {notice}
+        </p>
+      )}
       <div className="stack runs-finding">
         <div className="views-place">
           <Suspense>

@@ -4,6 +4,8 @@ export const theme = createTheme({
   // From the lightest text to the darkest ground, bluish like the icon.
   colors: {
     dark: ['#d5dce7', '#b3bdcb', '#9aa6b8', '#67748a', '#364152', '#28313e', '#1d242f', '#151a22', '#11151c', '#0f131a'],
+    // The kit's, but for the shade of buttons on light grounds, on which white can be read: a ratio of 5.3, not 3.9.
+    red: ['#fff5f5', '#ffe3e3', '#ffc9c9', '#ffa8a8', '#ff8787', '#ff6b6b', '#fa5252', '#c92a2a', '#e03131', '#c92a2a'],
   },
   primaryColor: 'indigo',
   primaryShade: { light: 7, dark: 8 },

@@ -96,6 +96,10 @@ declare module '@tanstack/react-router' {
   interface Register {
     router: typeof router
   }
+  interface HistoryState {
+    /** What a page says that another one led to. */
+    notice?: string
+  }
 }
 
 function NotFound() {
