@@ -19,11 +19,14 @@ from operator import attrgetter
 from typing import Any, cast
 
 from graphql import (
+    GRAPHQL_MAX_INT,
+    GRAPHQL_MIN_INT,
     Executor,
     FieldNode,
     FragmentDefinitionNode,
     GraphQLEnumType,
     GraphQLField,
+    GraphQLInt,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
@@ -191,6 +194,8 @@ class _Compiler:
     def _object(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> _Complete:
         merged = by_response_key(self._selected(output, sets))
         fields = [(key, *self._field(output, nodes)) for key, nodes in merged.items()]
+        if all(leaf is not None for _, _, leaf, _, _ in fields):
+            return _leaves([(key, get, leaf, is_required) for key, get, leaf, _, is_required in fields])
 
         def complete(value: Any, deferred: _Deferred) -> dict[str, Any]:
             data: dict[str, Any] = {}
@@ -284,6 +289,24 @@ def _checked_list(values: Any) -> Any:
     return values
 
 
+def _leaves(fields: Sequence[tuple[str, _Get, Any, bool]]) -> _Complete:
+    """Returns the function that completes objects of which only leaves are selected."""
+
+    def complete(value: Any, _: _Deferred) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, get, leaf, is_required in fields:
+            field_value = get(value)
+            if field_value is not None:
+                data[key] = leaf(field_value)
+            elif is_required:
+                raise UnexpectedValueError
+            else:
+                data[key] = None
+        return data
+
+    return complete
+
+
 def _abstract(by_type: dict[type, _Complete]) -> _Complete:
     def complete(value: object, deferred: _Deferred) -> Any:
         complete_object = by_type.get(type(value))
@@ -296,6 +319,11 @@ def _abstract(by_type: dict[type, _Complete]) -> _Complete:
 
 def _serializer(output: Any) -> _Get:
     serialize: _Get = output.serialize
+    if output is GraphQLInt:
+        # Integers are by far the most frequent values; graphql-core considers other types first.
+        return lambda value: (
+            value if type(value) is int and GRAPHQL_MIN_INT <= value <= GRAPHQL_MAX_INT else serialize(value)
+        )
     if not isinstance(output, GraphQLEnumType):
         return serialize
     # An enumeration has few values; graphql-core would look each up every time.

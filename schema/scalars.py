@@ -40,7 +40,18 @@ def _parse_instant(value: Any) -> datetime:
 
 
 def _write_instant(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    # `isoformat` takes twice as long.
+    return "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (  # noqa: UP031
+        instant.year,
+        instant.month,
+        instant.day,
+        instant.hour,
+        instant.minute,
+        instant.second,
+        instant.microsecond,
+    )
 
 
 def _parse_json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any:

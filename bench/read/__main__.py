@@ -23,7 +23,7 @@ import orjson
 import uvloop
 from sqlalchemy import make_url
 
-from bench.read import endpoint, postgraphile, tables
+from bench.read import endpoint, postgraphile, sweep, tables
 from bench.read.data import fill
 from bench.read.load import Sample, UnexpectedResponseError, ask, connect, measure
 from bench.read.servers import FLOOR, OTHER_CPUS, PLAIN, SERVER_CPU, Keys, Server, answering, peers, service
@@ -35,6 +35,8 @@ from tests.support.databases.postgres import PostgresServer, postgres_server
 
 REPEATS = 9
 """Number of repetitions of a single read after the first, which fills caches and does not count."""
+SWEEP_REPEATS = 3
+"""Number of repetitions of a read of the sweep."""
 LONG_SECONDS = 3.0
 """Seconds above which a single read is not repeated."""
 
@@ -80,7 +82,7 @@ def _runs(body: bytes) -> list[str]:
     return [run["id"] for run in found.get("nodes", [found])]
 
 
-async def time_reads(server: Server, keys: Keys, chosen: Sequence[Read]) -> list[float | None]:
+async def time_reads(server: Server, keys: Keys, chosen: Sequence[Read], repeats: int = REPEATS) -> list[float | None]:
     """Returns the median milliseconds of each single read; None if the service refuses it."""
     client = await connect(server.port)
     times: list[float | None] = []
@@ -94,7 +96,7 @@ async def time_reads(server: Server, keys: Keys, chosen: Sequence[Read]) -> list
             message = graphql(read.document, variables, key)
             await client.ask(message)
             took: list[float] = []
-            while len(took) < REPEATS and sum(took) < LONG_SECONDS * 1_000:
+            while len(took) < repeats and sum(took) < LONG_SECONDS * 1_000:
                 took.append(await endpoint.milliseconds(client, message))
             times.append(statistics.median(took))
         except UnexpectedResponseError as error:
@@ -121,7 +123,11 @@ async def measure_on(
             await answering(own)
             if options.single:
                 times.append(await time_reads(own, keys, list(reads(size))))
-            if size == sizes[-1]:
+            if options.sweep is not None and size == sizes[-1]:
+                swept = list(sweep.reads(size, options.sweep))
+                found = await time_reads(own, keys, swept, SWEEP_REPEATS)
+                print(f"\n## Every field, {dialect}, {size:,} runs\n\n{sweep.report(swept, found)}\n", flush=True)
+            if size == sizes[-1] and options.rounds:
                 has_peer = dialect == "postgresql" and options.postgraphile and postgraphile.is_available()
                 environment = await postgraphile.prepare(here, folder) if has_peer else None
                 others = stack.enter_context(peers(here, size, folder, environment))
@@ -172,6 +178,8 @@ async def main(options: argparse.Namespace) -> None:
     os.sched_setaffinity(0, OTHER_CPUS or [SERVER_CPU])
     if unmeasured := unmeasured_filters():
         print(f"Without a single read: {', '.join(unmeasured)}")
+    if options.sweep is not None and (left_out := sweep.without_values(options.runs)):
+        print(f"Without values in the sweep: {', '.join(left_out)}")
     if options.only != "sqlite":
         with postgresql() as server:
             sizes = (options.small, options.runs) if options.single else (options.runs,)
@@ -188,11 +196,14 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, help="runs in PostgreSQL; by default 1,000,000")
     parser.add_argument("--sqlite-runs", type=int, help="runs in SQLite; by default 200,000")
     parser.add_argument("--small", type=int, default=10_000, help="runs with which single reads are timed as well")
-    parser.add_argument("--rounds", type=int, help="rounds of the comparison; by default 5")
+    parser.add_argument("--rounds", type=int, help="rounds of the comparison, by default 5; 0: none")
     parser.add_argument("--seconds", type=float, help="seconds of one round of one server; by default 3")
     parser.add_argument("--only", choices=["sqlite", "postgresql"], help="leave the other database out")
     parser.add_argument("--no-postgraphile", dest="postgraphile", action="store_false", help="leave PostGraphile out")
     parser.add_argument("--no-single", dest="single", action="store_false", help="leave the single reads out")
+    parser.add_argument(
+        "--sweep", type=int, metavar="PAIRS", help="every field of the filter in each order, and this many random pairs"
+    )
     parser.add_argument("--quick", action="store_true", help="100,000 and 50,000 runs, 3 rounds of 1 second")
     options = parser.parse_args()
     usual = (100_000, 50_000, 3, 1.0) if options.quick else (1_000_000, 200_000, 5, 3.0)

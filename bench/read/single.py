@@ -69,17 +69,17 @@ def _filters(count: int) -> Iterator[Read]:
         ("errorFingerprint", {"errorFingerprint": f"{1:016x}"}, 10),
         ("externalIds", {"externalIds": ["order-500"]}, 10),
         ("externalIds, unknown", {"externalIds": ["unknown"]}, 10),
-        ("createdAfter and createdBefore", {"createdAfter": _text(middle), "createdBefore": _text(NEWEST)}, 10),
-        ("startedAfter, middle", {"startedAfter": _text(middle)}, 10),
-        ("startedAfter, later than every run", {"startedAfter": _text(NEWEST + timedelta(days=1))}, 10),
-        ("startedBefore, middle", {"startedBefore": _text(middle)}, 10),
-        ("startedBefore, earlier than every run", {"startedBefore": _text(ancient)}, 10),
-        ("finishedAfter, later than every run", {"finishedAfter": _text(NEWEST + timedelta(days=1))}, 10),
-        ("finishedBefore, middle", {"finishedBefore": _text(middle)}, 10),
-        ("finishedBefore, earlier than every run", {"finishedBefore": _text(ancient)}, 10),
+        ("createdAfter and createdBefore", {"createdAfter": text_of(middle), "createdBefore": text_of(NEWEST)}, 10),
+        ("startedAfter, middle", {"startedAfter": text_of(middle)}, 10),
+        ("startedAfter, later than every run", {"startedAfter": text_of(NEWEST + timedelta(days=1))}, 10),
+        ("startedBefore, middle", {"startedBefore": text_of(middle)}, 10),
+        ("startedBefore, earlier than every run", {"startedBefore": text_of(ancient)}, 10),
+        ("finishedAfter, later than every run", {"finishedAfter": text_of(NEWEST + timedelta(days=1))}, 10),
+        ("finishedBefore, middle", {"finishedBefore": text_of(middle)}, 10),
+        ("finishedBefore, earlier than every run", {"finishedBefore": text_of(ancient)}, 10),
         (
             "startedAfter and startedBefore, an hour",
-            {"startedAfter": _text(middle), "startedBefore": _text(middle + timedelta(hours=1))},
+            {"startedAfter": text_of(middle), "startedBefore": text_of(middle + timedelta(hours=1))},
             10,
         ),
         ("minDurationMs, half", {"minDurationMs": 45_000}, 10),
@@ -98,8 +98,8 @@ def _filters(count: int) -> Iterator[Read]:
         ("sources, no match", {"sources": ["unknown"]}, 30),
         ("scheduleIds, no match", {"scheduleIds": [ids.encode(IdKind.SCHEDULE, flow_id(7))]}, 30),
         ("webhookIds, no match", {"webhookIds": [ids.encode(IdKind.WEBHOOK, flow_id(7))]}, 30),
-        ("updatedAfter, middle", {"updatedAfter": _text(middle)}, 10),
-        ("updatedBefore, earlier than every run", {"updatedBefore": _text(ancient)}, 10),
+        ("updatedAfter, middle", {"updatedAfter": text_of(middle)}, 10),
+        ("updatedBefore, earlier than every run", {"updatedBefore": text_of(ancient)}, 10),
         ("createdWithin, a day", {"createdWithin": "P1D"}, 10),
         ("startedWithin, a day", {"startedWithin": "P1D"}, 10),
         ("finishedWithin, a day", {"finishedWithin": "P1D"}, 10),
@@ -117,7 +117,7 @@ def _filters(count: int) -> Iterator[Read]:
 
 
 def _orders(count: int) -> Iterator[Read]:
-    middle = _text(NEWEST - timedelta(minutes=count // 2))
+    middle = text_of(NEWEST - timedelta(minutes=count // 2))
     for name, deep in (
         ("CREATED_AT", {"createdBefore": middle}),
         ("STARTED_AT", {"startedBefore": middle}),
@@ -182,8 +182,9 @@ def _pickers() -> Iterator[Read]:
 
 
 def _buckets(size: str, start: datetime) -> str:
-    return f'timeBuckets(size: {size}, from: "{_text(start)}", to: "{_text(NEWEST)}") {{ start total }}'
+    return f'timeBuckets(size: {size}, from: "{text_of(start)}", to: "{text_of(NEWEST)}") {{ start total }}'
 
 
-def _text(instant: datetime) -> str:
+def text_of(instant: datetime) -> str:
+    """Returns an instant as clients write it."""
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")

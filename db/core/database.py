@@ -112,9 +112,11 @@ class Database:
         self._engine = _postgresql_engine(server, pool_size, _SESSION)
         # Writes have connections of their own: the time limit is a setting of the session, and must not end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
+        # Filters are planned with their values: one plan for all would read all runs for a rare value.
+        planning = {"plan_cache_mode": "force_custom_plan"}
         fetching = max(1, pool_size // 2)
         self._sizes = {"read": max(1, pool_size - fetching), "write": pool_size}
-        self._reading_engine = _postgresql_engine(server, self._sizes["read"], {**_SESSION, **limit})
+        self._reading_engine = _postgresql_engine(server, self._sizes["read"], {**_SESSION, **limit, **planning})
         self._fetcher = RowFetcher(server, fetching, {**_SESSION, **limit}, POOL_TIMEOUT)
         self._pool = self._reading_engine.pool
         # Each statement of a read sees everything that was committed before it. A single SELECT needs no BEGIN and

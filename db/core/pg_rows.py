@@ -9,8 +9,11 @@ from typing import Any
 
 import asyncpg
 
-from db.core.postgres import PostgresServer
+from db.core.postgres import Pooling, PostgresServer
 
+PLANNED_WITH_VALUES = "/* planned with values */ "
+"""The beginning of a statement that is planned each time. Of a prepared statement PostgreSQL may keep one plan for all
+values, which reads all runs for a value that few runs have, if most values are common."""
 _STATEMENTS = 500
 """Largest number of prepared statements that a connection keeps."""
 _MAX_STATEMENT = 256 * 1024
@@ -70,7 +73,12 @@ class RowFetcher:
 
     async def _fetch(self, conn: Any, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
-            rows: Sequence[Any] = await conn.fetch(statement, *arguments)
+            rows: Sequence[Any]
+            if statement.startswith(PLANNED_WITH_VALUES) and self._server.pooling is not Pooling.TRANSACTION:
+                # A statement without a name is planned with its values; a pooler's connections have no others.
+                rows = await (await conn.prepare(statement, name="")).fetch(*arguments)
+            else:
+                rows = await conn.fetch(statement, *arguments)
         except asyncpg.PostgresError:
             self._release(conn)
             raise

@@ -8,6 +8,7 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto  # whose UUIDs are made in a sixth of the time
 from sqlalchemy import and_, true
 
+from db.core.pg_rows import PLANNED_WITH_VALUES
 from db.models.types import to_microseconds
 from db.row_json.dialects import DIALECTS
 from db.row_json.writer import Object, Writer, number_parameters
@@ -32,6 +33,8 @@ class Slice(NamedTuple):
     conditions: Sequence[ClauseText]
     order: str = ""
     limit: int | None = None
+    is_planned_with_values: bool = False
+    """True if PostgreSQL must plan the statement each time: see `db.core.pg_rows.PLANNED_WITH_VALUES`."""
 
 
 class RowTexts:
@@ -57,7 +60,7 @@ class RowTexts:
 
         `values` are the values of the parameters in the selections: `now`, and arguments.
         """
-        key = (further, tuple(condition.text for condition in rows.conditions), rows.order, rows.limit)
+        key = (further, tuple(condition.text for condition in rows.conditions), *rows[1:])
         found = self._statements.find(key)
         if found is None:
             found = self._statements.put(key, number_parameters(self._text(further, rows), self._sql))
@@ -71,6 +74,8 @@ class RowTexts:
         columns = ", ".join(part for part in (self._columns, further) if part)
         where = " AND ".join(f"({condition.text})" for condition in rows.conditions)
         text = f"SELECT {columns} FROM {self.table} WHERE {where}"  # noqa: S608 - names of ours
+        if rows.is_planned_with_values:
+            text = PLANNED_WITH_VALUES + text
         if rows.order:
             text += f" ORDER BY {rows.order}"
         return text if rows.limit is None else f"{text} LIMIT {rows.limit}"

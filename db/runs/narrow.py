@@ -6,7 +6,7 @@ runs. If the index has no more, the filter names them (`ids`), and the read find
 matching runs are common, and the walk soon meets enough of them. The read still applies all conditions of the filter,
 so a change in between has the same effect as an earlier beginning of the read.
 
-PostgreSQL knows how rare most values are, so only texts are searched there. SQLite does not.
+PostgreSQL knows how rare most values are, so only texts and conditions on metadata are searched there. SQLite does not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,33 +20,38 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Subquery,
     Uuid,
     and_,
     func,
     select,
     text,
     true,
+    union_all,
 )
 
 from db import text_indexes
 from db.core.terms import is_shortened
-from db.models import FlowRun, Project
+from db.models import FlowRun, FlowVersion, Project
 from db.models.types import EPOCH, Folded, sort_key, table
+from db.runs import metadata_values
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
-from db.sql import run_terms
+from db.sql import run_ranges, run_terms
 from db.sql.keyset import Keyset, Page
 from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter
+from domain.runs.state_machine import LIVE
 from domain.text import fold
 from domain.time import clock
 
 _table = table(FlowRun)
 _run = _table.c
 _project = table(Project).c
+_version = table(FlowVersion).c
 
 FEW = 500
 """Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
@@ -59,6 +64,8 @@ _COMMON = 5
 """Number of runs of the sample from which a text counts as common."""
 TRIGRAM = 3
 """Smallest number of characters of a text that an index of texts can find."""
+_FEW_PROJECTS = 20
+"""Number of projects up to which each has a part of its own in a statement."""
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
 
@@ -150,7 +157,9 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
         return True
     if dialect != "sqlite":
         several_tags = where.any_tags is not None and len(where.any_tags) > 1
-        return bool(where.error_contains) or several_tags or (is_sorted and created)
+        by_value = any(map(metadata_values.is_searchable, (where, *(where.or_ or ()))))
+        searches = bool(where.error_contains) or several_tags or by_value or run_ranges.is_searchable(where)
+        return searches or (is_sorted and created)
     return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
 
 
@@ -186,15 +195,32 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
             query = keyset.slice(select(_run.id).where(_run.project_id == project_id, condition), page)
             keys += conn.execute(query).scalars()
         return replace(where, ids=tuple(keys))
+    first = _first_of_projects(conn, where, condition, keyset, page)
+    all_first = Keyset(first.c.id, None if keyset.sort is None else first.c.sort, keyset.descending)
+    query = select(first.c.id).order_by(*all_first.order(backward=page.backward)).limit(page.limit)
+    return replace(where, ids=tuple(conn.execute(query).scalars()))
+
+
+def _first_of_projects(
+    conn: Connection, where: RunFilter, condition: ColumnElement[bool], keyset: Keyset, page: Page
+) -> Subquery:
+    """Returns the first runs of each project, on PostgreSQL."""
     sort = _run.id if keyset.sort is None else keyset.sort
-    of_one = select(_run.id, sort.label("sort")).where(_run.project_id == _project.id, condition)
-    first = keyset.slice(of_one.correlate(_project.id.table), page).lateral("first")
-    of_all = select(first.c.id).select_from(_project.id.table.join(first, true()))
+    of_one = select(_run.id, sort.label("sort"))
+    few = where.project_ids
+    if few is None:
+        few = conn.execute(select(_project.id).limit(_FEW_PROJECTS + 1)).scalars().all()
+    if 0 < len(few) <= _FEW_PROJECTS:
+        # The planner knows how many runs each of them has. It would take one without runs for an average one, and look
+        # for its runs among those of all projects.
+        parts = [keyset.slice(of_one.where(_run.project_id == key, condition), page).subquery() for key in few]
+        return union_all(*(select(part) for part in parts)).subquery("first")
+    of_any = of_one.where(_run.project_id == _project.id, condition).correlate(_project.id.table)
+    lateral = keyset.slice(of_any, page).lateral("first_of_one")
+    of_all = select(lateral).select_from(_project.id.table.join(lateral, true()))
     if where.project_ids is not None:
         of_all = of_all.where(_project.id.in_(where.project_ids))
-    all_first = Keyset(first.c.id, None if keyset.sort is None else first.c.sort, keyset.descending)
-    query = of_all.order_by(*all_first.order(backward=page.backward)).limit(page.limit)
-    return replace(where, ids=tuple(conn.execute(query).scalars()))
+    return of_all.subquery("first")
 
 
 def _spans_projects(where: RunFilter) -> bool:
@@ -264,6 +290,11 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         (_run.failed_step_name, None if where.failed_step_name is None else [where.failed_step_name]),
         (_run.error_fingerprint, None if where.error_fingerprint is None else [where.error_fingerprint]),
         (_run.external_id, where.external_ids),
+        (_run.source, where.sources),
+        (_run.source, where.schedule_ids),
+        (_run.source, where.webhook_ids),
+        # Only live runs wait.
+        (_run.status, None if where.waiting_for is None else sorted(LIVE)),
     ):
         if values is not None and len(values) <= SAFE_LIST:
             yield fetch(select(_run.id).where(in_projects, column_.in_(values)))
@@ -271,8 +302,29 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
         yield fetch(select(_run.id).where(_run.flow_id.in_(where.flow_ids)))
     if where.archived is Archived.ONLY:
         yield fetch(select(_run.id).where(in_projects, _run.archived_at.is_not(None)))
+    yield from _related(where, fetch)
     yield from _ranges(where, in_projects, fetch)
     yield from _durations(where, in_projects, fetch)
+
+
+def _related(where: RunFilter, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
+    """Yields the queries for runs of a version, and for relatives of a run."""
+    if where.flow_version_ids is not None:
+        of_flows = select(_version.flow_id).where(_version.id.in_(where.flow_version_ids))
+        yield fetch(select(_run.id).where(_run.flow_id.in_(of_flows)))
+    for relative, run_id in (
+        (_run.parent_run_id, where.parent_run_id),
+        (_run.retry_of_id, where.retry_of_id),
+        (_run.rerun_of_id, where.rerun_of_id),
+    ):
+        if run_id is not None:
+            yield fetch(select(_run.id).where(relative == run_id))
+    if where.root_run_id is not None:
+        yield fetch(
+            select(_run.id).where(
+                matches(RunFilter(root_run_id=where.root_run_id, archived=Archived.INCLUDE), "sqlite")
+            )
+        )
 
 
 def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
@@ -342,33 +394,74 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     if where.search is not None and (named := _searched(conn, where.search, where.project_ids)) is not None:
         return replace(where, ids=named)
-    text_condition: ColumnElement[bool] | None = None
-    has_value: ColumnElement[bool] = true()
+    if (few := metadata_values.fewest(conn, where, _FEW_ON_POSTGRESQL)) is not None:
+        return replace(where, ids=few)
+    if (few := _parts_by_index(conn, where)) is not None:
+        return replace(where, ids=few)
+    if (few := run_ranges.fewest(conn, where, FEW)) is not None:
+        return replace(where, ids=few)
     if (part := _indexed_error(conn, where)) is not None:
         folded = Folded(_run.error_folded, _run.error_message)
+        has_text = _run.error_message.is_not(None)
         # The sample uses a condition without LIKE; the index serves only LIKE.
-        text_condition = and_(_run.error_message.is_not(None), folded.contains(part, autoescape=True))
-        sampled = RunFilter(error_contains=where.error_contains, archived=Archived.INCLUDE)
-        has_value = _run.error_message.is_not(None)
+        by_index = and_(has_text, folded.contains(part, autoescape=True))
+        sampled = RunFilter(error_contains=where.error_contains)
+        keys = _by_index(conn, where.project_ids, sampled, by_index, of_sample=has_text)
     elif where.any_tags is not None and len(where.any_tags) > 1:
         # The planner overestimates the number of runs with several tags.
-        sampled = RunFilter(any_tags=where.any_tags, archived=Archived.INCLUDE)
+        keys = _by_index(conn, where.project_ids, RunFilter(any_tags=where.any_tags))
     else:
         return where
-    of_projects = true() if where.project_ids is None else _run.project_id.in_(where.project_ids)
-    condition = matches(sampled, "postgresql")
-    newest = select(condition.label("hit")).where(of_projects, has_value).order_by(_run.id.desc()).limit(_SAMPLE)
-    hits = newest.subquery().c.hit
+    return where if keys is None else replace(where, ids=keys)
+
+
+def _by_index(
+    conn: Connection,
+    project_ids: Sequence[UUID] | None,
+    sampled: RunFilter,
+    by_index: ColumnElement[bool] | None = None,
+    *,
+    of_sample: ColumnElement[bool] | None = None,
+) -> Sequence[UUID] | None:
+    """Returns the runs that match a filter, which a GIN index of PostgreSQL serves; None if they are not few.
+
+    `by_index` is the condition that the index serves, if it differs; `of_sample` that of the newest runs, which are
+    looked at first.
+    """
+    condition = matches(replace(sampled, archived=Archived.INCLUDE), "postgresql")
+    of_projects = true() if project_ids is None else _run.project_id.in_(project_ids)
+    newest = select(condition.label("hit")).where(of_projects, true() if of_sample is None else of_sample)
+    hits = newest.order_by(_run.id.desc()).limit(_SAMPLE).subquery().c.hit
     if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
-        return where
+        return None
     # The query is planned as if all of it were read: otherwise the limit would make the planner walk the table.
-    by_index = condition if text_condition is None else text_condition
-    found = select(_run.id, _run.project_id).where(by_index).cte("found").prefix_with("MATERIALIZED")
+    all_by_index = select(_run.id, _run.project_id).where(condition if by_index is None else by_index)
+    found = all_by_index.cte("found").prefix_with("MATERIALIZED")
     query = select(found.c.id).limit(_FEW_ON_POSTGRESQL + 1)
-    if where.project_ids is not None:
-        query = query.where(found.c.project_id.in_(where.project_ids))
+    if project_ids is not None:
+        query = query.where(found.c.project_id.in_(project_ids))
     keys = conn.execute(query).scalars().all()
-    return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
+    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
+
+
+def _parts_by_index(conn: Connection, where: RunFilter) -> Sequence[UUID] | None:
+    """Returns the runs among which PostgreSQL's indexes find all that match one of the filters in `or`; None if they
+    are not few, or no index serves a part."""
+    parts = where.or_ or ()
+    if not any(map(metadata_values.is_searchable, parts)):
+        return None  # The planner knows how rare they are.
+    found: dict[UUID, None] = {}
+    for part in parts:
+        own = replace(part, project_ids=where.project_ids)
+        served = RunFilter(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
+        if metadata_values.is_searchable(part):
+            keys = metadata_values.fewest(conn, own, _FEW_ON_POSTGRESQL)
+        else:
+            keys = None if served.matches_all else _by_index(conn, where.project_ids, served)
+        if keys is None or len(found) + len(keys) > _FEW_ON_POSTGRESQL:
+            return None
+        found |= dict.fromkeys(keys)
+    return tuple(found)
 
 
 def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:

@@ -10,6 +10,7 @@ from db.runs.filter import matches
 from db.runs.reads import SORT_COLUMNS, keyset
 from db.sql.clause_text import ClauseTexts, clause_text
 from db.sql.keyset import Page
+from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter, RunOrder
 from domain.time import clock
 
@@ -20,6 +21,8 @@ _KEPT_FILTERS = 2_000
 _KEPT_IDS = 10
 """Largest number of IDs in a filter whose condition is kept."""
 _filters = ClauseTexts(_KEPT_FILTERS)
+_EVEN = frozenset({"project_id", "flow_id"})
+"""Columns of which the index has the matching runs in the order of creation, so that one plan serves all values."""
 
 
 def page(
@@ -40,5 +43,15 @@ def page(
     is_kept = where.ids is None or len(where.ids) <= _KEPT_IDS
     condition = _filters.of((where, sorted_by), build, dialect) if is_kept else clause_text(build(clock.now()), dialect)
     rows = page_slice(order, lambda: keyset(order), condition, page, dialect)
+    if dialect != "sqlite" and _needs_values(where, sorted_by):
+        rows = rows._replace(is_planned_with_values=True)
     columns = f"{TABLE}.id, {f'{TABLE}.{sorted_by}' if sorted_by else '0'}" if placed else ""
     return texts.select(columns, rows, values)
+
+
+def _needs_values(where: RunFilter, sorted_by: str | None) -> bool:
+    """True if the best plan for a page depends on how many runs have the values of the filter."""
+    if where.ids is not None:
+        return False
+    columns = {field.column for field, value in where.restrictions() if value is not Archived.EXCLUDE}
+    return not columns <= (_EVEN if sorted_by is None else {"project_id"})

@@ -54,14 +54,14 @@ def ranges(conn: Connection, where: RunFilter) -> Iterator[Sequence[ColumnElemen
     """Yields conditions on terms: of every run that matches, one term meets each set of conditions."""
     for condition in where.metadata_conditions or ():
         if condition.exists and (starts := value_terms(condition.path)) is not None:
-            yield [or_(*(and_(TERM.term >= start, TERM.term < _beyond(start)) for start in starts))]
+            yield [or_(*(and_(TERM.term >= start, TERM.term < beyond(start)) for start in starts))]
         # The JSON text of a string that begins with the prefix begins with that of the prefix, without its last quote.
         if condition.prefix:
             text_of_prefix = orjson.dumps(condition.prefix).decode()[:-1]
             if (start := scalar_terms(condition.path, text_of_prefix)) is not None:
-                yield [TERM.term >= start, TERM.term < _beyond(start)]
+                yield [TERM.term >= start, TERM.term < beyond(start)]
         if condition.bounds and (start := scalar_terms(condition.path)) is not None:
-            values = conn.execute(_VALUES, {"start": start, "beyond": _beyond(start)}).scalars().all()
+            values = conn.execute(_VALUES, {"start": start, "beyond": beyond(start)}).scalars().all()
             if len(values) <= _MAX_VALUES:
                 matching = [term for term in values if _may_be_within(condition, term, len(start))]
                 if len(matching) <= SAFE_LIST:
@@ -78,11 +78,11 @@ def _may_be_within(condition: MetadataCondition, term: str, length: int) -> bool
     )
 
 
-def _beyond(start: str) -> str:
+def beyond(start: str) -> str:
     """Returns the smallest text that is greater than every text that begins with `start`, in order of code points."""
     last = ord(start[-1]) + 1
     if last > sys.maxunicode:
-        return _beyond(start[:-1])
+        return beyond(start[:-1])
     return start[:-1] + chr(last if last not in _SURROGATES else _SURROGATES.stop)
 
 

@@ -24,6 +24,7 @@ from db.queue import budgets, holds, slots, workers
 from db.removal import expiry, teardown
 from db.removal.sweep import Swept
 from db.rollups import upkeep
+from db.runs import metadata_values
 from db.runs.output import files
 from db.search import switch
 from domain import ids
@@ -43,9 +44,11 @@ PRUNE_SECONDS = 600.0
 STATISTICS_SECONDS = 600.0
 """Time between two updates of SQLite's statistics on the distribution of values, in seconds."""
 FILL_SECONDS = 60.0
-"""Time between two checks whether runs are missing in the search, in seconds."""
+"""Time between two checks whether runs are missing in the search, or in the index of metadata, in seconds."""
 FILL_BATCH = 200
 """Number of runs whose texts are added to the search in one transaction."""
+METADATA_BATCH = 1_000
+"""Number of runs whose metadata is added to its index in one transaction, which takes some tens of milliseconds."""
 ORPHANS_SECONDS = 6 * 3600.0
 """Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
 ORPHAN_AGE = timedelta(days=1)
@@ -141,6 +144,7 @@ def maintenance_jobs(
         Job("prune deliveries", PRUNE_SECONDS, partial(prune_deliveries, database, delivery_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
+        Job("add metadata of old runs", FILL_SECONDS, partial(add_metadata, database)),
         Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
         Job("merge indexes of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
@@ -200,6 +204,15 @@ async def fill_search(database: Database) -> int:
         await clock.sleep(PAUSE_SECONDS)
     if total:
         _logger.info("search filled", extra={"runs": total})
+    return total
+
+
+async def add_metadata(database: Database) -> int:
+    """Adds the metadata of runs that are older than its index; returns the number of runs."""
+    total = 0
+    while added := await database.write(metadata_values.fill, METADATA_BATCH):
+        total += added
+        await clock.sleep(PAUSE_SECONDS)
     return total
 
 

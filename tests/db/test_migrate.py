@@ -65,7 +65,7 @@ def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 def _is_foreign(name: Any) -> bool:
     """Whether a table or an index is not declared by the models: it is a library's, or of one database alone."""
-    made_apart = ("run_error_text", "run_term", "sqlite_stat")
+    made_apart = ("run_error_text", "run_term", "run_metadata", "ix_run_metadata_value", "sqlite_stat")
     return str(name).startswith(("alembic_version", "pgqueuer", "ix_ticket_order", *made_apart))
 
 

@@ -35,8 +35,9 @@ def counts(conn: Connection, flow_ids: Sequence[UUID], where: RunFilter) -> Mapp
 
 def counts_by_time(
     conn: Connection, flow_ids: Sequence[UUID], where: RunFilter, bounds: Sequence[datetime]
-) -> Mapping[UUID, Mapping[tuple[int, str], int]]:
-    """Returns the number of runs of each flow and status in each time bucket, by the index of the bucket."""
+) -> Mapping[UUID, Mapping[str, Mapping[int, int]]]:
+    """Returns the number of runs of each flow in each time bucket, by status and by the index of the bucket; 0 is
+    omitted."""
     now, where = clock.now(), _of(flow_ids, where)
     if (counted := answers.counts_by_time_and_group(conn, where, now, bounds, FLOW)) is not None:
         return counted
@@ -46,9 +47,9 @@ def counts_by_time(
         .where(_run.id >= edges[0], _run.id < edges[-1], narrowed(conn, where, now))
         .subquery("runs")
     )
-    found: dict[UUID, dict[tuple[int, str], int]] = {}
+    found: dict[UUID, dict[str, dict[int, int]]] = {}
     for row in conn.execute(select(*runs.c, func.count().label("runs")).group_by(*runs.c)):
-        found.setdefault(row.flow_id, {})[row.bucket, row.status] = row.runs
+        found.setdefault(row.flow_id, {}).setdefault(row.status, {})[row.bucket] = row.runs
     return found
 
 

@@ -84,10 +84,10 @@ def counts(conn: Connection, where: RunFilter, now: datetime) -> Mapping[str, in
 
 def counts_by_time(
     conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime]
-) -> Mapping[tuple[int, str], int]:
-    """Returns the number of runs of each status in each time bucket, by the index of the bucket.
+) -> Mapping[str, Mapping[int, int]]:
+    """Returns the number of runs in each time bucket, by status and by the index of the bucket; 0 is omitted.
 
-    Bucket 0 begins at `bounds[0]` and ends at `bounds[1]`, where bucket 1 begins. Empty buckets are left out.
+    Bucket 0 begins at `bounds[0]` and ends at `bounds[1]`, where bucket 1 begins.
     """
     if (counted := answers.counts_by_time(conn, where, now, bounds)) is not None:
         return counted
@@ -100,7 +100,10 @@ def counts_by_time(
         .subquery("runs")
     )
     query = select(runs.c.bucket, runs.c.status, func.count()).group_by(runs.c.bucket, runs.c.status)
-    return {(bucket, status): count for bucket, status, count in conn.execute(query)}
+    found: dict[str, dict[int, int]] = {}
+    for bucket_, status, count in conn.execute(query):
+        found.setdefault(status, {})[bucket_] = count
+    return found
 
 
 def bucket(edges: Sequence[UUID], first: int = 0) -> ColumnElement[Any]:

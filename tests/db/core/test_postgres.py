@@ -14,6 +14,7 @@ from db import projects
 from db.assembly import open_database
 from db.core import pubsub
 from db.core.database import Database
+from db.core.pg_rows import PLANNED_WITH_VALUES
 from db.core.postgres import ConnectionFailedError, Pooling, PostgresServer
 from db.migrate import is_current, upgrade
 from domain.errors import DatabaseUnavailableError
@@ -44,7 +45,9 @@ def one(conn: Connection) -> int:
 async def use_all_ways(database: Database) -> None:
     """Reads, fetches and writes, more of them at a time than a pooler has sessions."""
     ways = [database.read(one) for _ in range(20)]
-    fetched = [database.fetch("SELECT $1::int AS n", [number]) for number in range(20)]
+    statement = "SELECT $1::int AS n"
+    texts = [PLANNED_WITH_VALUES + statement if number % 2 else statement for number in range(20)]
+    fetched = [database.fetch(each, [number]) for number, each in enumerate(texts)]
     written = [database.write(projects.create, f"project {uuid4()}") for _ in range(20)]
     assert await asyncio.gather(*ways) == [1] * 20
     assert [rows[0]["n"] for rows in await asyncio.gather(*fetched)] == list(range(20))
@@ -58,6 +61,15 @@ async def wake_each_other(url: str) -> None:
             received.clear()
             await one_.database.write(lambda uow: uow.publish_after_commit(pubsub.EVENTS))
             await within(received)
+
+
+async def test_only_other_statements_are_kept_prepared(database: Database) -> None:
+    statement = "SELECT $1::int AS n FROM project"
+    for number in range(8):
+        assert await database.fetch(statement, [number]) == []
+        assert await database.fetch(PLANNED_WITH_VALUES + statement, [number]) == []
+    kept = await database.fetch("SELECT name, statement FROM pg_prepared_statements", [])
+    assert [row["statement"] for row in kept if row["statement"].endswith(statement)] == [statement]
 
 
 # PgBouncer

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text, update
 
 from db import projects
 from db.core import terms
@@ -35,6 +36,10 @@ RARE = "connection 4711 reset by Gäste"
 
 def key_of(number: int) -> UUID:
     return factory.uuid_at(START - (COUNT - number) * SECOND)
+
+
+def key_time(number: int) -> datetime:
+    return START - (COUNT - number) * SECOND
 
 
 def fill(uow: UnitOfWork) -> None:
@@ -265,6 +270,47 @@ async def test_operators_read_the_index_of_each_project(filled: Database, field:
     )
     assert f"ix_run_project_{field.value.removesuffix('_AT').lower()}" in str(plans), plans
     assert "SCAN flow_run" not in str(plans), plans
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_operators_do_not_read_other_runs_for_a_project_without_runs(filled: Database) -> None:
+    def plans(uow: UnitOfWork) -> list[list[str]]:
+        point = uow.conn.begin_nested()
+        of_all = projects.by_name(uow.conn, "project 1")
+        uow.conn.execute(update(table(FlowRun)).values(project_id=of_all))
+        uow.conn.execute(text("ANALYZE flow_run"))
+        where = RunFilter(tags=["team 1"])
+        found = plans_of(uow.conn, lambda conn: reads.page(conn, ("status",), where, RunOrder(), Page(7)))
+        point.rollback()
+        return found
+
+    _, of_projects, *_ = await filled.write(plans)
+    indexes = [node for node in of_projects if node.startswith(("Index", "Bitmap Index"))]
+    # One for the project with all runs; the others have none.
+    assert sum("flow_run_pkey" in node for node in indexes) <= 1, of_projects
+    assert sum("ix_run_project" in node for node in indexes) >= PROJECTS - 1, of_projects
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"started_after": START - 4 * SECOND},
+        {"finished_before": key_time(6)},
+        {"updated_after": START - 4 * SECOND},
+        {"max_duration_ms": -1},
+        {"flow_version_ids": [UUID(int=1)]},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+async def test_few_runs_in_a_range_are_named(filled: Database, values: Any) -> None:
+    def named(conn: Connection) -> tuple[Sequence[UUID] | None, set[UUID]]:
+        where = RunFilter(project_ids=projects_of(conn, 1), archived=Archived.INCLUDE, **values)
+        matching = select(table(FlowRun).c.id).where(matches(where, conn.dialect.name))
+        return narrow.narrow(conn, where).ids, set(conn.execute(matching).scalars())
+
+    ids, expected = await filled.read(named)
+    assert ids is not None
+    assert set(ids) == expected
 
 
 def page(conn: Connection, name: str, order: RunOrder) -> object:

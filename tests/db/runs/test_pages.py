@@ -3,19 +3,23 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Connection, delete
 
 from db import flows
 from db.core.database import Database
+from db.core.pg_rows import PLANNED_WITH_VALUES
 from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from db.models import FlowRun
 from db.models.types import table
+from db.row_json.statements import RowTexts
+from db.row_json.writer import Literal, Object
 from db.row_types import RunRow
 from db.runs import reads as run_reads
+from db.runs import texts
 from db.sql.keyset import Edge, Page, Position, sort_value
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
@@ -301,3 +305,23 @@ async def test_flows_page_newest_first_in_both_directions(database: Database, pu
     edges = [Edge(Position(0, expected[index]), before) for index in (0, -1) for before in (True, False)]
     found = [await database.read(flows.LISTING.has_more, where, edge) for edge in edges]
     assert found == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("where", "order", "is_planned"),
+    [
+        (RunFilter(), RunOrder(), False),
+        (RunFilter(archived=Archived.EXCLUDE), RunOrder(RunOrderField.DURATION), False),
+        (RunFilter(flow_ids=[uuid4()]), RunOrder(), False),
+        (RunFilter(flow_ids=[uuid4()]), RunOrder(RunOrderField.DURATION), True),
+        (RunFilter(ids=[uuid4()], tags=["a"]), RunOrder(RunOrderField.DURATION), False),
+        (RunFilter(tags=["a"]), RunOrder(), True),
+        (RunFilter(archived=Archived.ONLY), RunOrder(), True),
+        (RunFilter(finished_after=START), RunOrder(), True),
+    ],
+)
+def test_pages_by_uneven_values_are_planned_with_them(where: RunFilter, order: RunOrder, is_planned: bool) -> None:
+    for dialect in ("postgresql", "sqlite"):
+        selected = RowTexts("flow_run", [Object([("id", Literal("1"))])], dialect)
+        text, _ = texts.page(selected, where, order, Page(3), {}, placed=False)
+        assert text.startswith(PLANNED_WITH_VALUES) is (is_planned and dialect == "postgresql")
