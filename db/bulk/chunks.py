@@ -6,14 +6,15 @@ exactly once.
 
 A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is unchanged
 since the chunk began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their
-order.
+order. A chunk has its turn to commit from its beginning, and a pipelined chunk waits for the turn at its end: otherwise
+it would often reach the operation's row first, and its work would be lost.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, tuple_, update
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, select, tuple_, update
 
 from db.bulk import actions, leases, operations, outcomes
 from db.bulk.leases import BulkLease
@@ -36,6 +37,8 @@ CHUNK_SIZE = 1_000
 ms."""
 _NIL = UUID(int=0)
 """Smaller than the ID of any run."""
+_TAKE_TURN = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
+_RANDOM_BITS = 2**62 - 1
 
 # The query is ordered and bounded by the complete primary key, and filters the operation afterwards. Without statistics
 # of a new operation, a planner would otherwise sort all its remaining rows.
@@ -92,6 +95,7 @@ def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timede
     Raises:
         OperationLostError, ChunkOutOfOrderError
     """
+    _take_turn(uow.conn, lease)
     operation = leases.get(uow.conn, lease, BulkStatus.RUNNING)
     chunk = _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
     if chunk is not None:
@@ -131,6 +135,7 @@ def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int
         raise PipelineConflictError
     _process(uow, chunk, is_pipelined=True)
     uow.flush()
+    _take_turn(uow.conn, lease)
     if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != after:
         raise ChunkOutOfOrderError
     _add_counts(uow, chunk)
@@ -148,6 +153,13 @@ def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> boo
         outcomes.record(uow, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
         _add_counts(uow, chunk)
     return _complete_if_last(uow, lease, chunk)
+
+
+def _take_turn(conn: Connection, lease: BulkLease) -> None:
+    """Waits until no other chunk of the operation has the turn, which lasts until the end of the transaction."""
+    if conn.dialect.name != "sqlite":
+        # The key is the random end of the ID. Two operations with the same key would only wait for each other.
+        conn.execute(_TAKE_TURN, {"key": lease.operation_id.int & _RANDOM_BITS})
 
 
 def _process(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:

@@ -104,10 +104,14 @@ def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
 
 
 def record_related(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
-    """Marks runs of later chunks that were changed together with a run of this chunk as succeeded, and counts them."""
-    if not run_ids:
+    """Marks the runs of later chunks among `run_ids` as succeeded, and counts them.
+
+    `run_ids` were changed together with the runs of this chunk, which they may include.
+    """
+    later = [run_id for run_id in run_ids if run_id > chunk.through]
+    if not later:
         return
-    parameters = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "recorded_at": chunk.now}
+    parameters = {"of_operation": chunk.operation.id, "run_ids": later, "recorded_at": chunk.now}
     recorded = uow.conn.execute(_RECORD_RELATED, parameters).rowcount
     if recorded:
         counts = {"processed": _operation.processed + recorded, "succeeded": _operation.succeeded + recorded}

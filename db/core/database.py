@@ -52,6 +52,11 @@ _SESSION = {
     "timezone": "UTC",  # The server writes instants in this zone.
 }
 """Settings of every session on PostgreSQL."""
+_WRITING_SESSION = {**_SESSION, "enable_seqscan": "off"}
+"""Settings of sessions that write: a table without an index for a condition is still scanned.
+
+Writes find rows by their keys. In a database that is still empty, PostgreSQL would plan to scan the tables, and keep
+the plans until they are analysed: a minute later, each write would read tens of thousands of rows."""
 _MAX_ATTEMPTS = 5
 """Attempts after a deadlock. Each deadlock lets at least one transaction through, so five are plenty."""
 
@@ -109,7 +114,7 @@ class Database:
             self._pool = self._readers.pool
             return
         self.server = server = PostgresServer(url)
-        self._engine = _postgresql_engine(server, pool_size, _SESSION)
+        self._engine = _postgresql_engine(server, pool_size, _WRITING_SESSION)
         # Writes have connections of their own: the time limit is a setting of the session, and must not end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
         # Filters are planned with their values: one plan for all would read all runs for a rare value.

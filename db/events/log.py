@@ -20,6 +20,7 @@ from db.models import EventLowWatermark, RunEvent
 from db.models.types import table
 from db.row_types import EventRow, RunRow
 from db.runs import reads as run_reads
+from db.sql.array_rows import ArrayInsert
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.errors import CursorExpiredError
 from domain.runs.state_machine import FINAL
@@ -54,8 +55,8 @@ LOG_LINES = "LOG_LINES"
 BULK_PROGRESS = "BULK_PROGRESS"
 """Kind of event: a bulk operation started, made progress or ended; `data` has its status and counts."""
 
-_INSERT = insert(_table).inline()  # The numbers of the rows are not needed.
 _NO_VALUES = dict.fromkeys(column.name for column in _event if column.name != "seq")
+_INSERT = ArrayInsert(_table, list(_NO_VALUES))
 
 
 class RunRef(NamedTuple):
@@ -102,7 +103,7 @@ def write(conn: Connection, events: Sequence[PendingEvent]) -> None:
                 conn.execute(copy, values)
         else:
             # Rows of one statement must have the same columns.
-            conn.execute(_INSERT, [_NO_VALUES | cast("dict[str, Any]", row) for row in pending])
+            _INSERT.execute(conn, [_NO_VALUES | cast("dict[str, Any]", row) for row in pending])
 
 
 def step_row(run: RunRef, step: AttemptRef, source: str, target: str, at: datetime) -> dict[str, Any]:

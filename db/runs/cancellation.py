@@ -80,7 +80,7 @@ def stop(
     stopped.
     """
     families.lock_of_runs(uow, [run_id], exclusive=True)
-    rows = lock_for_stop(uow, [run_id])
+    rows = transitions.lock_live(uow, [run_id, *lock_for_stop(uow, [run_id])])
     is_live = any(row.id == run_id for row in rows)
     stopped = _stop(uow, rows, message, by) if is_live or include_descendants else ()
     return Cancelled(is_live, stopped)
@@ -95,24 +95,25 @@ def stop_all(
         return ()
     families.lock_of_runs(uow, run_ids, exclusive=True)
     given = set(run_ids)
-    rows = lock_for_stop(uow, run_ids)
-    return stop_locked(uow, [row.id for row in rows if row.id in given and row.status in statuses], message, by)
+    rows = transitions.lock_live(uow, [*run_ids, *lock_for_stop(uow, run_ids)])
+    return stop_locked(uow, [row for row in rows if row.id in given and row.status in statuses], message, by)
 
 
-def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
-    """Locks runs, their live descendants and the parents that wait for them; returns the runs to stop.
+def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Locks runs, their live descendants and the parents that wait for them; returns the live descendants.
 
     The families of the runs must be locked exclusively.
     """
     below = families.live_descendants(uow.conn, run_ids)
     families.lock_runs(uow, {*run_ids, *below, *families.parents(uow.conn, run_ids)})
-    return transitions.lock_live(uow, [*run_ids, *below])
+    return below
 
 
-def stop_locked(uow: UnitOfWork, run_ids: Sequence[UUID], message: str, by: Actor) -> Sequence[UUID]:
-    """Stops the live runs among these, and their live descendants, after `lock_for_stop`; returns them."""
-    below = families.live_descendants(uow.conn, run_ids)
-    return _stop(uow, transitions.lock_live(uow, [*run_ids, *below]), message, by)
+def stop_locked(uow: UnitOfWork, rows: Sequence[EndedRun], message: str, by: Actor) -> Sequence[UUID]:
+    """Stops these live runs, and their live descendants, after `lock_for_stop`; returns all stopped runs."""
+    if below := families.live_descendants(uow.conn, [row.id for row in rows]):
+        rows = transitions.lock_live(uow, [*(row.id for row in rows), *below])
+    return _stop(uow, rows, message, by)
 
 
 def _stop(uow: UnitOfWork, rows: Sequence[EndedRun], message: str, by: Actor | None) -> Sequence[UUID]:

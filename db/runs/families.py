@@ -10,7 +10,7 @@ takes its locks in this order:
    created or ended by another transaction, so one read finds all descendants that are to be stopped;
 2. the rows of runs, in the order of depth and ID (`lock_runs`): a parent before its children. A transaction that locks
    a single run, or skips locked rows, needs no order;
-3. the row of a bulk operation;
+3. the row of a bulk operation. Its chunks also take turns (`db.bulk.chunks`), for which nothing else waits;
 4. quotas, then concurrency slots, then the event log (`db.assembly`).
 
 On PostgreSQL a family is locked by an advisory lock, because its queue is fair: a cancellation waits for the

@@ -27,6 +27,7 @@ from db.runs.output import files, logs
 from db.runs.transitions import Ending, Lease
 from db.runs.waits import input_requests
 from db.sql.any_of import any_of
+from db.sql.array_rows import ArrayInsert, ArrayUpdate
 from domain import ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus, WaitKind
 from domain.ids import IdKind
@@ -120,7 +121,11 @@ _LOCK_ALL = (
 _RESET_INTERRUPTIONS = update(_runs).where(_same_run).values(interruptions=0)
 _SNOOZE = update(_runs).where(_same_run).values(due_at=bindparam("due"), lease_token=None, interruptions=0)
 _INSERT_STEP = insert(_results)
-_INSERT_ATTEMPT = insert(_attempts)
+_INSERT_STEPS = ArrayInsert(
+    _results,
+    ("run_id", "position", "name", "display_name", "kind", "input", "attempts_count", "status", "started_at"),
+)
+_INSERT_ATTEMPTS = ArrayInsert(_attempts, ("run_id", "position", "number", "status", "started_at"))
 _RESTART_STEP = (
     update(_results)
     .where(_same_step)
@@ -131,26 +136,23 @@ _RESTART_STEP = (
         input=func.coalesce(bindparam("rendered", type_=_step.input.type), _step.input),
     )
 )
-_END_STEP = (
-    update(_results)
-    .where(_same_step)
-    .values(
-        status=bindparam("became"),
-        output=bindparam("gave"),
-        sealed=bindparam("kept_secret"),
-        error=bindparam("why"),
-        finished_at=bindparam("ended"),
-        duration_ms=bindparam("took"),
-    )
+_END_STEPS = ArrayUpdate(
+    _results,
+    {"of_run": _step.run_id, "at": _step.position},
+    {
+        "became": _step.status,
+        "gave": _step.output,
+        "kept_secret": _step.sealed,
+        "why": _step.error,
+        "ended": _step.finished_at,
+        "took": _step.duration_ms,
+    },
 )
-_END_ATTEMPT = (
-    update(_attempts)
-    .where(
-        _same_attempts,
-        _attempt.number == bindparam("number_"),
-        _attempt.status == AttemptStatus.RUNNING,
-    )
-    .values(status=bindparam("became"), error=bindparam("why"), finished_at=bindparam("ended"))
+_END_ATTEMPTS = ArrayUpdate(
+    _attempts,
+    {"of_run": _attempt.run_id, "at": _attempt.position, "number_": _attempt.number},
+    {"became": _attempt.status, "why": _attempt.error, "ended": _attempt.finished_at},
+    lambda statement, _: statement.where(_attempt.status == AttemptStatus.RUNNING),
 )
 _INTERRUPT = (
     update(_results)
@@ -413,7 +415,7 @@ def _start(
         if attempt.number == 1
     ]
     if first:
-        uow.conn.execute(_INSERT_STEP, first)
+        _INSERT_STEPS.execute(uow.conn, first)
     if again:
         uow.conn.execute(_RESTART_STEP, again)
     rows = [
@@ -426,7 +428,7 @@ def _start(
         }
         for run, attempt in starts
     ]
-    uow.conn.execute(_INSERT_ATTEMPT, rows)
+    _INSERT_ATTEMPTS.execute(uow.conn, rows)
     for run, attempt in starts:
         _append_attempt_started(uow, run, attempt, status, now, attempt.number)
 
@@ -474,6 +476,6 @@ def _record(uow: UnitOfWork, results: Sequence[tuple[RunRef, AttemptResult]]) ->
         attempts.append({**at, "number_": result.number, "became": became, "ended": now})
         ended = AttemptRef(result.position, result.name, result.number)
         rows.append(event_log.step_row(run, ended, result.source, result.status, now))
-    uow.conn.execute(_END_STEP, steps)
-    uow.conn.execute(_END_ATTEMPT, attempts)
+    _END_STEPS.execute(uow.conn, steps)
+    _END_ATTEMPTS.execute(uow.conn, attempts)
     return rows

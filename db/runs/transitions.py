@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
+    case,
     func,
     insert,
     literal,
@@ -32,6 +33,7 @@ from db.models.types import Latest, MillisecondsUntil, table
 from db.queue import due, quota, slots
 from db.row_types import RunRow
 from db.sql.any_of import any_of
+from db.sql.array_rows import ArrayUpdate
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.actor import Actor
 from domain.enums import RunStatus, WaitKind
@@ -92,7 +94,7 @@ _limited = slots.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
 # A clock that was set back must not let a run start before its creation, or end before its start: filters of time read
 # no run whose creation is beyond their bound.
-_END_TIME = Latest(_NOW, func.coalesce(_run.started_at, _run.created_at))
+_START_OR_CREATION: ColumnElement[Any] = func.coalesce(_run.started_at, _run.created_at)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 _KEEPING_NO_UNDO = "OR FAIL"
@@ -104,20 +106,25 @@ whole unit. A statement that may fire a trigger of a full-text index makes the c
 """
 
 _START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run resumed"}
-_BEGIN = (
+_waits = _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED])
+_CLAIM = (
     update(_table)
     .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
-    .where(
-        any_of(_run.id, "run_ids"),
-        _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
-    )
+    .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
+        lease_token=bindparam("token"),
+        due_at=bindparam("until"),
+        priority=due.STARTED,
+        blocked_since=None,
+        blocked_by=None,
+        # A token that was not released belongs to a worker that was lost.
+        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
         status=RunStatus.RUNNING,
         started_at=func.coalesce(_run.started_at, Latest(_NOW, _run.created_at)),
-        running_since=_NOW,
-        updated_at=_NOW,
+        running_since=case((_waits, _NOW), else_=_run.running_since),
+        updated_at=case((_waits, _NOW), else_=_run.updated_at),
     )
-    .returning(_run.id, _run.project_id, _run.flow_id)
+    .returning(*_run)
 )
 _PAUSE = (
     update(_table)
@@ -171,7 +178,7 @@ _END = (
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
-        finished_at=_END_TIME,
+        finished_at=Latest(_NOW, _START_OR_CREATION),
         updated_at=_NOW,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
@@ -199,34 +206,24 @@ _APPEND_ENDS = event_log.insert_from_select(
 )
 
 
-def _finish(columns: Sequence[str]) -> Update:
-    """Returns the statement that ends a run, and sets these columns."""
-    return (
-        update(_table)
-        .prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
-        .where(
-            _run.id == bindparam("of_run"),
-            _run.lease_token == bindparam("token"),
-            _run.status == bindparam("was"),
-        )
-        .values(
-            {
-                _run.status: bindparam("target"),
-                _run.finished_at: _END_TIME,
-                _run.updated_at: bindparam("now"),
-                _run.due_at: None,
-                _run.lease_token: None,
-                # SQLAlchemy reserves the plain names of the columns.
-                **{_run[name]: bindparam(f"new_{name}") for name in columns},
-            }
-        )
-    )
+def _finish(columns: Sequence[str]) -> ArrayUpdate:
+    """Returns the statement that ends runs, and sets these columns."""
+    held = {"of_run": _run.id, "token": _run.lease_token, "was": _run.status}
+    # SQLAlchemy reserves the plain names of the columns.
+    values = {"target": _run.status, "now": _run.updated_at, **{f"new_{name}": _run[name] for name in columns}}
+
+    def finish(statement: Update, given: Mapping[str, ColumnElement[Any]]) -> Update:
+        ended_at = Latest(given["now"], _START_OR_CREATION)
+        ended = statement.values(finished_at=ended_at, due_at=None, lease_token=None)
+        return ended.prefix_with(_KEEPING_NO_UNDO, dialect="sqlite")
+
+    return ArrayUpdate(_table, held, values, finish)
 
 
 _SUCCEED = _finish(_SUCCESS)
 """Leaves the columns of errors alone: they are null until a run ends, and setting them would fire triggers."""
 _FINISH = _finish((*_RESULT, "error_folded"))
-_FINISH_RETURNING = _FINISH.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
+_FINISH_RETURNING = _FINISH.one.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,24 +310,22 @@ def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_
     uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
-def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
-    """Changes the status from QUEUED or PAUSED to RUNNING, for runs that this transaction has claimed. `sources` are
-    their statuses before."""
+def claim(uow: UnitOfWork, sources: Mapping[UUID, str], token: UUID, until: datetime) -> Sequence[RunRow]:
+    """Leases live runs, which this transaction has locked, and changes the status from QUEUED or PAUSED to RUNNING.
+
+    Returns the runs. `sources` are their statuses before.
+    """
     now = clock.now()
+    parameters = {"run_ids": list(sources), "token": token, "until": until, "now": now}
+    runs: Sequence[RunRow] = fetch_all(uow.conn, _CLAIM, parameters)
     started = [
-        _event(
-            row.id,
-            row.project_id,
-            row.flow_id,
-            sources[row.id],
-            RunStatus.RUNNING,
-            _START_MESSAGES[sources[row.id]],
-            now,
-        )
-        for row in uow.conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
+        _event(run.id, run.project_id, run.flow_id, source, RunStatus.RUNNING, _START_MESSAGES[source], now)
+        for run in runs
+        if (source := sources[run.id]) in _START_MESSAGES
     ]
     if started:
         event_log.append(uow, started)
+    return runs
 
 
 def pause(
@@ -452,8 +447,7 @@ def finish_many(uow: UnitOfWork, ends: Sequence[tuple[RunOfFlow, Lease, Ending]]
             for _, lease, end in ends
             if (end.status is RunStatus.SUCCEEDED) is has_succeeded
         ]
-        if finals:
-            uow.conn.execute(statement, finals)
+        statement.execute(uow.conn, finals)
     for row, lease, end in ends:
         _release_slots(uow, row)
         _append_event(uow, lease.run_id, row, end.status, end.message, now, source=source)

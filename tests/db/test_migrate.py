@@ -137,6 +137,13 @@ async def test_an_upgrade_makes_the_file_and_its_folders(empty_url: str) -> None
     assert await query(empty_url, "SELECT count(*) FROM flow_run") == 0
 
 
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_empty_tables_do_not_count_as_empty_for_the_planner(database_url: str, database: Database) -> None:
+    unknown = "SELECT reltuples FROM pg_class WHERE oid = '{}'::regclass"
+    assert {await query(database_url, unknown.format(name)) for name in ("flow_run", "step_result")} == {-1}
+    assert await query(database_url, unknown.format("run_rollup_state")) == 1
+
+
 async def test_a_second_upgrade_changes_nothing(database_url: str, database: Database) -> None:
     await database.write(projects.create, "kept")
     before = await database.read(catalog)

@@ -1,6 +1,7 @@
 """Cancels runs, each with all its live descendants, as the mutation `cancel` does."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, case, exists, or_, select
 
@@ -11,6 +12,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.queue import slots
 from db.row_types import RunRow
 from db.runs import cancellation, families, transitions
+from db.runs.transitions import EndedRun
 from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.enums import RunStatus
 from domain.runs.state_machine import LIVE
@@ -50,9 +52,8 @@ class CancelRuns(BulkAction):
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Stops `runs` and every live run below them."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-        run_ids = [run.id for run in runs]
-        message = chunk.requested_by.cancellation_message
-        stopped = cancellation.stop_locked(uow, run_ids, message, chunk.requested_by)
+        rows = cast("Sequence[EndedRun]", runs)  # They have `columns`.
+        stopped = cancellation.stop_locked(uow, rows, chunk.requested_by.cancellation_message, chunk.requested_by)
         outcomes.record_related(uow, chunk, stopped)
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import cast
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -275,3 +276,14 @@ async def test_deadlocked_writes_both_succeed(database: Database, database_url: 
     await holder.close()
     await both
     assert await database.read(projects.names) == ["a!!", "b!!"]
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_writes_find_rows_of_a_growing_table_by_their_keys(database: Database) -> None:
+    def plan(uow: UnitOfWork) -> str:
+        statement = "EXPLAIN UPDATE flow_run SET note = NULL WHERE id = ANY (:run_ids)"
+        return "\n".join(
+            uow.conn.execute(text(statement), {"run_ids": [UUID(int=number) for number in range(64)]}).scalars()
+        )
+
+    assert "flow_run_pkey" in await database.write(plan)

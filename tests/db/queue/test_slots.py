@@ -213,7 +213,7 @@ async def test_runs_without_limits_cost_no_statement_more(database: Database) ->
         await harness.finish(claimed[0].lease)
     counted = [each for each in [*claim.texts, *end.texts] if not each.startswith(("SAVEPOINT", "RELEASE", "BEGIN"))]
     counted = [each for each in counted if not each.startswith("SET LOCAL")]
-    assert len(counted) == 5 + 3  # due, claim, begin, claimed, event; relatives, finish, event
+    assert len(counted) == 3 + 3  # due, claim, event; relatives, finish, event
     assert not any("advisory" in each for each in counted)
 
 

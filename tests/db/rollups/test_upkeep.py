@@ -76,7 +76,7 @@ def _begin(uow: UnitOfWork, _: PublishedFlow, number: int) -> None:
     statuses = dict(uow.conn.execute(select(_run.id, _run.status)).all())
     claimed = {key: statuses[key] for key in _some(uow, number, RunStatus.QUEUED, RunStatus.PAUSED)}
     if claimed:
-        transitions.start(uow, claimed)
+        transitions.claim(uow, claimed, ids.new_uuid(), START)
 
 
 def _end(uow: UnitOfWork, _: PublishedFlow, number: int) -> None:

@@ -22,6 +22,8 @@ from tests.support.factory import PublishedFlow
 PAIRS = list(itertools.product(RunStatus, RunStatus))
 ENDINGS = [(source, target) for source, target in PAIRS if target in TRANSITIONS[source] & FINAL]
 NO_ENDINGS = [pair for pair in PAIRS if pair not in ENDINGS]
+CLAIM = (ids.new_uuid(), START)
+"""Lease token of a claim, and the end of its lease."""
 
 
 def add_held_run(uow: UnitOfWork, published: PublishedFlow, status: RunStatus) -> Lease:
@@ -76,7 +78,7 @@ async def test_queued_run_starts(database: Database, published: PublishedFlow, f
     lease = await database.write(add_held_run, published, RunStatus.QUEUED)
     await fake_clock.advance(5)
     now = fake_clock.now()
-    await database.write(transitions.start, {lease.run_id: RunStatus.QUEUED})
+    await database.write(transitions.claim, {lease.run_id: RunStatus.QUEUED}, *CLAIM)
     begun = await database.read(row, lease)
     assert (begun.status, begun.started_at, begun.updated_at) == ("RUNNING", now, now)
     assert await database.read(history, lease) == [("QUEUED", "RUNNING", "Run started", now)]
@@ -85,15 +87,28 @@ async def test_queued_run_starts(database: Database, published: PublishedFlow, f
 async def test_run_that_cannot_start_stays_unchanged(
     database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
-    others = [status for status in RunStatus if RunStatus.RUNNING not in TRANSITIONS[status]]
+    others = sorted(FINAL)
     leases = [await database.write(add_held_run, published, status) for status in others]
     before = [await database.read(row, lease) for lease in leases]
     await fake_clock.advance(5)
     await database.write(
-        transitions.start, {lease.run_id: status for lease, status in zip(leases, others, strict=True)}
+        transitions.claim, {lease.run_id: status for lease, status in zip(leases, others, strict=True)}, *CLAIM
     )
     assert [await database.read(row, lease) for lease in leases] == before
     assert [await database.read(history, lease) for lease in leases] == [[]] * len(others)
+
+
+async def test_run_of_a_lost_worker_gets_another_lease_only(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
+    lease = await database.write(add_held_run, published, RunStatus.RUNNING)
+    before = await database.read(row, lease)
+    await fake_clock.advance(5)
+    (claimed,) = await database.write(transitions.claim, {lease.run_id: RunStatus.RUNNING}, *CLAIM)
+    after = await database.read(row, lease)
+    assert (after.lease_token, after.due_at) == CLAIM == (claimed.lease_token, claimed.due_at)
+    assert (after.status, after.started_at, after.updated_at) == ("RUNNING", before.started_at, before.updated_at)
+    assert (claimed.interruptions, await database.read(history, lease)) == (1, [])
 
 
 def create(uow: UnitOfWork, published: PublishedFlow) -> Lease:
@@ -134,7 +149,7 @@ class RolledBackError(Exception):
 
 def everything_and_then_fail(uow: UnitOfWork, published: PublishedFlow, queued: Lease, running: Lease) -> None:
     create(uow, published)
-    transitions.start(uow, {queued.run_id: RunStatus.QUEUED})
+    transitions.claim(uow, {queued.run_id: RunStatus.QUEUED}, *CLAIM)
     assert transitions.finish(uow, running, RunStatus.RUNNING, RunStatus.FAILED, "", {})
     raise RolledBackError
 
@@ -198,5 +213,5 @@ async def test_final_run_never_changes_status(database: Database, published: Pub
     (held,) = await database.write(claims.claim, 1, factory.MINUTE)
     assert await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.FAILED, "", {})
     assert not await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
-    await database.write(transitions.start, {lease.run_id: RunStatus.FAILED})
+    await database.write(transitions.claim, {lease.run_id: RunStatus.FAILED}, *CLAIM)
     assert [change[1] for change in await database.read(history, lease)] == ["QUEUED", "RUNNING", "FAILED"]

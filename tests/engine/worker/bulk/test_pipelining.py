@@ -1,18 +1,22 @@
 """Chunks that begin before the previous one is committed."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.util import await_only
 
 from db import projects
 from db.assembly import COMMIT_STEPS
 from db.bulk import chunks, leases
 from db.bulk.chunks import ChunkOutOfOrderError, PipelineConflictError
 from db.bulk.leases import OperationLostError
+from db.bulk.outcomes import Chunk
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun
 from db.models.types import table
@@ -49,6 +53,31 @@ async def test_pipelined_chunks_commit_in_order(worker: WorkerHarness, flow: Flo
         await write(chunks.process_next_chunk, lease, run_ids[2], 3, LEASE)
     logged = await events_of(worker, event_log.RUN_ARCHIVED)
     assert Counter(row.run_id for row in logged) == Counter(run_ids)
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_pipelined_chunk_that_is_done_first_waits_for_its_turn(
+    worker: WorkerHarness, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 6))
+    lease = await start_leased(worker, BulkKind.ARCHIVE, run_ids)
+    write, process, loop = worker.database.write, chunks._process, asyncio.get_running_loop()
+    begun, next_is_done = asyncio.Event(), asyncio.Event()
+
+    def process_slowly(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
+        if not is_pipelined:
+            loop.call_soon(begun.set)
+            await_only(next_is_done.wait())
+        process(uow, chunk, is_pipelined=is_pipelined)
+        if is_pipelined:
+            loop.call_soon(next_is_done.set)
+
+    monkeypatch.setattr(chunks, "_process", process_slowly)
+    first = asyncio.create_task(write(chunks.process_chunk, lease, 3, LEASE))
+    await begun.wait()
+    assert await write(chunks.process_next_chunk, lease, run_ids[2], 3, LEASE)
+    assert not await first
+    assert await counts(worker, lease.operation_id) == ("COMPLETED", 6, 6, 6, 0, 0)
 
 
 async def test_no_chunk_is_pipelined_with_the_last_one(worker: WorkerHarness, flow: Flow) -> None:
