@@ -216,7 +216,9 @@ def inserts() -> Iterator[list[int]]:
 
     def count_rows(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if statement.startswith("INSERT INTO run_event"):
-            row_counts.append(len(parameters) if many else 1)
+            # On PostgreSQL the rows are an array for each column.
+            column = None if many else next(iter(parameters))
+            row_counts.append(len(parameters) if many else len(column) if isinstance(column, list) else 1)
 
     event.listen(SqlEngine, "before_cursor_execute", count_rows)
     try:
