@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from db.core.database import Database
 from db.core.sqlite import json_contains
 from db.core.unit_of_work import UnitOfWork
+from db.runs import indexes
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
 from domain.runs.run_filter import RunFilter, RunOrder
@@ -75,6 +76,7 @@ def found(uow: UnitOfWork, published: PublishedFlow, document: Any, probe: Any) 
     """True if a run with the metadata `document` matches `probe`. The run is removed again."""
     point = uow.conn.begin_nested()
     factory.make_run(uow, published, metadata=dumps(document))
+    indexes.update(uow)  # Otherwise this happens before the commit.
     rows = run_reads.page(uow.conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
     point.rollback()
     return len(rows) == 1
