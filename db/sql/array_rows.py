@@ -2,6 +2,9 @@
 
 On PostgreSQL a statement for each row costs several times as much: its parameters are converted, sent and received one
 by one, and each execution looks up its constraints and executes the triggers by itself.
+
+A single row has the statement of its own: statements with arrays are planned at each execution, because PostgreSQL
+expects fewer rows of an array that it knows than of any array. Planning took a run that is executed alone 11 ms.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +41,7 @@ class ArrayInsert:
 
     def execute(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Inserts the rows, in this order."""
-        if conn.dialect.name == "sqlite":
+        if conn.dialect.name == "sqlite" or len(rows) == 1:
             self._one.execute(conn, rows)
         else:
             conn.execute(self._all, self._rows.parameters(rows))
@@ -75,7 +78,7 @@ class ArrayUpdate:
         """Executes the statement for the values of each row."""
         if not values:
             return
-        if conn.dialect.name == "sqlite":
+        if conn.dialect.name == "sqlite" or len(values) == 1:
             self._each.execute(conn, values)
         else:
             conn.execute(self._all, self._rows.parameters(values))
