@@ -139,7 +139,5 @@ def report(chosen: Sequence[Read], times: Sequence[float | None]) -> str:
     shares = " · ".join(f"p{percent} {known[len(known) * percent // 100]:.1f}" for percent in (50, 90, 99))
     head = f"{len(chosen):,} reads, ms: {shares}, longest {known[-1]:.0f}; {len(slow)} above {LIMIT_MS:g} ms or refused"
     listed = sorted(slow, key=lambda each: -(each[1] or float("inf")))
-    median = f"mean {statistics.fmean(known):.1f}"
-    return "\n".join(
-        [f"{head} ({median})", *(f"- {'-' if ms is None else f'{ms:,.0f}'} ms: {title}" for title, ms in listed)]
-    )
+    listing = (f"- {'-' if ms is None else f'{ms:,.0f}'} ms: {title}" for title, ms in listed)
+    return "\n".join([f"{head} (mean {statistics.fmean(known):.1f})", *listing])

@@ -32,15 +32,14 @@ is first needed. A PostgreSQL server accepts 100 connections by default, for all
 POOL_TIMEOUT = 30.0
 """Seconds that a statement waits for a connection while all are in use; after that the database counts as
 unavailable."""
-_UNAVAILABLE = ("53", "57P", "58", "25006")
-"""Beginnings of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, a
-fault of its system, or read-only."""
-
 _FULL = "53100"
 """PostgreSQL's error code for a full disk."""
 _READ_ONLY = "25006"
 """PostgreSQL's error code for a write to a standby server, or to one that its operator has made read-only, as hosts do
 when its disk is nearly full."""
+_UNAVAILABLE = ("53", "57P", "58", _READ_ONLY)
+"""Beginnings of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, a
+fault of its system, or read-only."""
 _WRITE_PROBLEM_AGE = timedelta(seconds=30)
 """Time for which a failed write is reported: longer than Prometheus and probes take between two looks."""
 _DEADLOCK = "40P01"

@@ -33,11 +33,11 @@ from sqlalchemy import (
 from db import text_indexes
 from db.core.terms import is_shortened
 from db.models import FlowRun, FlowVersion, Project
-from db.models.types import EPOCH, Folded, sort_key, table
+from db.models.types import Folded, table
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
-from db.sql import metadata_values, run_ranges, run_terms
+from db.sql import candidates, metadata_values, run_ranges, run_terms
 from db.sql.keyset import Keyset, Page
 from db.sql.run_terms import SAFE_LIST, TERM
 from domain import ids
@@ -63,8 +63,6 @@ _COMMON = 5
 """Number of runs of the sample from which a text counts as common."""
 TRIGRAM = 3
 """Smallest number of characters of a text that an index of texts can find."""
-_FEW_PROJECTS = 20
-"""Number of projects up to which each has a part of its own in a statement."""
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
 
@@ -100,13 +98,9 @@ def narrow(conn: Connection, where: RunFilter, now: datetime | None = None) -> R
 
 def _fewest(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
     """Returns the fewest runs among which one of SQLite's indexes finds all that match; None if they are not few."""
-    fewest: Sequence[UUID] | None = None
-    for query in _queries(conn, where):
-        keys = query(FEW + 1)
-        if len(keys) <= FEW and (fewest is None or len(keys) < len(fewest)):
-            fewest = keys
-        if not keys:
-            return keys
+    fewest = candidates.fewest((query(FEW + 1) for query in _queries(conn, where)), FEW)
+    if fewest is not None and not fewest:
+        return fewest
     if where.or_ is not None and (keys_of_parts := _of_parts(conn, where, now)) is not None:
         fewest = keys_of_parts if fewest is None else min(fewest, keys_of_parts, key=len)
     return fewest
@@ -114,14 +108,12 @@ def _fewest(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID]
 
 def _of_parts(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
     """Returns the runs among which indexes find all that match one of the filters in `or`; None if they are not few."""
-    found: dict[UUID, None] = {}
-    for part in where.or_ or ():
-        of_part = replace(part.without_blanks().at(now), project_ids=where.project_ids)
-        keys = _fewest(conn, of_part, now) if of_part.ids is None else of_part.ids
-        if keys is None or len(found) + len(keys) > FEW:
-            return None
-        found |= dict.fromkeys(keys)
-    return tuple(found)
+
+    def keys_of(part: RunFilter) -> Sequence[UUID] | None:
+        own = replace(part.without_blanks().at(now), project_ids=where.project_ids)
+        return _fewest(conn, own, now) if own.ids is None else own.ids
+
+    return candidates.union(map(keys_of, where.or_ or ()), FEW)
 
 
 def require_search(conn: Connection, *filters: RunFilter) -> None:
@@ -206,10 +198,7 @@ def _first_of_projects(
     """Returns the first runs of each project, on PostgreSQL."""
     sort = _run.id if keyset.sort is None else keyset.sort
     of_one = select(_run.id, sort.label("sort"))
-    few = where.project_ids
-    if few is None:
-        few = conn.execute(select(_project.id).limit(_FEW_PROJECTS + 1)).scalars().all()
-    if 0 < len(few) <= _FEW_PROJECTS:
+    if few := candidates.few_projects(conn, where.project_ids):
         # The planner knows how many runs each of them has. It would take one without runs for an average one, and look
         # for its runs among those of all projects.
         parts = [keyset.slice(of_one.where(_run.project_id == key, condition), page).subquery() for key in few]
@@ -333,26 +322,15 @@ def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _
     )
     if not created.matches_all:
         yield fetch(select(_run.id).where(in_projects, matches(created, "sqlite")))
-    for key, after, before in (
-        (sort_key(_run.started_at), where.started_after, where.started_before),
-        (sort_key(_run.finished_at), where.finished_after, where.finished_before),
-        (_run.updated_at, where.updated_after, where.updated_before),
-    ):
-        if after is None and before is None:
-            continue
-        bounds = [key > EPOCH if after is None else key >= after]
-        if before is not None:
-            bounds.append(key < before)
+    for _, bounds in run_ranges.of_times(where):
         yield fetch(select(_run.id).where(in_projects, *bounds))
 
 
 def _durations(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
     """Yields the query for a range of durations; the runs that have not ended are among its result."""
-    length = sort_key(_run.duration_ms)
-    least, most = where.min_duration_ms, where.max_duration_ms
-    if least is not None or most is not None:
-        ended = [length >= (least or 0)] if most is None else [length >= (least or 0), length <= most]
-        live = select(_run.id).where(in_projects, length == -1, _run.started_at.is_not(None))
+    if ended := run_ranges.of_durations(where):
+        has_not_ended = run_ranges.DURATION == run_ranges.NOT_ENDED
+        live = select(_run.id).where(in_projects, has_not_ended, _run.started_at.is_not(None))
         yield fetch(select(_run.id).where(in_projects, *ended).union_all(live))  # type: ignore[arg-type]
 
 
@@ -449,18 +427,14 @@ def _parts_by_index(conn: Connection, where: RunFilter) -> Sequence[UUID] | None
     parts = where.or_ or ()
     if not any(map(metadata_values.is_searchable, parts)):
         return None  # The planner knows how rare they are.
-    found: dict[UUID, None] = {}
-    for part in parts:
-        own = replace(part, project_ids=where.project_ids)
-        served = RunFilter(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
+
+    def keys_of(part: RunFilter) -> Sequence[UUID] | None:
         if metadata_values.is_searchable(part):
-            keys = metadata_values.fewest(conn, own, _FEW_ON_POSTGRESQL)
-        else:
-            keys = None if served.matches_all else _by_index(conn, where.project_ids, served)
-        if keys is None or len(found) + len(keys) > _FEW_ON_POSTGRESQL:
-            return None
-        found |= dict.fromkeys(keys)
-    return tuple(found)
+            return metadata_values.fewest(conn, replace(part, project_ids=where.project_ids), _FEW_ON_POSTGRESQL)
+        served = RunFilter(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
+        return None if served.matches_all else _by_index(conn, where.project_ids, served)
+
+    return candidates.union(map(keys_of, parts), _FEW_ON_POSTGRESQL)
 
 
 def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:

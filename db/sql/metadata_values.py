@@ -29,14 +29,14 @@ from sqlalchemy import (
 from sqlalchemy import table as sql_table
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import FlowRun, Project
+from db.models import FlowRun
 from db.models.types import table
+from db.sql import candidates
 from db.sql.run_terms import beyond
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import RunFilter
 
 _run = table(FlowRun).c
-_project = table(Project).c
 _values = sql_table(
     "run_metadata", column("key", BigInteger), column("number", Double), column("word", Text), column("run_id", Uuid())
 )
@@ -47,8 +47,6 @@ _fill = sql_table("run_metadata_fill", column("position", Uuid()), column("last"
 WORD_LENGTH = 60
 """Number of characters that are kept of a string. Longer prefixes find more runs than match, which costs only a
 comparison."""
-_MOST_PROJECTS = 20
-"""Number of projects up to which each is searched."""
 _NIL = UUID(int=0)
 _ADD = text(
     "SELECT run_metadata_write(id, uuid_hash_extended(project_id, 0), '', metadata, true) FROM flow_run"
@@ -65,16 +63,13 @@ def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | No
     """Returns the fewest runs among which the index finds all that match; None if it finds more than `most`."""
     if not is_searchable(where):
         return None
-    projects = where.project_ids
+    projects = candidates.few_projects(conn, where.project_ids)
     if projects is None:
-        projects = conn.execute(select(_project.id).limit(_MOST_PROJECTS + 1)).scalars().all()
-    if len(projects) > _MOST_PROJECTS:
         return None
-    found: Sequence[UUID] | None = None
-    for condition in filter(_is_served, where.metadata_conditions or ()):
-        keys = conn.execute(_runs_with(condition, projects).limit(most + 1)).scalars().all()
-        if len(keys) <= most and (found is None or len(keys) < len(found)):
-            found = keys
+    served = filter(_is_served, where.metadata_conditions or ())
+    found = candidates.fewest(
+        (conn.execute(_runs_with(condition, projects).limit(most + 1)).scalars().all() for condition in served), most
+    )
     return tuple(found) if found is not None and _is_complete(conn) else None
 
 

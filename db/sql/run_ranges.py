@@ -11,12 +11,15 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, sort_key, table
+from db.sql import candidates
 from domain.runs.run_filter import RunFilter
 
 _run = table(FlowRun).c
 _version = table(FlowVersion).c
-_NOT_ENDED = -1
-"""The sort key of the duration of a run that has not ended."""
+DURATION = sort_key(_run.duration_ms)
+"""The key of the index of durations."""
+NOT_ENDED = -1
+"""The key of a run that has not ended."""
 
 
 def is_searchable(where: RunFilter) -> bool:
@@ -36,29 +39,24 @@ def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | No
 
     Durations before the present instant have become instants.
     """
-    if not is_searchable(where):
+    if where.project_ids is None or not is_searchable(where):
         return None
     if where.flow_version_ids is not None:
         of_versions = select(_version.id).where(_version.id.in_(where.flow_version_ids)).limit(1)
         if conn.execute(of_versions).first() is None:
             return ()
-    found: Sequence[UUID] | None = None
-    for parts in _queries(where):
-        keys = [key for part in parts for key in conn.execute(part.limit(most + 1)).scalars()]
-        if len(keys) <= most and (found is None or len(keys) < len(found)):
-            found = keys
+    found = candidates.fewest(
+        (
+            [key for part in parts for key in conn.execute(part.limit(most + 1)).scalars()]
+            for parts in _queries(where, where.project_ids[0])
+        ),
+        most,
+    )
     return None if found is None else tuple(found)
 
 
-def _queries(where: RunFilter) -> Iterator[Sequence[Select[Any]]]:
-    """Yields the queries of each index: together they find all runs that match."""
-    assert where.project_ids is not None
-    of_project = _run.project_id == where.project_ids[0]
-
-    def in_order(key: ColumnElement[Any], *bounds: ColumnElement[bool]) -> Select[Any]:
-        # Without the order, the planner may read the table from its beginning.
-        return select(_run.id).where(of_project, *bounds).order_by(key, _run.id)
-
+def of_times(where: RunFilter) -> Iterator[tuple[ColumnElement[Any], Sequence[ColumnElement[bool]]]]:
+    """Yields the key of an index, and the bounds of its range, for each range of times but that of creation."""
     for key, after, before in (
         (sort_key(_run.started_at), where.started_after, where.started_before),
         (sort_key(_run.finished_at), where.finished_after, where.finished_before),
@@ -66,9 +64,26 @@ def _queries(where: RunFilter) -> Iterator[Sequence[Select[Any]]]:
     ):
         if after is not None or before is not None:
             bounds = [key > EPOCH if after is None else key >= after]
-            yield [in_order(key, *bounds, *([] if before is None else [key < before]))]
+            yield key, [*bounds, *([] if before is None else [key < before])]
+
+
+def of_durations(where: RunFilter) -> Sequence[ColumnElement[bool]]:
+    """Returns the bounds of the range of durations of runs that have ended; empty if the filter has none."""
     least, most = where.min_duration_ms, where.max_duration_ms
-    if least is not None or most is not None:
-        length = sort_key(_run.duration_ms)
-        ended = [length >= (least or 0), *([] if most is None else [length <= most])]
-        yield [in_order(length, *ended), in_order(length, length == _NOT_ENDED)]
+    if least is None and most is None:
+        return ()
+    return [(least or 0) <= DURATION, *([] if most is None else [most >= DURATION])]
+
+
+def _queries(where: RunFilter, project_id: UUID) -> Iterator[Sequence[Select[Any]]]:
+    """Yields the queries of each index: together they find all runs that match."""
+    of_project = _run.project_id == project_id
+
+    def in_order(key: ColumnElement[Any], *bounds: ColumnElement[bool]) -> Select[Any]:
+        # Without the order, the planner may read the table from its beginning.
+        return select(_run.id).where(of_project, *bounds).order_by(key, _run.id)
+
+    for key, bounds in of_times(where):
+        yield [in_order(key, *bounds)]
+    if ended := of_durations(where):
+        yield [in_order(DURATION, *ended), in_order(DURATION, DURATION == NOT_ENDED)]

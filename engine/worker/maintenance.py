@@ -18,6 +18,7 @@ from db.alerts import groups, notifications
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.deliveries import log as delivery_log
 from db.events import log as event_log
 from db.queue import budgets, holds, slots, workers
@@ -198,10 +199,7 @@ async def gather_statistics(database: Database) -> None:
 
 async def fill_search(database: Database) -> int:
     """Adds the texts of all runs that the search does not have yet, if it is on; returns the number of runs."""
-    total = 0
-    while filled := await database.write(switch.fill, FILL_BATCH):
-        total += filled
-        await clock.sleep(PAUSE_SECONDS)
+    total = await _fill(database, switch.fill, FILL_BATCH)
     if total:
         _logger.info("search filled", extra={"runs": total})
     return total
@@ -209,8 +207,14 @@ async def fill_search(database: Database) -> int:
 
 async def add_metadata(database: Database) -> int:
     """Adds the metadata of runs that are older than its index; returns the number of runs."""
+    return await _fill(database, metadata_values.fill, METADATA_BATCH)
+
+
+async def _fill(database: Database, fill: Callable[[UnitOfWork, int], int], size: int) -> int:
+    """Adds runs to an index, up to `size` in each transaction, with pauses, until all are there; returns their
+    number."""
     total = 0
-    while added := await database.write(metadata_values.fill, METADATA_BATCH):
+    while added := await database.write(fill, size):
         total += added
         await clock.sleep(PAUSE_SECONDS)
     return total

@@ -1,6 +1,6 @@
 """The values in the metadata of runs, as an index that PostgreSQL lacks: by existence, ranges of numbers and prefixes.
 
-From the commit of this migration on, triggers keep the values of runs that change, whoever changes them. It only adds
+From the commit of this migration on, triggers keep the values of runs that any process changes. It only adds
 empty tables and the triggers, for which it waits for writers once; maintenance adds the values of earlier runs.
 
 SQLite has the table of terms (`run_term`).

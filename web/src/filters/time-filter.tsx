@@ -25,7 +25,7 @@ export function TimeFilter({ filter, onChange }: Props) {
   const before = filter[`${time}Before`] ?? undefined
   const label = LABELS[time]
   return (
-    <fieldset className="time-filter">
+    <fieldset className="filter-group time-filter">
       <legend>Time</legend>
       <SegmentedControl
         aria-label="Which time"

@@ -16,7 +16,7 @@ export function RunFilter({ filter, onChange }: Props) {
   // Fields that were cleared must not be sent as null.
   const change = (changes: RunsFilter) => onChange(filterOf({ ...filter, ...changes }))
   return (
-    <fieldset className="operate-runs">
+    <fieldset className="filter-group operate-runs">
       <legend>Which runs</legend>
       <div className="filter-line">
         <FlowPicker search={filter} onChange={change} />

@@ -101,7 +101,7 @@ export function RunHeader({ run: key }: { run: runHeader_run$key }) {
         ))}
       </div>
       {run.note && (
-        <p className="run-note" role="note" aria-label="Note">
+        <p className="note run-note" role="note" aria-label="Note">
           {run.note}
         </p>
       )}

@@ -48,7 +48,7 @@ export function RunsPage() {
     <main className="page runs-page">
       <h1 className="sr-only">Runs</h1>
       {notice && (
-        <p role="status" className="runs-notice">
+        <p role="status" className="note">
           {notice}
         </p>
       )}
