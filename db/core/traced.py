@@ -1,7 +1,7 @@
 """A database whose statements are spans."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from contextvars import copy_context
 from functools import lru_cache, partial
@@ -43,13 +43,20 @@ class TracedDatabase(Database):
             return [self._readers.engine, self._writer.engine]
         return [self._reading_engine.sync_engine, self._engine.sync_engine]
 
-    async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        """See `Database.fetch`."""
+    def fetch(self, statement: str, arguments: Sequence[object]) -> Coroutine[Any, Any, Sequence[Any]]:
+        """See `Database.fetch`. Outside of traces, a statement has no frame more."""
+        if spans.current() is NO_SPAN:
+            return super().fetch(statement, arguments)
+        return self._traced_fetch(statement, arguments)
+
+    async def _traced_fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         with self._span(statement):
             return await super().fetch(statement, arguments)
 
-    async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await super()._read(self._carried(query), *args, **kwargs)
+    def _read(
+        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
+        return super()._read(self._carried(query), *args, **kwargs)
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
         with spans.current().child("transaction", is_detail=True) as span:

@@ -2,7 +2,7 @@
 
 import time
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from json import JSONDecodeError
@@ -39,7 +39,7 @@ from domain.errors import (
 from domain.http.body_text import charset_of, known_charset, media_type
 from domain.observation import spans
 from domain.observation.observer import SILENT, Observer
-from domain.observation.spans import NO_SPAN, NO_TRACES, Tracer
+from domain.observation.spans import NO_SPAN, NO_TRACES, Span, Tracer
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
@@ -145,6 +145,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             allowed_origins=origins.allowed,
         )
         self._observer = observer
+        # Chosen once: a service that neither measures nor traces executes nothing of either.
+        self._measured_answer = self._answer if observer is SILENT else self._observed_answer
+        self._response_of = self._measured_answer if tracer is NO_TRACES else self._traced_answer
         self.streams = Streams(schema, is_compiled=compiled_reads, observer=observer, tracer=tracer)
         self.documents = documents
         self._origins = origins
@@ -187,16 +190,19 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._pages.is_page_request(request):
             return self._pages.graphiql(request)
         try:
-            return await self._stream(request) or revalidated(request, await self._traced_answer(request))
+            return await self._stream(request) or revalidated(request, await self._response_of(request))
         except FlowRunsError as error:
             return _error_response(request, error)
         except HTTPException as error:
             return _refusal(request, error)
 
-    async def _traced_answer(self, request: Request) -> Response:
+    def _traced_answer(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Returns the response to a query or mutation, with a span of it if the request is traced."""
         if (parent := spans.current()) is NO_SPAN:
-            return await self._measured_answer(request)
+            return self._measured_answer(request)
+        return self._answer_with_span(request, parent)
+
+    async def _answer_with_span(self, request: Request, parent: Span) -> Response:
         with parent.child("GraphQL") as span:
             response = await self._measured_answer(request)
             data = getattr(request.state, "parsed_body", None)
@@ -206,19 +212,19 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                 span.fail("errors")
             return response
 
-    async def _measured_answer(self, request: Request) -> Response:
-        """Returns the response to a query or mutation, and reports it, unless nothing is measured."""
-        if self._observer is SILENT:
-            return await self._answer(request)
+    async def _observed_answer(self, request: Request) -> Response:
+        """Returns the response to a query or mutation, and reports it."""
         begun = time.perf_counter()
         has_errors = True
+        # The attributes of `request.state`, in which a missing one is no exception: that would cost a microsecond.
+        state = request.scope.setdefault("state", {})
         try:
             response = await self._answer(request)
-            has_errors = response.status_code >= 400 or getattr(request.state, "has_errors", False)
+            has_errors = response.status_code >= 400 or state.get("has_errors", False)
         finally:
             # Requests without an operation, such as those with a wrong key, have no part in the metrics of operations.
-            data = getattr(request.state, "parsed_body", None)
-            context: Context | None = getattr(request.state, "context", None)
+            data: object = state.get("parsed_body")
+            context: Context | None = state.get("context")
             if isinstance(data, GraphQLRequestData) and context is not None:
                 seconds = time.perf_counter() - begun
                 self._observer.operation_executed(

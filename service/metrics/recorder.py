@@ -1,26 +1,11 @@
 """Counts and times what the process reports to its observer."""
 
-from typing import NamedTuple
-
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from domain.observation.observer import AttemptOutcome, Observer
 from service.metrics import declarations
 from service.metrics.declarations import Declared
-from service.metrics.operations import OTHER, UNNAMED, operation_of
-
-MAX_OPERATIONS = 100
-"""Names of operations that are told apart; clients choose the names, and each costs two dozen series. Later ones are
-counted as OTHER."""
-
-
-class _Operation(NamedTuple):
-    """The series of one operation, kept so that a request does not look them up by their labels."""
-
-    succeeded: Counter
-    failed: Counter
-    seconds: Histogram
-    cost: Histogram
+from service.metrics.operation_series import OperationSeries
 
 
 class Recorder(Observer):
@@ -37,11 +22,8 @@ class Recorder(Observer):
                 declared.name, declared.meaning, declared.labels, registry=registry, buckets=declared.buckets
             )
 
-        self._names: set[str] = {UNNAMED, OTHER}
-        self._series: dict[tuple[str, str], _Operation] = {}
-        self._operations = counter(declarations.OPERATIONS)
-        self._operation_seconds = histogram(declarations.OPERATION_SECONDS)
-        self._operation_cost = histogram(declarations.OPERATION_COST)
+        self._operations = OperationSeries()
+        registry.register(self._operations)
         self._streams_begun = counter(declarations.STREAMS_BEGUN)
         self._streams_ended = counter(declarations.STREAMS_ENDED)
         self._webhook_calls = counter(declarations.WEBHOOK_CALLS)
@@ -59,31 +41,7 @@ class Recorder(Observer):
         self, document: str | None, name: str | None, seconds: float, cost: int | None, *, has_errors: bool
     ) -> None:
         """See `Observer`."""
-        operation_type, operation = operation_of(document or "", name)
-        series = self._series_of(operation_type, self._bounded(operation))
-        (series.failed if has_errors else series.succeeded).inc()
-        series.seconds.observe(seconds)
-        if cost is not None:
-            series.cost.observe(cost)
-
-    def _series_of(self, operation_type: str, name: str) -> _Operation:
-        labels = (operation_type, name)
-        if (series := self._series.get(labels)) is None:
-            series = self._series[labels] = _Operation(
-                self._operations.labels(*labels, "ok"),
-                self._operations.labels(*labels, "error"),
-                self._operation_seconds.labels(*labels),
-                self._operation_cost.labels(*labels),
-            )
-        return series
-
-    def _bounded(self, name: str) -> str:
-        if name in self._names:
-            return name
-        if len(self._names) >= MAX_OPERATIONS:
-            return OTHER
-        self._names.add(name)
-        return name
+        self._operations.add((document, name, seconds, cost, has_errors))
 
     def stream_began(self) -> None:
         """See `Observer`."""

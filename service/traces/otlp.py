@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from domain.log_context import log_fields
 from domain.observation import spans
-from domain.observation.spans import NO_SPAN, Attributes, Span, SpanKind, Tracer
+from domain.observation.spans import NO_SPAN, NOTHING, Attributes, Span, SpanKind, Tracer
 from service import VERSION
 
 SERVICE_NAME = "flow-runs"
@@ -76,7 +76,7 @@ class _OtlpSpan(Span):
     ) -> AbstractContextManager[Span]:
         """See `Span`. A task that goes on after the end of a span, with its context, begins no children of it."""
         if not self._span.is_recording():
-            return nullcontext(NO_SPAN)
+            return NOTHING
         return self._tracer.recording(name, kind, attributes, self._span, self._named if is_detail else None)
 
     def rename(self, name: str) -> None:
@@ -118,7 +118,7 @@ class OtlpTracer(Tracer):
         if traceparent is not None and (parent := _remote(traceparent)) is not None:
             return self._continued(parent, name, kind, attributes)
         if random.random() >= self._ratio:  # noqa: S311 - guards nothing
-            return nullcontext(NO_SPAN)
+            return NOTHING
         return self.recording(name, kind, attributes, None)
 
     def run(self, run_id: UUID, traceparent: str | None, attributes: Attributes) -> AbstractContextManager[Span]:
@@ -126,7 +126,7 @@ class OtlpTracer(Tracer):
         if traceparent is not None and (parent := _remote(traceparent)) is not None:
             return self._continued(parent, "flow run", SpanKind.CONSUMER, attributes)
         if run_id.int % 2**_RANDOM_BITS >= self._ratio * 2**_RANDOM_BITS:
-            return nullcontext(NO_SPAN)
+            return NOTHING
         self._ids.chosen = run_id.int
         return self.recording("flow run", SpanKind.CONSUMER, attributes, None)
 
@@ -141,7 +141,7 @@ class OtlpTracer(Tracer):
         self, parent: SpanContext, name: str, kind: SpanKind, attributes: Attributes
     ) -> AbstractContextManager[Span]:
         if not parent.trace_flags.sampled:
-            return nullcontext(NO_SPAN)
+            return NOTHING
         return self.recording(name, kind, attributes, NonRecordingSpan(parent))
 
     @contextmanager

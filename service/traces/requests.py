@@ -1,16 +1,19 @@
 """Middleware that begins a trace with a request over HTTP, or continues that of its client."""
 
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.log_context import REQUEST_ID, current_log_fields
-from domain.observation.spans import NO_SPAN, SpanKind, Tracer
+from domain.observation.spans import NOTHING, Attributes, Span, SpanKind, Tracer
 
 _HEADER: Final = b"traceparent"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ROUTES = frozenset({"answer", "graphql", "hooks", "sign-in", "sign-out", "runs", "files", "schemas"})
 """First segments of paths that are told apart. A whole path can contain the token of a webhook or a link."""
+_NO_ATTRIBUTES: Attributes = {}
 _UNTRACED = frozenset({"/healthz", "/readyz"})
 
 
@@ -21,19 +24,31 @@ class TracedRequests:
         self._app = app
         self._tracer = tracer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Handles a request. It is no coroutine, so that a request that is not recorded has no frame more."""
         if scope["type"] != "http" or scope["path"] in _UNTRACED:
-            await self._app(scope, receive, send)
-            return
-        traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER), None)
+            return self._app(scope, receive, send)
+        traceparent = None
+        for name, value in scope["headers"]:
+            if name == _HEADER:
+                traceparent = value.decode("latin-1")
+                break
+        # Its name and attributes follow when it is recorded.
+        recording = self._tracer.request("HTTP", traceparent, SpanKind.SERVER, _NO_ATTRIBUTES)
+        if recording is NOTHING:
+            return self._app(scope, receive, send)
+        return self._record(recording, scope, receive, send)
+
+    async def _record(
+        self, recording: AbstractContextManager[Span], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "HTTP"
         first = scope["path"].split("/", 2)[1]
         route = f"/{first}" if first in _ROUTES else "/"
-        attributes = {"http.request.method": method, "http.route": route}
-        with self._tracer.request(f"{method} {route}", traceparent, SpanKind.SERVER, attributes) as span:
-            if span is NO_SPAN:
-                await self._app(scope, receive, send)
-                return
+        with recording as span:
+            span.rename(f"{method} {route}")
+            span.set("http.request.method", method)
+            span.set("http.route", route)
             span.set("flowruns.request.id", str(current_log_fields().get(REQUEST_ID, "")))
 
             async def send_with_status(message: Message) -> None:

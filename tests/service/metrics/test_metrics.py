@@ -25,8 +25,9 @@ from schema.build import build_schema
 from schema.relay.connection import DEFAULT_PAGE
 from service.metrics import declarations
 from service.metrics.collector import Metrics
+from service.metrics.operation_series import MAX_OPERATIONS
 from service.metrics.operations import OTHER
-from service.metrics.recorder import MAX_OPERATIONS, Recorder
+from service.metrics.recorder import Recorder
 from service.metrics.server import metrics_app
 from service.streams.subscription_rendering import Failure, Operation, Streams
 from tests.support.app import PATIENCE, App, run_app
