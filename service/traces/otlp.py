@@ -49,6 +49,20 @@ class _Ids(RandomIdGenerator):
         return chosen or super().generate_trace_id()
 
 
+class _HashedResource(Resource):
+    """A resource with a kept hash: the encoder asks for it twice for each span, and writes its JSON each time."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class _OtlpSpan(Span):
     """A span that is recorded."""
 
@@ -106,7 +120,9 @@ class OtlpTracer(Tracer):
         self._ids = _Ids()
         named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
         resource = Resource.create({"service.version": VERSION} | ({} if named else {"service.name": SERVICE_NAME}))
-        self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
+        self._provider = TracerProvider(
+            ALWAYS_ON, _HashedResource(resource), shutdown_on_exit=False, id_generator=self._ids
+        )
         self._exporter = exporter or OTLPSpanExporter()
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer(SERVICE_NAME, VERSION)
