@@ -1,7 +1,8 @@
 """How fast deliveries are: `python -m bench.deliveries [DATABASE_URL] [EVENTS]`.
 
 Takes an empty database, by default an SQLite file of its own. Measures what the transactions of runs cost without a
-relay, with a relay and no endpoint, and with an endpoint; then deliveries a second of a backlog, and the time from the
+relay, with a relay and no endpoint, and with an endpoint, whose deliveries are sent meanwhile, so that their processor
+time is part of it; then deliveries a second of a backlog, and the time from the
 commit of a run to the arrival of its event at a receiver on this machine. All of it happens in one process, so the
 figures include the receiver.
 """
@@ -135,7 +136,7 @@ async def measure(url: str, count: int) -> None:
     row("a run created, no endpoint", shown(idle))
     await database.write(add_endpoint, flow.project_id, receiver_url, keys)
     async with under_way(*services()):
-        row("a run created, with an endpoint", shown([await write_cost(database, flow)]))
+        row("a run created and delivered", shown([await write_cost(database, flow)]))
         await receiver.got(WRITES)
     await database.write(enqueue, flow, count)
     started, cpu = time.perf_counter(), time.process_time()
