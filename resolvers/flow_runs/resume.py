@@ -18,21 +18,17 @@ from domain.errors import (
     IdempotencyConflictError,
     InputAlreadyAnsweredError,
     InputExpiredError,
-    InputInvalidError,
     InputRequestNotFoundError,
     RunNotPausedError,
 )
 from domain.flows.json_defaults import CheckedSchema
 from domain.ids import IdKind
-from domain.problem import Problem
 from domain.time import clock
 from engine.run_creation import Idempotency
 from engine.secrets.store import SecretStore
-from resolvers import values
+from resolvers import authorize, values
 from resolvers.context import Context
 from resolvers.flow_runs import runs
-
-_HIDDEN = "The response does not match its schema. A key with access to payloads is told where."
 
 
 async def resume(
@@ -56,13 +52,8 @@ async def resume(
     viewer = context.viewer
     responder = Responder(f"Answered with the key {viewer.name!r}", context.origin, idempotency_key)
     secrets = SecretStore(context.database, context.secret_keys)
-    try:
+    with authorize.problems_hidden(viewer, "response"):
         await respond(secrets, context.database, run, request, value, responder)
-    except InputInvalidError:
-        if viewer.payloads:
-            raise
-        # The problems quote the schema, which only keys with access to payloads may read.
-        raise InputInvalidError([Problem("response", _HIDDEN)]) from None
     return request
 
 

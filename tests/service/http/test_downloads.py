@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from domain.errors import UnauthenticatedError
 from tests.support.app import App, run_app
 from tests.support.processes.server import run_server
 
@@ -212,11 +213,17 @@ async def test_revoked_key_ends_its_download(database_url: str, tmp_path: Path) 
         request = f"GET {file['url']} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {secret}\r\n\r\n"
         writer.write(request.encode())
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        # The client reads slowly, so most of the file waits in the service.
+        # The client does not read on, so most of the file waits in the service.
+        ((connection,),) = served.endpoint.connections._connections.values()
+        close, closed = connection.close, asyncio.Event()
+
+        def note(error: UnauthenticatedError) -> None:
+            close(error)
+            closed.set()
+
+        connection.close = note
         await app.query("mutation($id: ID!) { revokeApiKey(id: $id) { __typename } }", {"id": key_id})
-        async with asyncio.timeout(10):
-            while served.endpoint.connections.connections:
-                await asyncio.sleep(0)
+        await asyncio.wait_for(closed.wait(), 10)
         received = 0
         with suppress(ConnectionResetError):
             while part := await reader.read(65_536):
