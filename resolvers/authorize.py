@@ -58,7 +58,7 @@ def problems_hidden(viewer: Viewer, path: str) -> Iterator[None]:
     except InputInvalidError:
         if viewer.payloads:
             raise
-        message = "The value does not match its schema. A key with access to payloads is told where."
+        message = "The value does not match its schema. Only keys with access to payloads see where."
         raise InputInvalidError([Problem(path, message)]) from None
 
 

@@ -66,14 +66,15 @@ async def test_response_must_match_schema(app: App) -> None:
 
 BLIND = """mutation { it: createApiKey(name: "blind", role: OPERATOR, payloads: false) {
     ... on CreateApiKeySuccess { secret } } }"""
-HIDDEN = "The value does not match its schema. A key with access to payloads is told where."
+HIDDEN = "The value does not match its schema. Only keys with access to payloads see where."
 
 
-async def test_key_without_payloads_is_not_told_the_schema_of_a_response(app: App) -> None:
+async def test_key_without_payloads_does_not_see_the_schema_of_a_response(app: App) -> None:
     secret = (await app.query(BLIND))["it"]["secret"]
     run_id, request = await paused(app)
     text = """mutation($run: ID!, $request: ID!) {
-        it: resumeRun(runId: $run, requestId: $request, response: {ok: "no"}) { ... on InputInvalid { code message problems { path message } } } }"""
+        it: resumeRun(runId: $run, requestId: $request, response: {ok: "no"}) {
+        ... on InputInvalid { code message problems { path message } } } }"""
     variables = {"run": run_id, "request": request["id"]}
     refused = (await app.query(text, variables, key=secret))["it"]
     assert refused["code"] == "INPUT_INVALID"
@@ -82,7 +83,7 @@ async def test_key_without_payloads_is_not_told_the_schema_of_a_response(app: Ap
     assert (await app.query(text, variables))["it"]["problems"][0]["path"] == "response.ok"
 
 
-async def test_key_without_payloads_is_not_told_the_input_that_a_rerun_repeats(app: App) -> None:
+async def test_key_without_payloads_does_not_see_the_input_that_a_rerun_repeats(app: App) -> None:
     secret = (await app.query(BLIND))["it"]["secret"]
     steps = [{"name": "pass", "kind": "transform", "input": 1}]
     flow_id = await app.create_flow({"steps": steps}, "blind rerun")
