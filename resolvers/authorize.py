@@ -1,13 +1,15 @@
 """Decides what a viewer may see and do. A key of one project does not see rows of other projects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 from uuid import UUID
 
 from domain import ids
 from domain.enums import Role
-from domain.errors import ForbiddenError, ProjectRequiredError
+from domain.errors import ForbiddenError, InputInvalidError, ProjectRequiredError
 from domain.ids import IdKind
+from domain.problem import Problem
 from resolvers.context import Viewer
 
 
@@ -41,6 +43,23 @@ def require_payloads(viewer: Viewer) -> None:
     """
     if not viewer.payloads:
         raise ForbiddenError("The key in use has no access to payloads: inputs, outputs, logs and files.")
+
+
+@contextmanager
+def problems_hidden(viewer: Viewer, path: str) -> Iterator[None]:
+    """Withholds from a viewer without access to payloads why a value does not match its schema: the problems quote
+    both. `path` is the name of the value.
+
+    Raises:
+        InputInvalidError: the block raised it.
+    """
+    try:
+        yield
+    except InputInvalidError:
+        if viewer.payloads:
+            raise
+        message = "The value does not match its schema. Only keys with access to payloads see where."
+        raise InputInvalidError([Problem(path, message)]) from None
 
 
 def visible_projects(viewer: Viewer, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:

@@ -25,9 +25,10 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from resolvers.context import Context
 from resolvers.subscriptions import SourceStream
 from schema import visibility
-from schema.charging import QueryLimits
+from schema.charging import QueryLimits, charge_if_refused
 from schema.cost import RepeatedNames
 from schema.documents import ParsedDocuments
 from schema.errors import ERROR_MAPPINGS, to_client_error
@@ -71,12 +72,22 @@ class FlowRunsSchema(strawberry.Schema):
         result = await super().execute(*args, **kwargs)
         if result.errors:
             result.errors = [to_client_error(error) for error in result.errors]
+            if result.data is None:
+                charge_if_refused(kwargs["context_value"], result.errors)
         return result
 
     async def subscribe_to(
-        self, query: str | None, variables: dict[str, Any] | None, operation_name: str | None, context: object
+        self, query: str | None, variables: dict[str, Any] | None, operation_name: str | None, context: Context
     ) -> "Subscribed | list[GraphQLError] | None":
         """Starts a subscription; returns it, or errors. None: the operation is not a subscription."""
+        subscribed = await self._subscribe_to(query, variables, operation_name, context)
+        if isinstance(subscribed, list):
+            charge_if_refused(context, subscribed)
+        return subscribed
+
+    async def _subscribe_to(
+        self, query: str | None, variables: dict[str, Any] | None, operation_name: str | None, context: Context
+    ) -> "Subscribed | list[GraphQLError] | None":
         execution = self._create_execution_context(
             query=query,
             allowed_operation_types=OperationType,
@@ -186,7 +197,7 @@ def build_schema() -> FlowRunsSchema:
         extensions=[
             NamedOperation,
             Visibility,
-            QueryLimits,  # the last one: what is refused costs nothing
+            QueryLimits,  # the last one: what is refused has a price of its own
             lambda: AddValidationRules([RepeatedNames]),
             KeptDocuments,
         ],

@@ -90,10 +90,10 @@ def create_service(
     openid = OpenIdSignIn(config, provider, database, viewers, public_url) if config and provider else None
     pages = Pages(WEB, sign_in_label=config.label if config else "")
     sessions = BrowserSessions(database, viewers, project_id, public_url=public_url, provider_sessions=openid)
-    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location), connections)
     origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
     documents = _documents(settings)

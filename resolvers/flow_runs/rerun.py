@@ -1,6 +1,7 @@
 """Reruns a run that has ended, as a new run, or says why that is not possible."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from db import audit_events, flows
@@ -27,6 +28,7 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from engine import run_creation
+from engine.compiled_flow import CompiledFlow
 from engine.deliveries.callbacks import RunCallback
 from engine.run_creation import Idempotency
 from resolvers import authorize, values
@@ -93,7 +95,7 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
         version_id = await _version(context, run, request)
         version = await context.flows.get(version_id)
         # The version may have defaults that the version of the run did not have.
-        accepted = version.accept_input(json_codec.decode(request.input_text or run.input))
+        accepted = _accepted_input(context, version, run, request)
     except (FlowNotPublishedError, InputInvalidError):
         # A repeated request gets its run, even if the flow has changed since.
         earlier = await context.database.read(idempotency.earlier_run, run.project_id)
@@ -112,6 +114,18 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
         idempotency,
         checked_callback(context, request.callback_url),
     )
+
+
+def _accepted_input(context: Context, version: CompiledFlow, run: RunRow, request: RerunRequest) -> Any:
+    """Returns the input of the rerun with its defaults. A client that gives none may not see that of the run.
+
+    Raises:
+        InputInvalidError
+    """
+    if request.input_text is not None:
+        return version.accept_input(json_codec.decode(request.input_text))
+    with authorize.problems_hidden(context.viewer, "input"):
+        return version.accept_input(json_codec.decode(run.input))
 
 
 async def rerunnability(context: Context, run: RunRow, step_name: str | None) -> StartCheck:

@@ -26,7 +26,7 @@ from domain.ids import IdKind
 from domain.time import clock
 from engine.run_creation import Idempotency
 from engine.secrets.store import SecretStore
-from resolvers import values
+from resolvers import authorize, values
 from resolvers.context import Context
 from resolvers.flow_runs import runs
 
@@ -51,7 +51,9 @@ async def resume(
         raise InputRequestNotFoundError
     viewer = context.viewer
     responder = Responder(f"Answered with the key {viewer.name!r}", context.origin, idempotency_key)
-    await respond(SecretStore(context.database, context.secret_keys), context.database, run, request, value, responder)
+    secrets = SecretStore(context.database, context.secret_keys)
+    with authorize.problems_hidden(viewer, "response"):
+        await respond(secrets, context.database, run, request, value, responder)
     return request
 
 

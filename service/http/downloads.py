@@ -1,5 +1,6 @@
 """Downloads of run logs as text, and of run files."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from db.core.database import Database
 from db.row_types import LogLineRow, RunRow
@@ -20,14 +22,17 @@ from domain.errors import (
     RunFileGoneError,
     RunFileNotFoundError,
     RunNotFoundError,
+    TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileGoneError, FileStore, FileStoreError
 from resolvers import authorize
-from resolvers.context import Context
+from resolvers.context import Context, Viewer
 from resolvers.flow_runs import files, runs
 from service.http.auth import authenticate, error_response
 from service.http.viewers import Viewers
+from service.streams.connection_registry import ConnectionRegistry
+from service.streams.sse import abort_function
 
 LINES_AT_ONCE = 1_000
 """Log lines that one statement reads. A download holds that many lines in memory."""
@@ -41,6 +46,42 @@ _HEADERS = {
     "cache-control": "private, no-cache",
 }
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
+class WatchedDownload(Response):
+    """A response whose connection is dropped when its key or token is revoked or expires."""
+
+    def __init__(self, response: StreamingResponse, connections: ConnectionRegistry, viewer: Viewer) -> None:
+        self._response = response
+        self._connections = connections
+        self._viewer = viewer
+        self.background = None
+        self.status_code = response.status_code
+        self.raw_headers = response.raw_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the response. One that is cut off has not its whole length, or no last chunk, so clients see that."""
+        revoked = asyncio.Event()
+        abort = abort_function(scope)
+        try:
+            connection = self._connections.open(self._viewer, close=lambda _: revoked.set(), abort=abort)
+        except TooManyConnectionsError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        sending = asyncio.create_task(self._response(scope, receive, send))
+        waiting = asyncio.create_task(revoked.wait())
+        try:
+            await asyncio.wait([sending, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            else:
+                abort()
+        finally:
+            connection.release()
+            for task in (sending, waiting):
+                task.cancel()
+            await asyncio.gather(sending, waiting, return_exceptions=True)
+
 
 Endpoint: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
 
@@ -61,7 +102,15 @@ def _with_error_responses(endpoint: Endpoint) -> Endpoint:
 class Downloads:
     """Serves run logs and run files to clients with a key of the project."""
 
-    def __init__(self, database: Database, viewers: Viewers, flows: FlowCache, store: FileStore) -> None:
+    def __init__(
+        self,
+        database: Database,
+        viewers: Viewers,
+        flows: FlowCache,
+        store: FileStore,
+        connections: ConnectionRegistry,
+    ) -> None:
+        self._connections = connections
         self._database = database
         self._viewers = viewers
         self._flows = flows
@@ -77,13 +126,14 @@ class Downloads:
             raise RunNotFoundError
         first = await self._log_page(run, None)
         headers = _HEADERS | {"content-disposition": f'inline; filename="{run_id}.log"'}
-        text = self._text(run, first)
-        return StreamingResponse(text, media_type="text/plain", headers=headers)
+        response = StreamingResponse(self._text(run, first), media_type="text/plain", headers=headers)
+        return WatchedDownload(response, self._connections, context.viewer)
 
     @_with_error_responses
     async def file(self, request: Request) -> Response:
         """Responds to `GET /files/<file ID>` with a file, or with the requested range of it."""
-        row = await files.get(await self._context(request), request.path_params["file_id"], _FILE_COLUMNS)
+        context = await self._context(request)
+        row = await files.get(context, request.path_params["file_id"], _FILE_COLUMNS)
         if row is None:
             raise RunFileNotFoundError
         start, end = _range_of(request, row.size)
@@ -99,7 +149,8 @@ class Downloads:
         status = 206 if is_part else 200
         if request.method == "HEAD" or start == end:
             return Response(status_code=status, headers=headers)
-        return StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
+        response = StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
+        return WatchedDownload(response, self._connections, context.viewer)
 
     async def _context(self, request: Request) -> Context:
         return Context(self._database, self._flows, await authenticate(request, self._viewers))

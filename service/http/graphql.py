@@ -47,7 +47,7 @@ from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders, Viewer
 from resolvers.rates.budgets import Budgets
 from schema.build import FlowRunsSchema
-from schema.charging import asks_for_cost
+from schema.charging import admit, asks_for_cost, refusals_charged
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
@@ -234,9 +234,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _answer(self, request: Request) -> Response:
         context = request.state.context = await self._context_of(request)
-        if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
-            return Response(body, headers={"content-type": response_type(request)})
-        return await self.run(request, context=context)
+        await admit(context)
+        with refusals_charged(context):
+            if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
+                return Response(body, headers={"content-type": response_type(request)})
+            return await self.run(request, context=context)
 
     async def _compiled(self, reads: CompiledReads, request: Request, context: Context) -> bytes | None:
         """Returns the body of the response to a query that is compiled; None for all others, and for bad requests."""
@@ -254,14 +256,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if not accepts_stream(request):
             return None
         viewer = await authenticate(request, self._viewers)
-        operation = _operation(await self._parsed(request))
-        kind = operation_type(operation)
-        if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
-            return None
-        if kind is OperationType.MUTATION and request.method == "GET":
-            raise HTTPException(405, "Mutations are executed by POST.")
         parent, resume_after = _parent_headers(request), request.headers.get("last-event-id") or None
         context = self._context(viewer, parent=parent, stats=self._stats, resume_after=resume_after)
+        await admit(context)
+        with refusals_charged(context):
+            operation = _operation(await self._parsed(request))
+            kind = operation_type(operation)
+            if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
+                return None
+            if kind is OperationType.MUTATION and request.method == "GET":
+                raise HTTPException(405, "Mutations are executed by POST.")
         return EventStream(self.streams, self.connections, operation, context)
 
     async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:

@@ -38,7 +38,7 @@ from domain.errors import (
     UnauthenticatedError,
 )
 from resolvers.context import Context
-from schema.charging import asks_for_cost
+from schema.charging import admit, asks_for_cost, refusals_charged
 from schema.errors import to_client_error
 from service.streams.connection_registry import Connection
 from service.streams.subscription_rendering import Failure, Operation, Payload
@@ -278,7 +278,9 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             if asks_for_cost(payload.get("extensions")):
                 self._ask_for_cost.add(message["id"])
             try:
-                payload["query"] = self.view.documents.text_of(payload) or ""
+                await admit(self.context)
+                with refusals_charged(self.context):
+                    payload["query"] = self.view.documents.text_of(payload) or ""
             except RequestError as error:
                 failure = to_client_error(GraphQLError(error.message, original_error=error))
                 await self.send_message({"id": message["id"], "type": "error", "payload": [failure.formatted]})

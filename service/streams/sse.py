@@ -109,7 +109,7 @@ class EventStream:
         Raises:
             TooManyConnectionsError: the key has reached its limit. Nothing was sent.
         """
-        connection = self._connections.open(self._context.viewer, close=self._close, abort=_abort(scope))
+        connection = self._connections.open(self._context.viewer, close=self._close, abort=abort_function(scope))
         tasks: list[asyncio.Task[None]] = []
         try:
             body = _Body(send, connection)
@@ -234,7 +234,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-def _abort(scope: Scope) -> Callable[[], None]:
+def abort_function(scope: Scope) -> Callable[[], None]:
     """Returns the function that drops the connection. A server without it ends the connection when the application
     ends."""
     task = asyncio.current_task()

@@ -64,6 +64,45 @@ async def test_response_must_match_schema(app: App) -> None:
     assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
 
 
+BLIND = """mutation { it: createApiKey(name: "blind", role: OPERATOR, payloads: false) {
+    ... on CreateApiKeySuccess { secret } } }"""
+HIDDEN = "The value does not match its schema. Only keys with access to payloads see where."
+
+
+async def test_key_without_payloads_does_not_see_the_schema_of_a_response(app: App) -> None:
+    secret = (await app.query(BLIND))["it"]["secret"]
+    run_id, request = await paused(app)
+    text = """mutation($run: ID!, $request: ID!) {
+        it: resumeRun(runId: $run, requestId: $request, response: {ok: "no"}) {
+        ... on InputInvalid { code message problems { path message } } } }"""
+    variables = {"run": run_id, "request": request["id"]}
+    refused = (await app.query(text, variables, key=secret))["it"]
+    assert refused["code"] == "INPUT_INVALID"
+    assert refused["problems"] == [{"path": "response", "message": HIDDEN}]
+    assert refused["message"] == f"response: {HIDDEN}"
+    assert (await app.query(text, variables))["it"]["problems"][0]["path"] == "response.ok"
+
+
+async def test_key_without_payloads_does_not_see_the_input_that_a_rerun_repeats(app: App) -> None:
+    secret = (await app.query(BLIND))["it"]["secret"]
+    steps = [{"name": "pass", "kind": "transform", "input": 1}]
+    flow_id = await app.create_flow({"steps": steps}, "blind rerun")
+    started = await app.start(flow_id, input={"name": "a person"})
+    run = await app.wait_until_final(started["run"]["id"], "id")
+    definition = {"steps": steps, "inputSchema": {"properties": {"name": {"const": "x"}}}}
+    await app.query(
+        "mutation($id: ID!, $definition: JSON!) { publishFlowVersion(flowId: $id, definition: $definition) {"
+        " __typename } }",
+        {"id": flow_id, "definition": definition},
+    )
+    text = """mutation($run: ID!) { it: rerun(runId: $run) {
+        ... on InputInvalid { code message problems { path message } } ... on UserError { code } } }"""
+    refused = (await app.query(text, {"run": run["id"]}, key=secret))["it"]
+    assert refused["code"] == "INPUT_INVALID"
+    assert refused["problems"] == [{"path": "input", "message": HIDDEN}]
+    assert (await app.query(text, {"run": run["id"]}))["it"]["problems"][0]["path"] == "input.name"
+
+
 async def test_one_of_concurrent_responses_wins(app: App) -> None:
     run_id, asked = await paused(app)
     answers = await asyncio.gather(*(resume(app, run_id, asked["id"], {"ok": True, "n": n}) for n in range(8)))

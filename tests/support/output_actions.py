@@ -21,6 +21,6 @@ def count(ctx: ThreadContext, to: int) -> None:
 
 
 @action("notes.store")
-def store(ctx: ThreadContext, name: str, text: str, media_type: str | None = None) -> Any:
-    """Stores a file."""
-    return ctx.store_file(name, text.encode(), media_type)
+def store(ctx: ThreadContext, name: str, text: str, media_type: str | None = None, times: int = 1) -> Any:
+    """Stores a file with `text`, which is repeated."""
+    return ctx.store_file(name, text.encode() * times, media_type)

@@ -12,7 +12,7 @@ from db.migrate import upgrade
 from db.queue import budgets
 from domain import ids
 from domain.errors import QueryTooComplexError, RateLimitedError
-from resolvers.rates.budgets import GRANTS, Budgets, RateLimit
+from resolvers.rates.budgets import GRANTS, REFUSED_COST, Budgets, RateLimit
 from tests.support.clock import FakeClock
 from tests.support.databases.postgres import PostgresServer
 
@@ -113,6 +113,25 @@ async def test_clocks_that_differ_neither_stop_nor_double_the_refill(fake_clock:
     await fake_clock.advance(2)
     assert await spend(process) == 200
     assert await refusal(Budgets(database), 100) == 1
+
+
+async def test_refused_requests_of_one_process_count_in_the_others(fake_clock: FakeClock, database: Database) -> None:
+    first, second = Budgets(database), Budgets(database)
+    requests = 0
+    for number in range(10_000):
+        process = (first, second)[number % 2]
+        try:
+            await process.admit(KEY, LIMIT)
+        except RateLimitedError:
+            break
+        process.charge_refused(KEY, LIMIT)
+        requests += 1
+    # Each process may have admitted one more than there was left for.
+    assert LIMIT // REFUSED_COST - 2 * GRANTS <= requests <= LIMIT // REFUSED_COST + 2
+    with pytest.raises(RateLimitedError) as raised:
+        await process.admit(KEY, LIMIT)
+    await fake_clock.advance(raised.value.retry_after)
+    await process.admit(KEY, LIMIT)
 
 
 @pytest.fixture

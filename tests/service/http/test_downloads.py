@@ -1,6 +1,8 @@
 """Tests of downloads: the run log as text, and run files."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -8,10 +10,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from domain.errors import UnauthenticatedError
 from tests.support.app import App, run_app
+from tests.support.processes.server import run_server
 
 PAGE = "<script>alert(document.domain)</script>"
 Document = dict[str, Any]
+SIZE = 20_000_000
+"""Bytes of a file that no buffer of a connection holds."""
 
 
 def step(step_name: str, action: str, **args: Any) -> Document:
@@ -191,3 +197,36 @@ async def test_unavailable_store_is_reported(output_app: App, monkeypatch: pytes
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "FILE_STORE_UNAVAILABLE"
     assert "secret detail" not in response.text
+
+
+async def test_revoked_key_ends_its_download(database_url: str, tmp_path: Path) -> None:
+    actions, files = "tests.support.output_actions", str(tmp_path / "files")
+    async with run_server(database_url, with_worker=True, actions=actions, files_url=files) as served:
+        app = served.app
+        file = await stored(app, name="large.txt", text="x", times=SIZE)
+        made = await app.query(
+            """mutation { it: createApiKey(name: "to be revoked", role: VIEWER) {
+            ... on CreateApiKeySuccess { secret apiKey { id } } } }"""
+        )
+        secret, key_id = made["it"]["secret"], made["it"]["apiKey"]["id"]
+        reader, writer = await asyncio.open_connection(*served.url.removeprefix("http://").split(":"), limit=1_024)
+        request = f"GET {file['url']} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {secret}\r\n\r\n"
+        writer.write(request.encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        # The client does not read on, so most of the file waits in the service.
+        ((connection,),) = served.endpoint.connections._connections.values()
+        close, closed = connection.close, asyncio.Event()
+
+        def note(error: UnauthenticatedError) -> None:
+            close(error)
+            closed.set()
+
+        connection.close = note
+        await app.query("mutation($id: ID!) { revokeApiKey(id: $id) { __typename } }", {"id": key_id})
+        await asyncio.wait_for(closed.wait(), 10)
+        received = 0
+        with suppress(ConnectionResetError):
+            while part := await reader.read(65_536):
+                received += len(part)
+        assert received < SIZE
+        writer.close()

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from resolvers.rates.budgets import REFUSED_COST
 from schema.cost import MAX_COST
 from tests.service.streams.test_socket import connect, receive
 from tests.support.app import App, run_app
@@ -79,14 +80,15 @@ async def test_key_is_refused_beyond_its_limit_until_time_has_passed(fake_clock:
             assert refused.headers["content-type"].startswith(accepted)
             (error,) = refused.json()["errors"]
             assert error["extensions"]["code"] == "RATE_LIMITED"
-            assert int(refused.headers["retry-after"]) == error["extensions"]["retryAfter"] in (17, 18)
+            assert int(refused.headers["retry-after"]) == error["extensions"]["retryAfter"] in (1, 19)
             assert "data" not in refused.json()
-    # What is refused, and what is wrong, costs nothing.
-    assert (await ask(either_app, "{ nonsense }", key)).json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+    # With nothing left, no document is read.
+    assert (await ask(either_app, "{ nonsense }", key)).status_code == 429
     assert (await ask(either_app, key=either_app.keys.admin)).status_code == 200
-    await fake_clock.advance(18)
+    await fake_clock.advance(19)
     assert (await ask(either_app, key=key)).status_code == 200
     # More than the whole limit never succeeds, and says so.
+    await fake_clock.advance(60)
     greedy = (await ask(either_app, RUNS.replace("10", "100"), key)).json()
     assert greedy["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
@@ -105,6 +107,7 @@ async def test_default_limit_serves_keys_without_their_own_and_tokens_count_for_
         statuses = [(await ask(app, key=each)).status_code for each in (app.keys.operator, token) * 3]
         assert statuses == [200] * 3 + [429] * 3
         assert (await ask(app, key=app.keys.viewer)).status_code == 200
+        await fake_clock.advance(2)
         assert (await ask(app, "{ viewer { limits { costPerMinute } } }", token)).status_code == 200
 
 
@@ -137,6 +140,51 @@ async def test_limits_are_given_and_changed_within_ones_own(idle_app: App) -> No
     assert (await ask(idle_app, key=key)).json()["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
+REFUSED: dict[str, dict[str, Any]] = {
+    "parse error": {"query": "{"},
+    "validation error": {"query": "{ nonsense }"},
+    "too deep": {"query": "{ flowRuns { nodes " + "{ parent " * 40 + "{ id }" + " }" * 42},
+    "too complex": {"query": "{ flowRuns(first: 1000) { nodes { children(first: 1000) { nodes { id } } } } }"},
+    "too long": {"query": "#" * 100_001},
+    "unknown hash": {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}},
+    "invalid variable": {"query": "query($first: Int!) { flowRuns(first: $first) { nodes { id } } }"},
+    "no document": {},
+    "too large": {"query": RUNS, "variables": {"text": "x" * 5_000_000}},
+}
+
+
+@pytest.mark.parametrize("accepted", ["application/json", "text/event-stream"])
+async def test_refused_requests_have_a_price(fake_clock: FakeClock, either_app: App, accepted: str) -> None:
+    key = (await limited_key(either_app, 1_000))["secret"]
+    headers = {"authorization": f"Bearer {key}", "accept": accepted}
+
+    async def available() -> Any:
+        response = await ask(either_app, "{ __typename }", key, extensions={"cost": True})
+        return reported(response.json())["throttleStatus"]["currentlyAvailable"]
+
+    before, spent = await available(), {}
+    for name, body in REFUSED.items():
+        sent = await either_app.http.post("/graphql", json=body, headers=headers)
+        assert "errors" in sent.text, name
+        after = await available()
+        spent[name] = before - after
+        before = after
+    # The variables of an operation are checked after it was charged.
+    assert spent.pop("invalid variable") > REFUSED_COST
+    of_query = before - await available()
+    assert set(spent.values()) == {REFUSED_COST + of_query}, spent
+
+
+async def test_refused_requests_end_with_the_budget(fake_clock: FakeClock, either_app: App) -> None:
+    key = (await limited_key(either_app, 5 * REFUSED_COST))["secret"]
+    statuses = [(await ask(either_app, "{ nonsense }", key)).status_code for _ in range(7)]
+    assert statuses == [200] * 5 + [429] * 2
+    refused = await ask(either_app, "{ __typename }", key)
+    assert refused.status_code == 429
+    await fake_clock.advance(int(refused.headers["retry-after"]))
+    assert (await ask(either_app, "{ __typename }", key)).status_code == 200
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_streams_report_and_refuse_too(database_url: str, compiled: bool) -> None:
@@ -167,6 +215,6 @@ async def test_streams_report_and_refuse_too(database_url: str, compiled: bool) 
             assert (await receive(socket))["type"] == "pong"
         headers = {"authorization": f"Bearer {key}", "accept": "text/event-stream"}
         async with httpx.AsyncClient(base_url=served.url, headers=headers) as http:
-            answer = (await http.post("/graphql", json={"query": RUNS})).text
-            assert "RATE_LIMITED" in answer
-            assert "event: complete" in answer
+            answer = await http.post("/graphql", json={"query": RUNS})
+            assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
+            assert "RATE_LIMITED" in answer.text
