@@ -1,6 +1,7 @@
 """Long lists in results have the same bytes, whether their selection is compiled or not."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -78,8 +79,9 @@ async def _answer(app: App, query: str, *, compiles: bool) -> tuple[bytes, list[
 async def test_columns_are_written_as_their_objects_are_completed(
     idle_app: App, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = {"status": "FAILED", "error_fingerprint": "aa", "error_code": "X", "error_message": "no"}
-    await make_runs(idle_app, await make_flow(idle_app), {"status": "SUCCEEDED"}, {**failed}, {**failed})
+    recent = {"created_at": clock.now() - timedelta(minutes=1)}
+    failed = {**recent, "status": "FAILED", "error_fingerprint": "aa", "error_code": "X", "error_message": "no"}
+    await make_runs(idle_app, await make_flow(idle_app), {**recent, "status": "SUCCEEDED"}, failed, failed)
     was_written, write = list[int](), ColumnList.written
 
     def noted(items: ColumnList[Any], *args: Any) -> str:

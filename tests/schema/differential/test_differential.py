@@ -127,5 +127,7 @@ def _counts(service: Service) -> ReadCounts:
 @given(st.randoms(use_true_random=False), st.sampled_from(KEYS))
 async def test_generated_queries_have_equal_answers(pair: Pair, random: Random, key: str) -> None:
     # One field without a source sends a whole document to the general path, so most documents have none.
-    (selects,) = random.choices((_is_compiled, _is_statistic, _selects_all), (15, 2, 3))
+    selects = _is_compiled
+    if random.random() >= 0.75:
+        selects = _is_statistic if random.random() < 0.3 else _selects_all
     await pair.check(pair.generator.document(random, selects), key)
