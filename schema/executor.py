@@ -9,8 +9,8 @@ from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from resolvers.context import Context
-from schema.column_list import ColumnList, Fields, UnwritableError
 from schema.compiled_selection import item_completer
+from schema.types.column_list import ColumnList, Fields, UnwritableError
 
 _LONG = 16
 """Items from which on a list is long: for fewer, to compile their selection takes longer than it saves."""

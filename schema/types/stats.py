@@ -30,10 +30,10 @@ from resolvers.flow_runs.stats import (
     bucket_bounds,
     checked_size,
 )
-from schema.column_list import ColumnList, Fields, Values, integers, whole_seconds
 from schema.enums import BucketSize, RunGroup, RunStatus
 from schema.fields import Info, column, columns_of, field
 from schema.scalars import BigInt
+from schema.types.column_list import ColumnList, Fields, Values, integers, whole_seconds
 from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun
 

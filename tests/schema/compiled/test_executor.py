@@ -13,7 +13,7 @@ from engine.compiled_flow import FlowCache
 from resolvers.context import Context
 from schema import compiled_selection, executor
 from schema.build import build_schema
-from schema.column_list import ColumnList
+from schema.types.column_list import ColumnList
 from tests.schema.compiled.both_ways import viewer_of
 from tests.support.app import App
 from tests.support.clock import FakeClock
