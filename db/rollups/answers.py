@@ -169,7 +169,11 @@ def counts_by_time(
     rows = _counts_by_time(conn, where, now, bounds)
     if rows is None:
         return None
-    return {status: counted for status, series in rows if (counted := _summed(orjson.loads(f"[{series}]")))}
+    found: dict[str, list[str]] = {}
+    for status, series in rows:
+        found.setdefault(status, []).append(series)
+    summed = {status: _summed(orjson.loads(f"[{','.join(series)}]")) for status, series in found.items()}
+    return {status: counted for status, counted in summed.items() if counted}
 
 
 def _summed(series: Sequence[int]) -> Mapping[int, int]:
@@ -356,11 +360,12 @@ def _built(
     if (plan := _plan(question, names, measure, buckets)) is None:
         return None
     parts = _parts(dialect, measure, names, question, plan, buckets)
-    found = union_all(*parts).subquery("found")
     if buckets is not None and group is None:
-        # Thousands of rows take longer to fetch than one text a status takes to write and to parse.
-        summed = select(found.c.status, Series(found.c.bucket, found.c.runs).label("runs")).group_by(found.c.status)
+        # Thousands of rows take longer to fetch than one text a status takes to write and to parse; each part writes
+        # its own, because to unite thousands of rows takes longer than to unite texts.
+        summed: Any = union_all(*map(_series, parts))
     else:
+        found = union_all(*parts).subquery("found")
         keys = [column for column in found.c if column.name not in {"runs", "total_ms"}]
         sums = [cast(func.sum(found.c[name]), BigInteger).label(name) for name in ("runs", "total_ms")]
         summed = select(*keys, *sums).group_by(*keys).having(func.sum(found.c.runs) != 0)
@@ -372,6 +377,12 @@ def _built(
     if limit is not None:
         query = query.order_by(answer.c.runs.desc(), *(answer.c[key.name] for key in keys))
     return query
+
+
+def _series(part: Select[Any]) -> Select[Any]:
+    """Returns the query for the buckets and runs of a part as one text for each status."""
+    found = part.subquery("found")
+    return select(found.c.status, Series(found.c.bucket, found.c.runs).label("runs")).group_by(found.c.status)
 
 
 # To build a statement takes several times as long as to execute it.

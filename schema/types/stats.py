@@ -1,9 +1,9 @@
 """Statistics over runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Annotated
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from resolvers.flow_runs.stats import (
 from schema.enums import BucketSize, RunGroup, RunStatus
 from schema.fields import Info, column, columns_of, field
 from schema.scalars import BigInt
+from schema.types.column_list import ColumnList, Fields, Values, integers, whole_seconds
 from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun
 
@@ -284,12 +285,15 @@ class FailureGroup:
     )
     async def series(
         self, size: Size = BucketSize.HOUR, since: Since = None, until: Until = None, time_zone: TimeZone = "UTC"
-    ) -> list[TimeCount]:
+    ) -> Sequence[TimeCount]:
         bounds = bucket_bounds(self.statistics, size, since, until, time_zone, name="series")
         found = await self.statistics.part(groups.failures_by_time, self.siblings, bounds)
-        counts = found.get(self.row.fingerprint, {})
-        spans = enumerate(pairwise(bounds))
-        return [TimeCount(start=start, end=end, count=counts.get(number, 0)) for number, (start, end) in spans]
+        counts = _filled(found.get(self.row.fingerprint, {}), len(bounds) - 1)
+
+        def item(index: int) -> TimeCount:
+            return TimeCount(start=bounds[index], end=bounds[index + 1], count=counts[index])
+
+        return ColumnList(len(counts), item, {**_spans(bounds), "count": lambda: integers(counts)})
 
 
 @strawberry.type(
@@ -324,16 +328,10 @@ class FlowRunStats:
     )
     async def time_buckets(
         self, size: Size = BucketSize.HOUR, since: Since = None, until: Until = None, time_zone: TimeZone = "UTC"
-    ) -> list[TimeBucket]:
+    ) -> Sequence[TimeBucket]:
         bounds = bucket_bounds(self.statistics, size, since, until, time_zone)
         counted = await self.statistics.part(stats.counts_by_time, bounds)
-        number = len(bounds) - 1
-        by_status = [
-            repeat(0, number) if status not in counted else map(counted[status].get, range(number), repeat(0))
-            for status in RunStatus
-        ]
-        spans = zip(pairwise(bounds), zip(*by_status, strict=True), strict=True)
-        return [TimeBucket(start=start, end=end, counts=counts) for (start, end), counts in spans]
+        return _time_buckets(bounds, counted)
 
     @field("The steps at which most runs failed, in descending order of the number.")
     async def top_failing_steps(self, first: FirstFailingSteps = DEFAULT_FAILING_STEPS) -> list[FailingStep]:
@@ -354,6 +352,34 @@ class FlowRunStats:
         rows = await self.statistics.part(groups.failures, checked_size("first", first, MAX_GROUPS))
         siblings = tuple(row.fingerprint for row in rows)
         return [FailureGroup(row=row, statistics=self.statistics, siblings=siblings) for row in rows]
+
+
+def _time_buckets(bounds: Sequence[datetime], counted: Mapping[str, Mapping[int, int]]) -> Sequence[TimeBucket]:
+    number = len(bounds) - 1
+    by_status = {status: _filled(counted[status], number) for status in RunStatus if status in counted}
+    none = [0] * number
+
+    def item(index: int) -> TimeBucket:
+        counts = tuple(by_status.get(status, none)[index] for status in RunStatus)
+        return TimeBucket(start=bounds[index], end=bounds[index + 1], counts=counts)
+
+    def totals() -> Sequence[int]:
+        return integers(list(map(sum, zip(none, *by_status.values(), strict=True))))
+
+    def count(status: RunStatus) -> str | Values:
+        return (lambda: integers(by_status[status])) if status in by_status else "0"
+
+    of_statuses = [{"status": f'"{status.name}"', "count": count(status)} for status in RunStatus]
+    return ColumnList(number, item, {**_spans(bounds), "total": totals, "byStatus": of_statuses})
+
+
+def _filled(counts: Mapping[int, int], number: int) -> list[int]:
+    """Returns the counts of all buckets, of which `counts` has those that are not 0."""
+    return list(map(counts.get, range(number), repeat(0)))
+
+
+def _spans(bounds: Sequence[datetime]) -> Fields:
+    return {"start": lambda: whole_seconds(bounds[:-1]), "end": lambda: whole_seconds(bounds[1:])}
 
 
 def _by_status(counts: Mapping[str, int]) -> list[StatusCount]:
