@@ -359,9 +359,9 @@ class RunFilter:
         return replace(self, **blanks) if blanks else self
 
     def positive(self) -> "RunFilter":
-        """Returns the filter with the remaining values of an enum in place of a `not` of some. It matches the same runs.
+        """Returns the filter with the other values of an enum in place of a `not` of some. It matches the same runs.
 
-        "All but these" can be searched in no index; the remaining values can.
+        "All but these" can be searched in no index; the other values can.
         """
         if self.not_ is None:
             return self
