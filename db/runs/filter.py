@@ -81,7 +81,7 @@ def _matches(where: RunFilter, scope: _Scope, indexed: frozenset[str | None] = f
     index."""
     conditions = (
         _CONDITIONS[field.operator](_column(field.column, indexed), value, scope)
-        for field, value in where.restrictions()
+        for field, value in where.positive().restrictions()
     )
     return and_(true(), *conditions)
 
@@ -300,15 +300,9 @@ def _or(_: None, parts: Sequence[RunFilter], scope: _Scope) -> ColumnElement[boo
 
 
 def _not(_: None, where: RunFilter, scope: _Scope) -> ColumnElement[bool]:
-    restrictions = list(where.restrictions())
     condition = _matches(where, scope)
-    if not all(_has_two_values(field) for field, _ in restrictions):
+    if not all(_has_two_values(field) for field, _ in where.restrictions()):
         return condition.is_not(true())
-    if len(restrictions) == 1:
-        ((field, value),) = restrictions
-        if field.operator is Operator.ANY_OF and isinstance(field.value_type, type) and len(value) > 0:
-            # The remaining values can be searched in an index, "all but these" cannot.
-            return _any_of(_run[field.column], [each for each in field.value_type if each not in value], scope)
     return not_(condition)
 
 

@@ -54,8 +54,9 @@ _version = table(FlowVersion).c
 
 FEW = 500
 """Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
-_FEW_ON_POSTGRESQL = 2_000
-"""The same limit for searches on PostgreSQL: a walk past that many runs would take a second."""
+MANY = 2_000
+"""The same limit where a walk would be long: in searches on PostgreSQL, and for the parts of an `or` on SQLite, where
+the extent of each part says little about the whole."""
 _SAMPLE = 300
 """Number of newest runs that are searched for a text before its index is used: PostgreSQL reads every row with the
 text."""
@@ -86,19 +87,22 @@ def narrow(conn: Connection, where: RunFilter, now: datetime | None = None) -> R
         SearchOffError: the filter searches, and the search is off or not filled yet.
     """
     now = now or clock.now()
-    where = where.without_blanks().at(now)
+    where = where.without_blanks().at(now).positive()
     require_search(conn, where)
     if where.ids is not None:
         return where
+    if where.matches_nothing:
+        return replace(where, ids=())
     if conn.dialect.name != "sqlite":
         return _narrow_on_postgresql(conn, where)
-    fewest = _fewest(conn, where, now)
+    fewest = _fewest(conn, where, now, FEW)
     return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
 
 
-def _fewest(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
-    """Returns the fewest runs among which one of SQLite's indexes finds all that match; None if they are not few."""
-    fewest = candidates.fewest((query(FEW + 1) for query in _queries(conn, where)), FEW)
+def _fewest(conn: Connection, where: RunFilter, now: datetime, most: int) -> Sequence[UUID] | None:
+    """Returns the fewest runs among which one of SQLite's indexes finds all that match; None if they are more than
+    `most`, or `MANY` in the parts of an `or`."""
+    fewest = candidates.fewest((query(most + 1) for query in _queries(conn, where)), most)
     if fewest is not None and not fewest:
         return fewest
     if where.or_ is not None and (keys_of_parts := _of_parts(conn, where, now)) is not None:
@@ -107,13 +111,14 @@ def _fewest(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID]
 
 
 def _of_parts(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
-    """Returns the runs among which indexes find all that match one of the filters in `or`; None if they are not few."""
+    """Returns the runs among which indexes find all that match one of the filters in `or`; None if they are more than
+    `MANY`."""
 
     def keys_of(part: RunFilter) -> Sequence[UUID] | None:
-        own = replace(part.without_blanks().at(now), project_ids=where.project_ids)
-        return _fewest(conn, own, now) if own.ids is None else own.ids
+        own = replace(part.without_blanks().at(now).positive(), project_ids=where.project_ids)
+        return _fewest(conn, own, now, MANY) if own.ids is None else own.ids
 
-    return candidates.union(map(keys_of, where.or_ or ()), FEW)
+    return candidates.union(map(keys_of, where.or_ or ()), MANY)
 
 
 def require_search(conn: Connection, *filters: RunFilter) -> None:
@@ -371,7 +376,7 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     if where.search is not None and (named := _searched(conn, where.search, where.project_ids)) is not None:
         return replace(where, ids=named)
-    if (few := metadata_values.fewest(conn, where, _FEW_ON_POSTGRESQL)) is not None:
+    if (few := metadata_values.fewest(conn, where, MANY)) is not None:
         return replace(where, ids=few)
     if (few := _parts_by_index(conn, where)) is not None:
         return replace(where, ids=few)
@@ -414,11 +419,11 @@ def _by_index(
     # The query is planned as if all of it were read: otherwise the limit would make the planner walk the table.
     all_by_index = select(_run.id, _run.project_id).where(condition if by_index is None else by_index)
     found = all_by_index.cte("found").prefix_with("MATERIALIZED")
-    query = select(found.c.id).limit(_FEW_ON_POSTGRESQL + 1)
+    query = select(found.c.id).limit(MANY + 1)
     if project_ids is not None:
         query = query.where(found.c.project_id.in_(project_ids))
     keys = conn.execute(query).scalars().all()
-    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
+    return tuple(keys) if len(keys) <= MANY else None
 
 
 def _parts_by_index(conn: Connection, where: RunFilter) -> Sequence[UUID] | None:
@@ -430,11 +435,11 @@ def _parts_by_index(conn: Connection, where: RunFilter) -> Sequence[UUID] | None
 
     def keys_of(part: RunFilter) -> Sequence[UUID] | None:
         if metadata_values.is_searchable(part):
-            return metadata_values.fewest(conn, replace(part, project_ids=where.project_ids), _FEW_ON_POSTGRESQL)
+            return metadata_values.fewest(conn, replace(part, project_ids=where.project_ids), MANY)
         served = RunFilter(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
         return None if served.matches_all else _by_index(conn, where.project_ids, served)
 
-    return candidates.union(map(keys_of, parts), _FEW_ON_POSTGRESQL)
+    return candidates.union(map(keys_of, parts), MANY)
 
 
 def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
@@ -446,11 +451,11 @@ def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -
     if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
         return None
     found = texts.runs_with(text, "postgresql").distinct().cte("found").prefix_with("MATERIALIZED")
-    query = select(found.c.run_id).limit(_FEW_ON_POSTGRESQL + 1)
+    query = select(found.c.run_id).limit(MANY + 1)
     if project_ids is not None:
         query = query.where(found.c.run_id == _run.id, of_projects)
     keys = conn.execute(query).scalars().all()
-    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
+    return tuple(keys) if len(keys) <= MANY else None
 
 
 def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:

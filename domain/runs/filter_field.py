@@ -1,6 +1,6 @@
 """The language in which filters of runs declare their fields: operators, types of values, `FilterField`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
@@ -144,6 +144,12 @@ class FilterField:
     def is_list(self) -> bool:
         """True if the operator takes a list of values."""
         return self.operator in LIST_OPERATORS
+
+    @property
+    def all_values(self) -> Sequence[StrEnum]:
+        """The values of an enum of which the column has one in every run; empty if the column is none of an enum."""
+        is_of_enum = self.operator is Operator.ANY_OF and isinstance(self.value_type, type)
+        return tuple(self.value_type) if is_of_enum else ()  # type: ignore[arg-type]
 
     def restricts(self, value: Any) -> bool:
         """False if `value` is blank: a filter with it matches the same runs as one without the field."""

@@ -358,6 +358,21 @@ class RunFilter:
         }
         return replace(self, **blanks) if blanks else self
 
+    def positive(self) -> "RunFilter":
+        """Returns the filter with the other values of an enum in place of a `not` of some. It matches the same runs.
+
+        "All but these" can be searched in no index; the other values can.
+        """
+        if self.not_ is None:
+            return self
+        excluded = [name for name, declared in FILTER_FIELDS.items() if declared.restricts(getattr(self.not_, name))]
+        if len(excluded) != 1 or not (all_values := FILTER_FIELDS[excluded[0]].all_values):
+            return self
+        name, allowed = excluded[0], getattr(self, excluded[0])
+        others = (each for each in all_values if each not in getattr(self.not_, name))
+        values: dict[str, Any] = {name: tuple(each for each in others if allowed is None or each in allowed)}
+        return replace(self, not_=None, **values)
+
     @property
     def is_empty(self) -> bool:
         """True if the filter matches every run of its projects, or every one that is not archived."""

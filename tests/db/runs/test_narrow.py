@@ -20,7 +20,7 @@ from db.models.types import table
 from db.runs import narrow, reads
 from db.runs.filter import matches
 from db.sql.keyset import Edge, Page, Position, sort_value
-from domain.enums import RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.runs.filter_field import Archived
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
@@ -114,6 +114,16 @@ FILTERS: dict[str, dict[str, Any]] = {
     "rare trigger": {"trigger_methods": [TriggerMethod.SCHEDULE]},
     "absent trigger": {"trigger_methods": [TriggerMethod.RETRY, TriggerMethod.WEBHOOK]},
     "absent status": {"statuses": [RunStatus.QUEUED]},
+    "all but the usual statuses": {"not_": RunFilter.part(statuses=[RunStatus.SUCCEEDED, RunStatus.FAILED])},
+    "all but one status": {"not_": RunFilter.part(statuses=[RunStatus.SUCCEEDED])},
+    "a status but not that": {
+        "statuses": [RunStatus.FAILED, RunStatus.QUEUED],
+        "not_": RunFilter.part(statuses=[RunStatus.FAILED]),
+    },
+    "no environment left": {"not_": RunFilter.part(environments=list(Environment))},
+    "all but archived runs of a status": {
+        "not_": RunFilter.part(statuses=[RunStatus.SUCCEEDED], archived=Archived.ONLY)
+    },
     "started in a range": {"started_after": START - 2_000 * SECOND, "started_before": START - 1_990 * SECOND},
     "started before any": {"started_before": START - 9_000 * SECOND},
     "finished before": {"finished_before": START - 2_950 * SECOND},
@@ -146,6 +156,15 @@ FILTERS: dict[str, dict[str, Any]] = {
     },
     "rare tag or nested": {
         "or_": [RunFilter.part(or_=[RunFilter.part(tags=["build 3"])]), RunFilter.part(updated_within="PT5S")]
+    },
+    "a part with many runs": {
+        "or_": [RunFilter.part(any_tags=["team 0", "team 1", "team 2"]), RunFilter.part(tags=["build 3"])]
+    },
+    "all but the usual statuses in a part": {
+        "or_": [
+            RunFilter.part(tags=["build 3"]),
+            RunFilter.part(not_=RunFilter.part(statuses=[RunStatus.SUCCEEDED, RunStatus.FAILED])),
+        ]
     },
     "rare or common tag": {"or_": [RunFilter.part(tags=["build 3"]), RunFilter.part(tags=["team 1"])]},
     "blank values": {"failed_step_name": "", "error_contains": "", "metadata": "{}", "min_duration_ms": 0},
@@ -220,6 +239,11 @@ NARROWED = (
     "metadata beyond any",
     "metadata at an unknown path",
     "one rare tag or another",
+    "all but the usual statuses",
+    "a status but not that",
+    "no environment left",
+    "a part with many runs",
+    "all but the usual statuses in a part",
 )
 
 
