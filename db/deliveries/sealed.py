@@ -12,8 +12,8 @@ from db.models import Alert, Endpoint, RunCallback
 from db.models.types import table
 
 ENCRYPTED_URL = ""
-"""The column `url` of an endpoint with an encrypted URL. Versions that do not know it refuse to send to an empty URL, and repeat the delivery:
-without a text they would take the endpoint for that of callbacks."""
+"""The column `url` of an endpoint whose URL is encrypted. Earlier versions refuse to send to an empty URL, and repeat
+the delivery; if the column were null, they would take the endpoint for that of callbacks."""
 _endpoints = table(Endpoint)
 _callbacks = table(RunCallback)
 _alerts = table(Alert)

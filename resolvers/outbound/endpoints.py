@@ -90,7 +90,8 @@ def url_of(context: Context, endpoint: EndpointRow) -> str | None:
     try:
         return endpoint_urls.url_of(context.secret_keys, endpoint)
     except KeyLostError as error:
-        raise EndpointUrlUnreadableError(error.key_id) from None
+        message = f"The URL of the endpoint cannot be read. {error} Add it to FLOWRUNS_SECRET_KEYS, or set a new URL."
+        raise EndpointUrlUnreadableError(message) from None
 
 
 async def create(context: Context, project_id: str | None, given: Mapping[str, Any]) -> IssuedSecret:
