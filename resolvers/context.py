@@ -117,6 +117,8 @@ class Context:
     """What the operation was charged, so that it is charged once; always None for a socket."""
     cost: int | None = None
     """The cost of the last operation; None before it is known. See `schema.cost`."""
+    has_errors: bool = False
+    """True if a result over HTTP has errors."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

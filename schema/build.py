@@ -67,13 +67,20 @@ class FlowRunsSchema(strawberry.Schema):
                         declared.default_value = Undefined
         self.documents = ParsedDocuments(self._schema)
 
-    async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Context | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> ExecutionResult:
         """Returns the result of an operation."""
-        result = await super().execute(*args, **kwargs)
+        result = await super().execute(query, variable_values, context_value, *args, **kwargs)
         if result.errors:
             result.errors = [to_client_error(error) for error in result.errors]
-            if result.data is None:
-                charge_if_refused(kwargs["context_value"], result.errors)
+            if result.data is None and context_value is not None:
+                charge_if_refused(context_value, result.errors)
         return result
 
     async def subscribe_to(

@@ -154,7 +154,8 @@ class Unindexed(FunctionElement[Any]):
         self.key = column.key
 
 
-write_by_templates(Unindexed, postgresql="{0}", sqlite="+{0}")
+# A unary plus would do, but not for partial indexes: SQLite sees through it that the column is not NULL.
+write_by_templates(Unindexed, postgresql="{0}", sqlite="coalesce({0}, NULL)")
 
 
 class Folded(FunctionElement[str]):

@@ -15,8 +15,9 @@ from resolvers.context import Context
 
 MAX_WAIT_MS = 60_000
 """Longest wait of a request, in milliseconds: proxies close connections that are idle for longer."""
-POLL_SECONDS = 1.0
-"""Seconds between two reads of a row that another process may change: its wake-up can get lost."""
+POLL_SECONDS = 0.75
+"""Seconds between two reads of a row that another process may change: its wake-up can get lost. Below a second, because
+a wait ends within a second of its key."""
 
 
 def check_wait(milliseconds: int | None) -> None:
@@ -48,14 +49,16 @@ async def wait_until(
 ) -> None:
     """Returns when `is_reached` is true, or after `milliseconds`.
 
-    It is called at once, whenever `topic` is published, and every `POLL_SECONDS`.
+    It is called at once, whenever `topic` is published, and every `POLL_SECONDS`. A clock that is set back to a time
+    before the beginning ends the wait, which would otherwise last until the clock is where it was.
 
     Raises:
         UnauthenticatedError: the key of the request has ended meanwhile.
     """
+    seconds = milliseconds / 1000
     deadline = clock.now() + timedelta(milliseconds=milliseconds)
     with context.database.pubsub.subscribe(topic) as changed:
-        while (left := (deadline - clock.now()).total_seconds()) > 0:
+        while 0 < (left := (deadline - clock.now()).total_seconds()) <= seconds:
             changed.clear()
             if await is_reached():
                 return

@@ -127,15 +127,15 @@ class _Plan:
             try:
                 text = f'{{"data":{{"{field.key}":{await field.text(context, request, values)}}}}}'
             except _TimeoutError as error:
-                text = self._body([error])
+                text = self._body([error], context)
         else:
             reads = (field.text(context, request, values) for field in self.fields)
-            text = self._body(await asyncio.gather(*reads, return_exceptions=True))
+            text = self._body(await asyncio.gather(*reads, return_exceptions=True), context)
         if BROKEN in text:
             raise UnexpectedError
         return (with_nested_cursors(text) if self.has_nested_cursors else text).encode()
 
-    def _body(self, found: Sequence[str | BaseException]) -> str:
+    def _body(self, found: Sequence[str | BaseException], context: Context) -> str:
         """Returns the body with the texts of the fields. One that took too long is not read again: it is an error."""
         errors = [result for result in found if isinstance(result, _TimeoutError)]
         others = [result for result in found if isinstance(result, BaseException) and result not in errors]
@@ -148,6 +148,7 @@ class _Plan:
             data = "{" + ",".join(members) + "}"
         if not errors:
             return f'{{"data":{data}}}'
+        context.has_errors = True
         return f'{{"data":{data},"errors":{orjson.dumps([error.formatted for error in errors]).decode()}}}'
 
 

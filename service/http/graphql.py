@@ -208,7 +208,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             data = getattr(request.state, "parsed_body", None)
             if isinstance(data, GraphQLRequestData):
                 describe(span, data.query, data.operation_name)
-            if response.status_code >= 400 or getattr(request.state, "has_errors", False):
+            if response.status_code >= 400 or request.state.context.has_errors:
                 span.fail("errors")
             return response
 
@@ -220,7 +220,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         state = request.scope.setdefault("state", {})
         try:
             response = await self._answer(request)
-            has_errors = response.status_code >= 400 or state.get("has_errors", False)
+            has_errors = response.status_code >= 400 or state["context"].has_errors
         finally:
             # Requests without an operation, such as those with a wrong key, have no part in the metrics of operations.
             data: object = state.get("parsed_body")
@@ -350,7 +350,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """Returns the body. A request that was not executed has no `data`, and a status of its own."""
         body = await super().process_result(request, result)
-        request.state.has_errors = bool(result.errors)
+        request.state.context.has_errors |= bool(result.errors)
         if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
             if is_graphql_response(request):

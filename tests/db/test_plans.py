@@ -10,7 +10,8 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, event, select
+from sqlalchemy import ColumnElement, Connection, event, select
+from sqlalchemy.exc import OperationalError
 
 from db import retention
 from db.assembly import COMMIT_STEPS
@@ -19,7 +20,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import Scope
 from db.models import FlowRun
-from db.models.types import table, to_microseconds
+from db.models.types import Unindexed, table, to_microseconds
 from db.queue import due, slots
 from db.runs import claims
 from db.runs import reads as run_reads
@@ -242,6 +243,29 @@ async def test_runs_are_read_from_an_index_without_sorting(filled: Database, nam
     found = await filled.read(plan, read)
     assert any(re.search(rf"\b{index}\b", node) for node in found), found
     assert not [node for node in found for unwanted in UNWANTED if unwanted in node and index not in node], found
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "index"), [("failed_step_name", "ix_run_failed_step"), ("error_fingerprint", "ix_run_fingerprint")]
+)
+async def test_a_page_in_another_order_cannot_be_read_from_the_partial_index_of_a_column(
+    filled: Database, name: str, index: str
+) -> None:
+    """SQLite would, for some lengths of pages, and sort all runs that the index has."""
+    columns = table(FlowRun).c
+    named = select(columns.id).where(columns.project_id == key_of(0))
+
+    def read(conn: Connection, column: ColumnElement[Any]) -> None:
+        statement = str(named.where(column == "x").compile(conn, compile_kwargs={"literal_binds": True}))
+        conn.exec_driver_sql(statement.replace("FROM flow_run", f"FROM flow_run INDEXED BY {index}"))
+
+    def refuse(conn: Connection) -> None:
+        with pytest.raises(OperationalError, match="no query solution"):
+            read(conn, Unindexed(columns[name]))
+
+    await filled.read(read, columns[name])
+    await filled.read(refuse)
 
 
 async def test_family_is_read_from_the_index_of_its_root(filled: Database) -> None:
