@@ -14,7 +14,9 @@ from db.sql.rows import fetch_all
 from domain import ids
 from domain.actor import SYSTEM
 from domain.ids import IdKind
+from domain.outbound.delivery import AttemptError
 from domain.time import clock
+from engine.deliveries.sender import Sender
 from engine.file_store import FileStore
 from engine.secrets import endpoint_urls
 from engine.secrets.key_ring import KeyLostError, KeyRing, new_key, parse_keys
@@ -120,6 +122,13 @@ async def test_another_key_encrypts_the_url_again_and_without_it_the_error_names
     # Where the key is lost for good, a new URL replaces the one that cannot be read.
     url = sending.receiver.url + "/ok/new"
     assert (await sending.app.query(UPDATE, {"id": endpoint, "url": url}))["it"] == {"endpoint": {"url": url}}
+
+
+async def test_empty_url_is_refused_as_earlier_versions_do_that_meet_an_encrypted_one() -> None:
+    sender = Sender(allow_private=True, use_proxies=False)
+    attempt = await sender.send(sealed.ENCRYPTED_URL, b"{}", {})
+    assert (attempt.status, attempt.error) == (None, AttemptError.ADDRESS_REFUSED)
+    await sender.aclose()
 
 
 async def test_encrypted_url_is_bound_to_its_endpoint_and_differs_from_its_secret(sending: Sending) -> None:
