@@ -153,7 +153,7 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
         return True
     if dialect != "sqlite":
         several_tags = where.any_tags is not None and len(where.any_tags) > 1
-        by_value = any(map(metadata_values.is_searchable, (where, *(where.or_ or ()))))
+        by_value = metadata_values.is_searchable(where) or _are_served(where.or_ or ())
         searches = bool(where.error_contains) or several_tags or by_value or run_ranges.is_searchable(where)
         return searches or (is_sorted and created)
     return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
@@ -429,17 +429,28 @@ def _by_index(
 def _parts_by_index(conn: Connection, where: RunFilter) -> Sequence[UUID] | None:
     """Returns the runs among which PostgreSQL's indexes find all that match one of the filters in `or`; None if they
     are not few, or no index serves a part."""
-    parts = where.or_ or ()
-    if not any(map(metadata_values.is_searchable, parts)):
-        return None  # The planner knows how rare they are.
+    # The planner overestimates the number of runs with one of several rare tags.
+    if not _are_served(where.or_ or ()):
+        return None
 
     def keys_of(part: RunFilter) -> Sequence[UUID] | None:
         if metadata_values.is_searchable(part):
             return metadata_values.fewest(conn, replace(part, project_ids=where.project_ids), MANY)
-        served = RunFilter(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
-        return None if served.matches_all else _by_index(conn, where.project_ids, served)
+        return _by_index(conn, where.project_ids, _in_gin_index(part))
 
-    return candidates.union(map(keys_of, parts), MANY)
+    return candidates.union(map(keys_of, where.or_ or ()), MANY)
+
+
+def _are_served(parts: Sequence[RunFilter]) -> bool:
+    """True if PostgreSQL has an index to find the runs of each part of an `or`."""
+    return bool(parts) and all(
+        metadata_values.is_searchable(part) or not _in_gin_index(part).matches_all for part in parts
+    )
+
+
+def _in_gin_index(part: RunFilter) -> RunFilter:
+    """Returns what the GIN indexes serve of a filter."""
+    return RunFilter.part(tags=part.tags, any_tags=part.any_tags, metadata=part.metadata)
 
 
 def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:

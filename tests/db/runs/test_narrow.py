@@ -323,10 +323,11 @@ async def test_operators_do_not_read_other_runs_for_a_project_without_runs(fille
         {"updated_after": START - 4 * SECOND},
         {"max_duration_ms": -1},
         {"flow_version_ids": [UUID(int=1)]},
+        FILTERS["one rare tag or another"],
     ],
     ids=lambda values: next(iter(values)),
 )
-async def test_few_runs_in_a_range_are_named(filled: Database, values: Any) -> None:
+async def test_few_runs_are_named(filled: Database, values: Any) -> None:
     def named(conn: Connection) -> tuple[Sequence[UUID] | None, set[UUID]]:
         where = RunFilter(project_ids=projects_of(conn, 1), archived=Archived.INCLUDE, **values)
         matching = select(table(FlowRun).c.id).where(matches(where, conn.dialect.name))
