@@ -32,6 +32,7 @@ from engine.deliveries import sealing
 from engine.deliveries.deliverer import Deliverer
 from engine.deliveries.relay import Relay
 from engine.deliveries.sender import Sender
+from engine.secrets import endpoint_urls
 from engine.secrets.key_ring import KeyRing, new_key, parse_keys
 from engine.secrets.store import SecretStore
 from engine.worker.background_service import BackgroundService
@@ -78,7 +79,8 @@ def add_endpoint(uow: UnitOfWork, project_id: UUID, url: str, keys: KeyRing) -> 
     sealed = keys.seal(sealing.new_secret(), sealing.endpoint_context(endpoint_id))
     now = clock.now()
     newest = relay.begin_change(uow)
-    values = {"id": endpoint_id, "project_id": project_id, "name": "bench", "url": url, "run_filter": "{}"}
+    values = {"id": endpoint_id, "project_id": project_id, "name": "bench", "run_filter": "{}"}
+    values |= endpoint_urls.sealed_columns(keys, url, endpoint_id)
     sent = {"kinds": '["RUN_STATUS_CHANGED", "RUN_ENDED"]', "payloads": False, "enabled": True, "after_seq": newest}
     secret = {"key_id": sealed.key_id, "sealed": sealed.text, "created_at": now, "changed_at": now}
     endpoints.create(uow, {**values, **sent, **secret, "changed_by": SYSTEM.text})

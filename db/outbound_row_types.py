@@ -12,6 +12,8 @@ class EndpointRow(Protocol):
     project_id: UUID
     name: str
     url: str | None
+    url_key_id: str | None
+    url_sealed: str | None
     run_filter: str
     kinds: str
     payloads: bool

@@ -194,11 +194,9 @@ class RateLimitedError(RequestError, code="RATE_LIMITED", http_status=HTTPStatus
 class SigningSecretUnreadableError(RequestError, code="SIGNING_SECRET_UNREADABLE", http_status=_UNAVAILABLE):
     """The service cannot read the signing secret of the webhook, because the key that encrypted it is missing."""
 
-    def __init__(self, key_id: str) -> None:
-        super().__init__(
-            f"The signing secret of the webhook cannot be read: the key {key_id} is missing in FLOWRUNS_SECRET_KEYS."
-            " Send the call again when the operator of the service has added it."
-        )
+
+class EndpointUrlUnreadableError(RequestError, code="ENDPOINT_URL_UNREADABLE", http_status=_UNAVAILABLE):
+    """The service cannot read the URL of the endpoint, because the key that encrypted it is missing."""
 
 
 class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=HTTPStatus.UNAUTHORIZED):

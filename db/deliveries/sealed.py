@@ -11,6 +11,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import Alert, Endpoint, RunCallback
 from db.models.types import table
 
+ENCRYPTED_URL = ""
+"""The column `url` of an endpoint whose URL is encrypted. Earlier versions refuse to send to an empty URL, and repeat
+the delivery; if the column were null, they would take the endpoint for that of callbacks."""
 _endpoints = table(Endpoint)
 _callbacks = table(RunCallback)
 _alerts = table(Alert)
@@ -29,10 +32,18 @@ class _Columns(NamedTuple):
 
 _COLUMNS: Mapping[str, _Columns] = {
     "secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.key_id, _endpoints.c.sealed),
+    "url": _Columns("endpoint URL", _endpoints, _endpoints.c.id, _endpoints.c.url_key_id, _endpoints.c.url_sealed),
     "old secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.old_key_id, _endpoints.c.old_sealed),
     "alert": _Columns("alert", _alerts, _alerts.c.id, _alerts.c.key_id, _alerts.c.sealed),
     "callback": _Columns("callback", _callbacks, _callbacks.c.run_id, _callbacks.c.key_id, _callbacks.c.sealed),
 }
+
+
+class PlainUrl(NamedTuple):
+    """The URL of an endpoint that stands in clear."""
+
+    endpoint_id: UUID
+    url: str
 
 
 class SealedText(NamedTuple):
@@ -81,3 +92,19 @@ def reseal(uow: UnitOfWork, changes: Iterable[tuple[SealedText, str, str]]) -> N
         place = _COLUMNS[text.place]
         values: dict[Any, Any] = {place.key_id: key_id, place.sealed: sealed}
         uow.conn.execute(update(place.table).where(place.id == text.row_id, place.sealed == text.sealed).values(values))
+
+
+def plain_urls(conn: Connection, after: UUID | None, limit: int) -> list[PlainUrl]:
+    """Returns at most `limit` URLs in clear, of endpoints behind `after`. Earlier versions have stored them."""
+    # None, the URL of the endpoint of callbacks, differs from nothing.
+    query = select(_endpoints.c.id, _endpoints.c.url).where(_endpoints.c.url != ENCRYPTED_URL)
+    if after is not None:
+        query = query.where(_endpoints.c.id > after)
+    return [PlainUrl(*row) for row in conn.execute(query.order_by(_endpoints.c.id).limit(limit))]
+
+
+def seal_urls(uow: UnitOfWork, changes: Iterable[tuple[PlainUrl, Mapping[str, str | None]]]) -> None:
+    """Stores the columns of URLs as a key has encrypted them. URLs that changed since are left."""
+    for plain, values in changes:
+        same = (_endpoints.c.id == plain.endpoint_id, _endpoints.c.url == plain.url)
+        uow.conn.execute(update(_endpoints).where(*same).values(dict(values)))

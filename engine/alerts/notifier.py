@@ -21,8 +21,8 @@ from domain.time import clock
 from engine.alerts import message
 from engine.alerts.messenger import CHAT_SECONDS, Messenger
 from engine.secrets.key_ring import KeyLostError, KeyRing, Sealed
-from engine.secrets.masks import Masker
 from engine.secrets.store import SecretStore
+from engine.secrets.url_masks import url_masker
 from engine.worker.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
@@ -126,4 +126,4 @@ class Notifier(BackgroundService):
             return f"{error} Add it to FLOWRUNS_SECRET_KEYS of the worker."
         problem = await self._messenger.send(target, message.render(notification, alert, found))
         # The service may have repeated what it was sent.
-        return None if problem is None else Masker([target]).cut_text(problem)
+        return None if problem is None else url_masker(target).cut_text(problem)

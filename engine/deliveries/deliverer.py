@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections import Counter
 from datetime import datetime, timedelta
-from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
 from db.core import pubsub
@@ -25,9 +24,11 @@ from domain.outbound.delivery import MAX_AGE, Attempt, AttemptError, DisabledRea
 from domain.time import clock
 from engine.deliveries import bodies, sealing
 from engine.deliveries.sender import Sender, signed
+from engine.secrets import endpoint_urls
 from engine.secrets.key_ring import KeyLostError, KeyRing, Sealed
 from engine.secrets.masks import MIN_LENGTH, Masker
 from engine.secrets.store import SecretStore
+from engine.secrets.url_masks import url_masker
 from engine.worker.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
@@ -166,11 +167,12 @@ class Deliverer(BackgroundService):
         content = bodies.render(delivery, endpoint, found)
         headers = signed(ids.encode(IdKind.DELIVERY, delivery.id), now, content, secrets)
         attempt = await self._sender.send(url, content, headers)
-        return attempt if endpoint.url is not None else _masked(attempt, _url_masker(url))
+        repeats = any(len(text) >= MIN_LENGTH for text in (attempt.excerpt, attempt.message) if text is not None)
+        return _masked(attempt, url_masker(url)) if repeats else attempt
 
     def _url(self, delivery: DeliveryRow, endpoint: EndpointRow, found: Sources) -> str:
-        if endpoint.url is not None:
-            return endpoint.url
+        if (url := endpoint_urls.url_of(self._keys, endpoint)) is not None:
+            return url
         assert delivery.callback_run_id is not None  # of a callback
         sealed = found.callbacks[delivery.callback_run_id]
         return self._keys.open(Sealed(*sealed), sealing.callback_context(delivery.callback_run_id))
@@ -195,13 +197,6 @@ def _masked(attempt: Attempt, masker: Masker) -> Attempt:
     """Returns an attempt without the values that `masker` knows, which the receiver may have repeated."""
     excerpt, message = (None if text is None else masker.cut_text(text) for text in (attempt.excerpt, attempt.message))
     return attempt._replace(excerpt=excerpt, message=message)
-
-
-def _url_masker(url: str) -> Masker:
-    """Returns the masker of the parts of a callback URL that may be a token."""
-    parts = urlsplit(url)
-    values = (parts.path, f"{parts.path}?{parts.query}", *(value for _, value in parse_qsl(parts.query)))
-    return Masker(value for value in values if len(value) >= MIN_LENGTH)
 
 
 def _fields(delivery: DeliveryRow) -> dict[str, object]:

@@ -39,12 +39,13 @@ _adding = RLock()
 class Masker:
     """Masks a set of values. Immutable and thread-safe."""
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
+    def __init__(self, values: Iterable[str] = (), *, masks_log: bool = True) -> None:
+        """`masks_log`: True if `mask_everywhere` masks the values as well, while the masker exists."""
         found = {form for value in values for form in _forms(value)}
         # A form that contains another one is replaced first.
         self._forms = sorted(found, key=lambda form: (-len(form), form))
         self._json_forms = list(dict.fromkeys(_json(form) for form in self._forms))
-        if self._forms:
+        if self._forms and masks_log:
             _keep(self)
 
     @property

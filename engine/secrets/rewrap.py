@@ -8,7 +8,7 @@ from db import secrets
 from db.core.database import Database
 from db.deliveries import sealed as sealed_texts
 from db.secrets import SealedValue
-from engine.secrets import signing
+from engine.secrets import endpoint_urls, signing
 from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError, Sealed
 from engine.secrets.run_secrets import output_context
 from engine.secrets.store import sealed_of
@@ -28,9 +28,9 @@ class Rewrapped:
     unreadable: dict[UUID, SealedValue] = field(default_factory=dict)
     """Values that no key of the ring decrypts, by row."""
     texts: int = 0
-    """Secrets of endpoints, URLs of callbacks and targets of alerts that the first key has encrypted."""
+    """Secrets and URLs of endpoints, URLs of callbacks and targets of alerts that the first key has encrypted."""
     unreadable_texts: int = 0
-    """Secrets of endpoints, URLs of callbacks and targets of alerts that no key of the ring decrypts."""
+    """Secrets and URLs of endpoints, URLs of callbacks and targets of alerts that no key of the ring decrypts."""
     signing_secrets: int = 0
     """Signing secrets of webhooks that the first key has encrypted."""
     unreadable_signing_secrets: int = 0
@@ -61,6 +61,7 @@ async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
     done = Rewrapped()
     await _rewrap_values(database, keys, keys.primary_id, done)
     await _rewrap_outputs(database, keys, keys.primary_id, done)
+    done.texts = await endpoint_urls.seal_plain(database, keys)
     await _rewrap_texts(database, keys, keys.primary_id, done)
     done.signing_secrets, done.unreadable_signing_secrets = await signing.seal_all(database, keys)
     return done

@@ -32,7 +32,7 @@ from domain import ids
 from domain.ids import IdKind
 from domain.time import clock
 from engine.file_store import FileStore
-from engine.secrets import signing
+from engine.secrets import endpoint_urls, signing
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from engine.worker.background_service import BackgroundService
 
@@ -147,6 +147,7 @@ def maintenance_jobs(
         Job("fill the search", FILL_SECONDS, partial(fill_search, database)),
         Job("add metadata of old runs", FILL_SECONDS, partial(add_metadata, database)),
         Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
+        Job("encrypt URLs of endpoints", PRUNE_SECONDS, partial(endpoint_urls.seal_plain, database, keys)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
         Job("merge indexes of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),

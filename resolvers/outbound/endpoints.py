@@ -22,8 +22,10 @@ from domain.enums import Role
 from domain.errors import (
     EndpointInvalidError,
     EndpointNotFoundError,
+    EndpointUrlUnreadableError,
     InvalidArgumentError,
     ProjectNotFoundError,
+    SecretKeysMissingError,
 )
 from domain.ids import IdKind
 from domain.outbound.delivery import DisabledReason, EventKind
@@ -33,6 +35,8 @@ from domain.time import clock
 from engine.deliveries import sealing
 from engine.deliveries.callbacks import RunCallback
 from engine.deliveries.relay import new_delivery
+from engine.secrets import endpoint_urls
+from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError
 from resolvers import authorize, secrets, values
 from resolvers.context import Context
 from resolvers.lists import RowList
@@ -77,6 +81,19 @@ async def get(context: Context, endpoint_id: str, columns: frozenset[str]) -> En
     return await reads.get(context, IdKind.ENDPOINT, endpoint_id, endpoints.by_ids, columns)
 
 
+def url_of(context: Context, endpoint: EndpointRow) -> str | None:
+    """Returns the URL of an endpoint; None for the endpoint of callbacks.
+
+    Raises:
+        EndpointUrlUnreadableError: the key that encrypted it is missing.
+    """
+    try:
+        return endpoint_urls.url_of(context.secret_keys, endpoint)
+    except KeyLostError as error:
+        message = f"The URL of the endpoint cannot be read. {error} Add it to FLOWRUNS_SECRET_KEYS, or set a new URL."
+        raise EndpointUrlUnreadableError(message) from None
+
+
 async def create(context: Context, project_id: str | None, given: Mapping[str, Any]) -> IssuedSecret:
     """Creates an endpoint with the columns `given`.
 
@@ -96,7 +113,7 @@ async def create(context: Context, project_id: str | None, given: Mapping[str, A
     secret, sealed = _new_secret(context, endpoint_id)
     enabled = columns["enabled"]
     row = {
-        **columns,
+        **_stored(context, columns, endpoint_id),
         **sealed,
         "id": endpoint_id,
         "project_id": owner,
@@ -107,20 +124,20 @@ async def create(context: Context, project_id: str | None, given: Mapping[str, A
         "changed_by": context.viewer.actor.text,
     }
     try:
-        await context.database.write(_create, context.origin, row)
+        await context.database.write(_create, context.origin, row, columns["url"])
     except ConflictError:
         raise _invalid("url", "The project has an endpoint without a URL already. It signs all callbacks.") from None
     return IssuedSecret(endpoint_id, secret)
 
 
-def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any]) -> None:
+def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any], url: str | None) -> None:
     if not projects.keep(uow, row["project_id"]):
         raise ProjectNotFoundError
     newest = relay.begin_change(uow)
     if endpoints.count(uow.conn, row["project_id"]) >= MAX_ENDPOINTS:
         raise InvalidArgumentError(f"The project already has {MAX_ENDPOINTS} endpoints, the maximum. Delete one first.")
     endpoints.create(uow, {**row, "after_seq": newest})
-    details = {"name": row["name"], "url": _shown(row["url"]), "kinds": json_codec.decode(row["kinds"])}
+    details = {"name": row["name"], "url": _shown(url), "kinds": json_codec.decode(row["kinds"])}
     _record(uow, origin, AuditAction.CREATE_ENDPOINT, row["id"], row["project_id"], details)
 
 
@@ -129,31 +146,44 @@ async def update(context: Context, endpoint_id: str, given: Mapping[str, Any]) -
     and its pending deliveries.
 
     Raises:
-        InvalidIdError, InvalidArgumentError, EndpointNotFoundError, EndpointInvalidError.
+        InvalidIdError, InvalidArgumentError, EndpointNotFoundError, EndpointInvalidError,
+        SecretKeysMissingError.
         ForbiddenError: bodies have payloads, of which the viewer has no sight.
     """
     endpoint = await existing(context, endpoint_id)
     columns = _checked(given)
     if columns.get("payloads", endpoint.payloads):
         authorize.require_payloads(context.viewer)
-    await context.database.write(_update, context.origin, endpoint.id, columns, clock.now())
+    stored = _stored(context, columns, endpoint.id)
+    await context.database.write(_update, context.origin, context.secret_keys, endpoint.id, columns, stored)
     return endpoint.id
 
 
-def _update(uow: UnitOfWork, origin: Origin, endpoint_id: UUID, columns: Mapping[str, Any], now: datetime) -> None:
+def _update(
+    uow: UnitOfWork,
+    origin: Origin,
+    keys: KeyRing,
+    endpoint_id: UUID,
+    columns: Mapping[str, Any],
+    stored: Mapping[str, Any],
+) -> None:
     newest = relay.begin_change(uow)
     endpoint = endpoints.locked(uow, endpoint_id)
     if endpoint is None:
         raise EndpointNotFoundError
     if columns.get("url") is not None and endpoint.url is None:
         raise _invalid("url", "The endpoint of callbacks has no URL: each run has its own.")
-    changes = {**columns, "changed_at": now, "changed_by": origin.actor.text}
+    now = clock.now()
+    changes = {**stored, "changed_at": now, "changed_by": origin.actor.text}
     if columns.get("enabled") is True and not endpoint.enabled:
         changes |= {"disabled_reason": None, "disabled_at": None, "failing_since": None, "after_seq": newest}
     elif columns.get("enabled") is False and endpoint.enabled:
         changes |= {"disabled_reason": DisabledReason.REQUESTED, "disabled_at": now}
     endpoints.change(uow, endpoint_id, changes)
-    details = audit_events.changes({name: getattr(endpoint, name) for name in columns}, columns, {"url"})
+    before = {name: getattr(endpoint, name) for name in columns}
+    if "url" in columns:
+        before["url"] = _url_before(keys, endpoint)
+    details = audit_events.changes(before, columns, {"url"})
     _record(uow, origin, AuditAction.UPDATE_ENDPOINT, endpoint_id, endpoint.project_id, details)
 
 
@@ -291,6 +321,28 @@ def _new_secret(context: Context, endpoint_id: UUID) -> tuple[str, dict[str, str
     """Returns a new secret, and the columns that store it."""
     secret = sealing.new_secret()
     return secret, secrets.sealed_columns(context, secret, sealing.endpoint_context(endpoint_id))
+
+
+def _stored(context: Context, columns: Mapping[str, Any], endpoint_id: UUID) -> dict[str, Any]:
+    """Returns `columns` with the URL encrypted.
+
+    Raises:
+        SecretKeysMissingError: the service has no key.
+    """
+    if "url" not in columns:
+        return dict(columns)
+    try:
+        return {**columns, **endpoint_urls.sealed_columns(context.secret_keys, columns["url"], endpoint_id)}
+    except NoKeyError:
+        raise SecretKeysMissingError from None
+
+
+def _url_before(keys: KeyRing, endpoint: EndpointRow) -> str | None:
+    """Returns the URL that a change replaces. One that cannot be read counts as another one."""
+    try:
+        return endpoint_urls.url_of(keys, endpoint)
+    except KeyLostError:
+        return None
 
 
 def _shown(url: str | None) -> str | None:

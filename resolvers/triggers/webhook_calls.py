@@ -112,7 +112,11 @@ def check_signature(webhook: WebhookRow, headers: Mapping[str, str], body: bytes
     try:
         secret = signing_secret(keys, webhook)
     except KeyLostError as error:
-        raise SigningSecretUnreadableError(error.key_id) from None
+        message = (
+            f"The signing secret of the webhook cannot be read: the key {error.key_id} is missing in"
+            " FLOWRUNS_SECRET_KEYS. Send the call again when the operator of the service has added it."
+        )
+        raise SigningSecretUnreadableError(message) from None
     assert secret is not None  # It is set together with the header.
     if not webhook_signatures.is_valid(webhook.signature_header, secret, headers, body, clock.now()):
         raise SignatureInvalidError

@@ -86,7 +86,7 @@ CreateEndpointResult = Annotated[
     result("CreateEndpointResult", "The new endpoint, or an error that says why it was not created."),
 ]
 UpdateEndpointResult = Annotated[
-    UpdateEndpointSuccess | EndpointNotFoundError | EndpointInvalidError,
+    UpdateEndpointSuccess | EndpointNotFoundError | EndpointInvalidError | SecretKeysMissingError,
     result("UpdateEndpointResult", "The changed endpoint, or an error that says why it was not changed."),
 ]
 RotateEndpointSecretResult = Annotated[

@@ -225,6 +225,7 @@ async def test_runs_of_before_have_terms_of_empty_values(database_url: str, data
     await query(
         database_url,
         "DELETE FROM run_term WHERE term LIKE '%{}' OR term LIKE '%[]'",
+        *(f"ALTER TABLE endpoint DROP COLUMN {name}" for name in ("url_key_id", "url_sealed")),
         "UPDATE alembic_version SET version_num = '0030'",
     )
     await asyncio.to_thread(migrate.upgrade, database_url)

@@ -39,7 +39,7 @@ STABLE_CODES = {
 }
 BASES = {FlowRunsError, errors.RequestError, errors.UserError, errors.RunNamedError, ProblemsError}
 DECLARED = list(declared(FlowRunsError))
-WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.SigningSecretUnreadableError | errors.InternalError
+WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.InternalError
 PLAIN = [error for error in DECLARED if not issubclass(error, WITH_ARGUMENTS) and not fields_of(error)]
 
 
@@ -77,7 +77,6 @@ def test_details_are_the_values_of_the_fields() -> None:
     assert errors.SlowConsumerError(cursor="c").details == {"cursor": "c"}
     assert errors.InternalError("f00").details == {"correlation_id": "f00"}
     assert "f00" in errors.InternalError("f00").message
-    assert "key k7 is missing" in errors.SigningSecretUnreadableError("k7").message
     assert errors.RunNotFoundError().details == {}
 
 

@@ -56,7 +56,7 @@ VALUES = {
 UNIONS = {
     "CreateEndpointResult": """CreateEndpointSuccess EndpointInvalid SecretKeysMissing ProjectRequired
         ProjectNotFound""",
-    "UpdateEndpointResult": "UpdateEndpointSuccess EndpointNotFound EndpointInvalid",
+    "UpdateEndpointResult": "UpdateEndpointSuccess EndpointNotFound EndpointInvalid SecretKeysMissing",
     "RotateEndpointSecretResult": "RotateEndpointSecretSuccess EndpointNotFound SecretKeysMissing",
     "DeleteEndpointResult": "DeleteEndpointSuccess EndpointNotFound",
     "TestEndpointResult": "TestEndpointSuccess EndpointNotFound EndpointInvalid",

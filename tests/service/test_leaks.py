@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.applications import Starlette
@@ -26,6 +27,9 @@ VALUES = ('p@ssw0rd+1/"q\\z é-7f3', 'n€w p@ssw0rd+2/"q\\z-9c1')
 PASSWORD = "pässword: with/slash"
 TARGET = "slack://token-of-a-chat+1/T1/B1"
 CALLBACK = "token-of-a-callback/5%2B1"
+# Of the URLs of endpoints: in the path, the query and the account.
+URL_TOKENS = ("T0token-in-a-path", "token-in-a-query 7+1", "password-in-a-url")
+NEW_URL_TOKEN = "token-of-a-url-that-replaced-another"
 SIGNING = "signing secret + / of a webhook"
 KEY, NEW_KEY = new_key(), new_key()
 CREATE = """mutation($name: String!, $value: String!) { it: createSecret(name: $name, value: $value) {
@@ -36,7 +40,9 @@ WEBHOOK = """mutation($flow: ID!, $secret: String!) { it: createWebhook(
     ... on CreateWebhookSuccess { path } ... on UserError { code message } } }"""
 ENDPOINT = """mutation($url: String) { it: createEndpoint(input: {
     name: "e", url: $url, kinds: [RUN_ENDED, RUN_STATUS_CHANGED], payloads: true}) {
-    ... on CreateEndpointSuccess { secret } ... on UserError { code message } } }"""
+    ... on CreateEndpointSuccess { secret endpoint { id url } } ... on UserError { code message } } }"""
+UPDATE_ENDPOINT = """mutation($id: ID!, $url: String) { it: updateEndpoint(input: {id: $id, url: $url}) {
+    ... on UpdateEndpointSuccess { endpoint { url } } ... on UserError { code message } } }"""
 ALERT = """mutation($target: String!) { it: createAlert(input: {name: "a", target: $target}) {
     ... on CreateAlertSuccess { alert { id } } ... on UserError { code message } } }"""
 RETRY = """mutation($id: ID!) { it: retry(runId: $id, strategy: FROM_FAILED_STEP) {
@@ -51,7 +57,7 @@ ALL = f"""{{ flowRuns(first: 100, filter: {{archived: INCLUDE}}) {{ nodes {{ {RU
     flows {{ nodes {{ name publishedVersion {{ definition steps {{ name input }} }} schedules {{ input }}
         webhooks {{ name hint signatureHeader }} }} }}
     secrets {{ name changedBy {{ name }} isReadable }}
-    endpoints {{ nodes {{ name url filter changedBy {{ name }} }} }}
+    endpoints {{ nodes {{ name filter changedBy {{ name }} }} }}
     alerts {{ nodes {{ name targetScheme filter notifications {{ nodes {{ status message }} }} }} }}
     deliveries(first: 200) {{ nodes {{ kind status isCallback attempts {{ message excerpt }} }} }}
     auditEvents(first: 100) {{ nodes {{ action details }} }}
@@ -68,7 +74,7 @@ PROGRESS = """subscription($run: ID!, $after: String) { flowRunProgressed(runId:
 async def echo() -> AsyncIterator[Echo]:
     """A server that repeats what it receives."""
     server = Echo()
-    routes = [Route("/{path}", server.respond, methods=["GET", "POST"])]
+    routes = [Route("/{path:path}", server.respond, methods=["GET", "POST"])]
     async with answering(Starlette(routes=routes)) as server.url:
         yield server
 
@@ -155,7 +161,12 @@ async def test_no_value_is_found_anywhere(
         await one(app, CREATE, name="PASSWORD", value=PASSWORD)
         made = {name: await app.create_flow(definition, name) for name, definition in flows(echo.url).items()}
         # A receiver repeats what it gets, of endpoints and of callbacks.
-        signing = [(await one(app, ENDPOINT, url=url))["secret"] for url in (f"{echo.url}/echo", None)]
+        path, query, password = URL_TOKENS
+        account = echo.url.replace("://", f"://user:{password}@")
+        url = f"{account}/services/{path}?key={quote(query)}"
+        issued = [await one(app, ENDPOINT, url=given) for given in (url, None, f"{echo.url}/{path}")]
+        signing = [each["secret"] for each in issued]
+        assert [each["endpoint"]["url"] for each in issued[:2]] == [url, None]
         assert (await one(app, ALERT, target=TARGET))["alert"]
         await finished(app, made["leaking"], callbackUrl=f"{echo.url}/echo?key={CALLBACK}")
         # Under load: the secret and the key of all secrets change while runs use them.
@@ -166,6 +177,9 @@ async def test_no_value_is_found_anywhere(
         ended = await asyncio.gather(*running)
         await rewrap(app.database, ring)
         assert set(await app.database.read(secrets.key_counts)) == {ring.primary_id}
+        new_url = f"{echo.url}/{NEW_URL_TOKEN}?{query}"
+        changed = await one(app, UPDATE_ENDPOINT, id=issued[2]["endpoint"]["id"], url=new_url)
+        assert changed["endpoint"]["url"] == new_url
         retried = (await one(app, RETRY, id=ended[1]))["run"]["id"]
         await app.wait_until_final(retried)
     # Behind the log, because this client logs the URL, which is a secret.
@@ -197,7 +211,7 @@ async def test_no_value_is_found_anywhere(
         assert "***" in str(texts[place]), place
     assert "Traceback" in log.getvalue()
     keys = (app.keys.admin, hook.rpartition("/")[2], KEY, NEW_KEY)
-    hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, TARGET, *signing, *keys]
+    hidden = [*VALUES, PASSWORD, SIGNING, CALLBACK, *URL_TOKENS, NEW_URL_TOKEN, TARGET, *signing, *keys]
     hidden += [value.casefold() for value in hidden]  # The search has texts in this form.
     leaks = {(place, value, form) for value in hidden for place, where in texts.items() for form in found(value, where)}
     assert not leaks, sorted(leaks)

@@ -1,14 +1,17 @@
 """The pages for operators in a real browser, on both databases: workers, holds, endpoints, alerts, keys, audit log."""
 
+import asyncio
 import http.server
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.support.query import query
 from tests.web.console import NARROW, WIDE, Service, assert_accessible, page_of, sign_in
 
 
@@ -144,6 +147,12 @@ def test_endpoint_is_created_tested_and_its_deliveries_repeated(page: Page, serv
     shop.get_by_role("button", name="Disable Shop").click()
     confirm(page, "Disable Shop?", "Disable", "Events from now on are not sent")
     expect(shop).to_contain_text("Disabled: requested")
+    # A lost key hides the URL, and nothing else.
+    lose = query(service.database_url, "UPDATE endpoint SET url_key_id = 'lost' WHERE name = 'Shop'")
+    with ThreadPoolExecutor() as thread:  # the browser has a loop in this one
+        thread.submit(asyncio.run, lose).result()
+    page.reload()
+    expect(shop).to_contain_text("a URL that cannot be read")
     shop.get_by_role("button", name="Delete Shop").click()
     confirm(page, "Delete Shop?", "Delete the endpoint", "are cancelled")
     expect(page.get_by_text("No system gets events")).to_be_visible()

@@ -28,7 +28,12 @@ class Endpoint(SQLModel, table=True):
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     name: str = Field(sa_column=Column(Text, nullable=False))
     url: str | None = Field(sa_column=Column(Text))
-    """None: the endpoint of callbacks, which sends the events of a run to its `callbackUrl`."""
+    """None: the endpoint of callbacks, which sends the events of a run to its `callbackUrl`. Empty: the URL is in
+    `url_sealed`. Any other text is a URL in clear of an earlier version, until a worker has encrypted it."""
+    url_key_id: str | None = Field(sa_column=Column(Text))
+    """Identifies the key that encrypted the URL."""
+    url_sealed: str | None = Field(sa_column=Column(Text))
+    """The encrypted URL: it may hold a token."""
     run_filter: str = Field(sa_column=Column(Text, nullable=False))
     """JSON text of the `FlowRunFilter` that runs must match after the event."""
     kinds: str = Field(sa_column=Column(Text, nullable=False))

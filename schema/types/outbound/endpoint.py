@@ -15,6 +15,7 @@ from db.runs import reads
 from domain import ids, json_codec
 from domain.ids import IdKind
 from resolvers.outbound import deliveries
+from resolvers.outbound import endpoints as endpoint_resolvers
 from schema.enums import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
@@ -39,9 +40,6 @@ class Endpoint(Node):
 
     id: strawberry.ID = id_column(IdKind.ENDPOINT, "The endpoint's ID.")
     name: str = column("name", "The name of the endpoint.")
-    url: str | None = column(
-        "url", "The URL; null for the endpoint of callbacks, which sends the events of a run to its `callbackUrl`."
-    )
     filter: JSON = json_column("run_filter", "The `FlowRunFilter` that runs match after the events that are sent.")
     kinds: list[EventKind] = column(
         "kinds", "The kinds of events that are sent.", convert=_kinds, written=Column("kinds", Form.JSON)
@@ -63,6 +61,16 @@ class Endpoint(Node):
     created_at: datetime = column("created_at", "The creation.")
     changed_at: datetime = column("changed_at", "The last change, by a client or by the service.")
     changed_by: Actor = actor_column("changed_by", "Who changed it last.")
+
+    @field(
+        "The URL; null for the endpoint of callbacks, which sends the events of a run to its `callbackUrl`. It is"
+        " stored encrypted: the error `ENDPOINT_URL_UNREADABLE` says that the service lacks the key.",
+        "url",
+        "url_key_id",
+        "url_sealed",
+    )
+    def url(self, info: Info) -> str | None:
+        return endpoint_resolvers.url_of(info.context, self.row)
 
     project: Project = link("The project whose events are sent.", "project_id", projects.by_ids, "project")
 

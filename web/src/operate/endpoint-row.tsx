@@ -2,7 +2,7 @@ import { useState } from 'react'
 import { Button } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
-import type { endpointRow_endpoint$key } from '../__generated__/endpointRow_endpoint.graphql'
+import type { endpointRow_endpoint$data, endpointRow_endpoint$key } from '../__generated__/endpointRow_endpoint.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
 import { Confirm } from '../shared/confirm'
 import { CopyableId } from '../shared/copy'
@@ -15,7 +15,7 @@ const FRAGMENT = graphql`
   fragment endpointRow_endpoint on Endpoint {
     id
     name
-    url
+    url @catch(to: RESULT)
     kinds
     filter
     enabled
@@ -40,6 +40,9 @@ const QUESTIONS = {
   rotate: { title: 'Give a new secret to', action: 'Rotate the secret', isDestructive: true },
   redeliver: { title: 'Send the failed deliveries again to', action: 'Redeliver', isDestructive: false },
 } as const
+
+const shownUrl = (url: endpointRow_endpoint$data['url']) =>
+  url.ok ? (url.value ?? 'the callback URLs of runs') : 'a URL that cannot be read: the service lacks its key'
 
 export type EndpointQuestion = keyof typeof QUESTIONS
 type Props = { endpoint: endpointRow_endpoint$key; onSecret: (secret: string) => void }
@@ -66,7 +69,7 @@ export function EndpointRow({ endpoint: key, onSecret }: Props) {
     <tr>
       <td>
         <b>{name}</b>
-        <div className="dim mono">{endpoint.url ?? 'the callback URLs of runs'}</div>
+        <div className="dim mono">{shownUrl(endpoint.url)}</div>
       </td>
       <td>
         <CopyableId id={id} />

@@ -80,6 +80,15 @@ describe('a request', () => {
     expect(unauthenticated).toHaveBeenCalledOnce()
   })
 
+  test('shows what was read beside a field that its fragment catches, and fails for other errors', async () => {
+    const unreadable = { message: 'No key.', extensions: { code: 'ENDPOINT_URL_UNREADABLE' } }
+    const data = { viewer: null }
+    await expect(read(200, { data, errors: [unreadable] })).resolves.toEqual(data)
+    await expect(read(200, { data: null, errors: [unreadable] })).rejects.toThrow('No key.')
+    const other = { message: 'Too slow.', extensions: { code: 'QUERY_TIMEOUT' } }
+    await expect(read(200, { data, errors: [unreadable, other] })).rejects.toThrow('Too slow.')
+  })
+
   test('that a proxy answers says its status', async () => {
     await expect(read(502, null)).rejects.toThrow('The service answered with status 502.')
   })

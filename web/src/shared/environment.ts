@@ -17,6 +17,10 @@ const BATCH_MS = 80
 /** Queries that were left stay in the store, so that going back shows them at once. */
 const KEPT_QUERIES = 20
 
+/** The code of an error of one field that its fragment catches: all else is shown. */
+const CAUGHT = 'ENDPOINT_URL_UNREADABLE'
+type Answered = { message: string; extensions?: { code: string } }
+
 export const LOST = 'flow-runs-lost'
 
 /** Returns a store of its own for each session. `onUnauthenticated` is called when the session has ended. */
@@ -27,8 +31,9 @@ export function createEnvironment(onUnauthenticated: () => void): Environment {
     if (response.status === 401) onUnauthenticated()
     const result = (await response.json().catch(() => null)) as GraphQLSingularResponse | null
     if (!result) throw new Error(`The service answered with status ${response.status}.`)
-    const message = 'errors' in result && result.errors?.[0]?.message
-    if (message) throw new Error(message)
+    const errors: Answered[] = ('errors' in result && result.errors) || []
+    const error = errors.find(({ extensions }) => !result.data || extensions?.code !== CAUGHT)
+    if (error) throw new Error(error.message)
     return result
   }
   return new Environment({

@@ -1,0 +1,41 @@
+"""Masks of the parts of URLs."""
+
+import base64
+
+import pytest
+
+from engine.secrets.url_masks import url_masker
+
+URL = "https://account-1:pass%2Bword@hooks.example/services/T0000001/B%20token%201?key=query+token&flag-token#fragment1"
+REPEATED = (
+    URL,
+    "/services/T0000001/B%20token%201",
+    "T0000001",
+    "B token 1",
+    "B%20token%201",
+    "query token",
+    "query+token",
+    "query%20token",
+    "flag-token",
+    "fragment1",
+    "account-1",
+    "pass+word",
+    "pass%2Bword",
+    base64.b64encode(b"account-1:pass+word").decode(),
+)
+
+
+@pytest.mark.parametrize("text", REPEATED)
+def test_parts_of_a_url_are_masked(text: str) -> None:
+    assert text not in url_masker(URL).cut_text(f"no such thing: {text}.")
+
+
+def test_the_host_of_a_web_server_is_not_masked_and_the_token_of_a_chat_service_is() -> None:
+    message = "hooks.example did not answer within 15 s"
+    assert url_masker(URL).cut_text(message) == message
+    assert url_masker("slack://xoxb-token-1/T0000001/B1").cut_text("unknown token xoxb-token-1") == "unknown token ***"
+
+
+def test_short_parts_are_not_masked() -> None:
+    message = "The receiver answered 404 Not Found: /a/b"
+    assert url_masker("https://hooks.example/a/b?c=d").cut_text(message) == message
