@@ -93,7 +93,8 @@ def create_service(
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
-    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location), connections)
+    budgets = Budgets(database, settings.cost_per_minute)
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location), connections, budgets)
     origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
     documents = _documents(settings)
@@ -142,7 +143,7 @@ def create_service(
         documents=documents,
         origins=origins,
         compiled_reads=settings.compiled_reads,
-        budgets=Budgets(database, settings.cost_per_minute),
+        budgets=budgets,
         report_costs=settings.report_costs,
         secret_keys=keys,
         token_keys=token_keys,

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from db.core.database import Database
 from db.row_types import LogLineRow, RunRow
 from db.runs.output import logs
+from db.runs.output.logs import LogFilter
 from db.sql.keyset import Page, Position
 from domain.errors import (
     FileStoreUnavailableError,
@@ -29,6 +30,8 @@ from engine.file_store import FileGoneError, FileStore, FileStoreError
 from resolvers import authorize
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs import files, runs
+from resolvers.rates.budgets import REFUSED_COST, Budgets
+from schema.charging import admit, charge, refusals_charged
 from service.http.auth import authenticate, error_response
 from service.http.viewers import Viewers
 from service.streams.connection_registry import ConnectionRegistry
@@ -36,6 +39,11 @@ from service.streams.sse import abort_function
 
 LINES_AT_ONCE = 1_000
 """Log lines that one statement reads. A download holds that many lines in memory."""
+DOWNLOAD_COST = REFUSED_COST
+"""Cost of a download without its content: that of a refused request, so that a refused download costs as much. Each
+line of a log costs 1 more."""
+BYTES_OF_COST = 10_240
+"""Bytes of a file that cost 1."""
 
 _FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
 _HEADERS = {
@@ -83,16 +91,19 @@ class WatchedDownload(Response):
             await asyncio.gather(sending, waiting, return_exceptions=True)
 
 
-Endpoint: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
+Endpoint: TypeAlias = Callable[["Downloads", Request, Context], Awaitable[Response]]
 
 
-def _with_error_responses(endpoint: Endpoint) -> Endpoint:
-    """Turns the errors that clients may see into responses."""
+def _charged(endpoint: Endpoint) -> Callable[["Downloads", Request], Awaitable[Response]]:
+    """Authenticates requests, charges those that are refused, and turns errors that clients may see into responses."""
 
     @wraps(endpoint)
     async def respond(downloads: "Downloads", request: Request) -> Response:
         try:
-            return await endpoint(downloads, request)
+            context = await downloads.context(request)
+            await admit(context)
+            with refusals_charged(context):
+                return await endpoint(downloads, request, context)
         except FlowRunsError as error:
             return error_response(error)
 
@@ -109,30 +120,41 @@ class Downloads:
         flows: FlowCache,
         store: FileStore,
         connections: ConnectionRegistry,
+        budgets: Budgets,
     ) -> None:
+        self._budgets = budgets
         self._connections = connections
         self._database = database
         self._viewers = viewers
         self._flows = flows
         self._store = store
 
-    @_with_error_responses
-    async def log(self, request: Request) -> Response:
+    async def context(self, request: Request) -> Context:
+        """Returns the context of a request.
+
+        Raises:
+            UnauthenticatedError: the request shows no valid key.
+        """
+        viewer = await authenticate(request, self._viewers)
+        return Context(self._database, self._flows, viewer, budgets=self._budgets)
+
+    @_charged
+    async def log(self, request: Request, context: Context) -> Response:
         """Responds to `GET /runs/<run ID>/log` with the whole log of a run, which is read and sent in pages."""
-        run_id, context = request.path_params["run_id"], await self._context(request)
+        run_id = request.path_params["run_id"]
         authorize.require_payloads(context.viewer)
         run = await runs.get(context, run_id, frozenset())
         if run is None:
             raise RunNotFoundError
         first = await self._log_page(run, None)
+        await self._charge(context, await self._number_of_lines(run, first))
         headers = _HEADERS | {"content-disposition": f'inline; filename="{run_id}.log"'}
         response = StreamingResponse(self._text(run, first), media_type="text/plain", headers=headers)
         return WatchedDownload(response, self._connections, context.viewer)
 
-    @_with_error_responses
-    async def file(self, request: Request) -> Response:
+    @_charged
+    async def file(self, request: Request, context: Context) -> Response:
         """Responds to `GET /files/<file ID>` with a file, or with the requested range of it."""
-        context = await self._context(request)
         row = await files.get(context, request.path_params["file_id"], _FILE_COLUMNS)
         if row is None:
             raise RunFileNotFoundError
@@ -147,13 +169,27 @@ class Downloads:
         if is_part:
             headers["content-range"] = f"bytes {start}-{end - 1}/{row.size}"
         status = 206 if is_part else 200
-        if request.method == "HEAD" or start == end:
+        has_content = request.method != "HEAD" and start < end
+        await self._charge(context, (end - start) // BYTES_OF_COST if has_content else 0)
+        if not has_content:
             return Response(status_code=status, headers=headers)
         response = StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
         return WatchedDownload(response, self._connections, context.viewer)
 
-    async def _context(self, request: Request) -> Context:
-        return Context(self._database, self._flows, await authenticate(request, self._viewers))
+    async def _charge(self, context: Context, of_content: int) -> None:
+        """Charges a download: `DOWNLOAD_COST` and what its content costs, but at most the whole limit of the key, so
+        that each key can download everything.
+
+        Raises:
+            RateLimitedError: the key cannot spend so much yet.
+        """
+        cost, limit = DOWNLOAD_COST + of_content, self._budgets.limit_of(context.viewer.cost_per_minute)
+        await charge(context, cost if limit is None else min(cost, limit))
+
+    async def _number_of_lines(self, run: RunRow, first: Sequence[LogLineRow]) -> int:
+        if len(first) < LINES_AT_ONCE:
+            return len(first)
+        return (await self._database.read(logs.counts_by_runs, [run.id], LogFilter())).get(run.id, 0)
 
     async def _log_page(self, run: RunRow, after: LogLineRow | None) -> Sequence[LogLineRow]:
         position = None if after is None else Position(after.number, after.run_id)

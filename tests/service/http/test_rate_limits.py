@@ -1,6 +1,7 @@
 """Costs and rate limits as clients meet them: over HTTP, sockets and server-sent events, by keys and by tokens."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 
 from resolvers.rates.budgets import REFUSED_COST
 from schema.cost import MAX_COST
+from service.http.downloads import BYTES_OF_COST, DOWNLOAD_COST
 from tests.service.streams.test_socket import connect, receive
 from tests.support.app import App, run_app
 from tests.support.clock import FakeClock
@@ -39,6 +41,12 @@ async def ask(app: App, query: str = RUNS, key: str | None = None, **more: Any) 
 
 def reported(body: Any) -> Any:
     return body["extensions"]["cost"]
+
+
+async def available(app: App, key: str) -> int:
+    response = await ask(app, "{ __typename }", key, extensions={"cost": True})
+    left: int = reported(response.json())["throttleStatus"]["currentlyAvailable"]
+    return left
 
 
 async def test_cost_is_reported_to_who_asks(either_app: App) -> None:
@@ -157,21 +165,16 @@ REFUSED: dict[str, dict[str, Any]] = {
 async def test_refused_requests_have_a_price(fake_clock: FakeClock, either_app: App, accepted: str) -> None:
     key = (await limited_key(either_app, 1_000))["secret"]
     headers = {"authorization": f"Bearer {key}", "accept": accepted}
-
-    async def available() -> Any:
-        response = await ask(either_app, "{ __typename }", key, extensions={"cost": True})
-        return reported(response.json())["throttleStatus"]["currentlyAvailable"]
-
-    before, spent = await available(), {}
+    before, spent = await available(either_app, key), {}
     for name, body in REFUSED.items():
         sent = await either_app.http.post("/graphql", json=body, headers=headers)
         assert "errors" in sent.text, name
-        after = await available()
+        after = await available(either_app, key)
         spent[name] = before - after
         before = after
     # The variables of an operation are checked after it was charged.
     assert spent.pop("invalid variable") > REFUSED_COST
-    of_query = before - await available()
+    of_query = before - await available(either_app, key)
     assert set(spent.values()) == {REFUSED_COST + of_query}, spent
 
 
@@ -218,3 +221,53 @@ async def test_streams_report_and_refuse_too(database_url: str, compiled: bool) 
             answer = await http.post("/graphql", json={"query": RUNS})
             assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
             assert "RATE_LIMITED" in answer.text
+
+
+LOG_LINES = 2_500
+TEXT = "x" * 10 * BYTES_OF_COST
+OUTPUT = {
+    "steps": [
+        {"name": "count", "kind": "python", "input": {"action": "notes.count", "args": {"to": LOG_LINES}}},
+        {
+            "name": "store",
+            "kind": "python",
+            "input": {"action": "notes.store", "args": {"name": "a.txt", "text": TEXT}},
+        },
+    ]
+}
+
+
+async def test_downloads_are_charged(fake_clock: FakeClock, database_url: str, tmp_path: Path) -> None:
+    actions, files = "tests.support.output_actions", str(tmp_path / "files")
+    async with run_app(database_url, with_worker=True, actions=actions, files_url=files) as app:
+        run_id = (await app.start(await app.create_flow(OUTPUT, "flow")))["run"]["id"]
+        run = await app.wait_until_final(run_id, "id status files { url }")
+        key = (await limited_key(app, 10_000))["secret"]
+        small = (await limited_key(app, LOG_LINES))["secret"]
+        log, file, unknown = f"/runs/{run_id}/log", run["files"][0]["url"], f"/files/file_{'0' * 32}"
+
+        async def get(path: str, secret: str = key, method: str = "GET", **headers: str) -> httpx.Response:
+            return await app.http.request(method, path, headers={"authorization": f"Bearer {secret}", **headers})
+
+        async def spent_by(*args: str, **headers: str) -> int:
+            before = await available(app, key)
+            await get(*args, **headers)
+            return before - await available(app, key)
+
+        of_query = await available(app, key) - await available(app, key)
+        assert await spent_by(log) == DOWNLOAD_COST + LOG_LINES + of_query
+        assert await spent_by(file) == DOWNLOAD_COST + 10 + of_query
+        assert await spent_by(file, range=f"bytes=0-{2 * BYTES_OF_COST - 1}") == DOWNLOAD_COST + 2 + of_query
+        assert await spent_by(file, key, "HEAD") == DOWNLOAD_COST + of_query
+        for refused, headers in ((unknown, {}), ("/files/passwd", {}), (file, {"range": "bytes=200000-"})):
+            assert await spent_by(refused, **headers) == REFUSED_COST + of_query
+        # A log that costs more than the whole limit costs the whole limit.
+        assert (await get(log, small)).status_code == 200
+        for path in (log, file, unknown):
+            answer = await get(path, small)
+            assert answer.status_code == 429
+            assert answer.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+        # The first refusal comes before anything is read, so it does not know the cost.
+        for _ in range(2):
+            await fake_clock.advance(int((await get(log, small)).headers["retry-after"]))
+        assert (await get(log, small)).status_code == 200
