@@ -47,6 +47,7 @@ def _filters(count: int) -> Iterator[Read]:
         ("ids", {"ids": [run]}, 10),
         ("flowIds, one", {"flowIds": [flow]}, 10),
         ("flowIds, all", {"flowIds": [ids.encode(IdKind.FLOW, flow_id(number)) for number in range(FLOWS)]}, 10),
+        ("flowIds and statuses, no match", {"flowIds": [flow], "statuses": ["FAILED"]}, 30),
         ("flowVersionIds", {"flowVersionIds": [ids.encode(IdKind.FLOW_VERSION, flow_id(7))]}, 10),
         ("statuses, a tenth", {"statuses": ["FAILED"]}, 10),
         ("statuses, no match", {"statuses": ["INTERNAL_ERROR"]}, 10),

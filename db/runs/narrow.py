@@ -34,6 +34,7 @@ from db import text_indexes
 from db.core.terms import is_shortened
 from db.models import FlowRun, FlowVersion, Project
 from db.models.types import Folded, table
+from db.rollups import extent
 from db.runs.filter import matches
 from db.search import queries as texts
 from db.search import switch
@@ -94,9 +95,12 @@ def narrow(conn: Connection, where: RunFilter, now: datetime | None = None) -> R
     if where.matches_nothing:
         return replace(where, ids=())
     if conn.dialect.name != "sqlite":
-        return _narrow_on_postgresql(conn, where)
-    fewest = _fewest(conn, where, now, FEW)
-    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+        where = _narrow_on_postgresql(conn, where)
+    elif (fewest := _fewest(conn, where, now, FEW)) is not None:
+        where = replace(where, ids=fewest)
+    else:
+        where = _within_terms(conn, where)
+    return where if where.ids is not None else extent.bounded(conn, where)
 
 
 def _fewest(conn: Connection, where: RunFilter, now: datetime, most: int) -> Sequence[UUID] | None:
@@ -155,7 +159,7 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
         several_tags = where.any_tags is not None and len(where.any_tags) > 1
         by_value = metadata_values.is_searchable(where) or _are_served(where.or_ or ())
         searches = bool(where.error_contains) or several_tags or by_value or run_ranges.is_searchable(where)
-        return searches or (is_sorted and created)
+        return searches or extent.is_searchable(where) or (is_sorted and created)
     return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
 
 

@@ -1,0 +1,129 @@
+"""Finds from kept counts before when all runs that match a filter were created.
+
+A page of the failed runs of a flow, of the runs in an environment or of archived runs is read in the order of creation,
+from an index that holds other runs too. When the last matching run is old, or there is none, all newer runs of that
+index come before it. The counts of each day know where to begin.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import lru_cache
+from itertools import product
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, true, union_all
+
+from db.models import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
+from db.models.runs.run_rollup import SLOT_SECONDS
+from db.models.types import EPOCH, table
+from db.rollups.levels import ALL_FLOWS, DAY, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Measure
+from db.sql import candidates
+from domain.runs.filter_field import Archived, Operator
+from domain.runs.run_filter import RunFilter
+from domain.time import clock
+
+_rollup = table(RunRollup).c
+_delta = RUN_ROLLUP_DELTA.c
+_states = table(RunRollupState)
+
+_MOST_OWNERS = 20
+"""Flows, or projects, up to this number have a part of the query each."""
+_RECENT = timedelta(days=2)
+"""Runs that are not older than this are soon found without a bound."""
+_REMEMBERED_SECONDS = 60.0
+"""Time for which it is kept that a filter matches recent runs: reads of these ask no counts."""
+_KEPT_FILTERS = 1_000
+"""Filters with recent runs that are kept of a database."""
+_KEPT_STATEMENTS = 500
+"""Statements that are kept, of the filters asked for last."""
+
+_recent: WeakKeyDictionary[Engine, dict[RunFilter, float]] = WeakKeyDictionary()
+"""For each database: filters that match recent runs, and until when that is kept, by the monotonic clock."""
+
+
+def is_searchable(where: RunFilter) -> bool:
+    """Returns True if no index has the runs of the filter in order, but counts know the days of their creation."""
+    restricted = (where.flow_ids, where.statuses, where.trigger_methods)
+    return (
+        where.environments is not None
+        or where.archived is Archived.ONLY
+        or sum(values is not None for values in restricted) > 1
+    )
+
+
+def bounded(conn: Connection, where: RunFilter) -> RunFilter:
+    """Returns a filter that matches the same runs, with the end of the last day in which one of them was created.
+
+    Returns the filter unchanged if its runs are recent, if it spans many projects, and while old runs are being
+    counted.
+    """
+    if not is_searchable(where) or (projects := candidates.few_projects(conn, where.project_ids)) is None:
+        return where
+    counted = _counted(where, projects)
+    recent, now = _recent.setdefault(conn.engine, {}), time.monotonic()
+    if recent.get(counted, now) > now:
+        return where
+    days = conn.execute(_last_days(counted)).scalars().all()
+    if not days:
+        return where
+    slots = [slot for slot in days if slot is not None]
+    if not slots:
+        return replace(where, ids=())
+    before = EPOCH + timedelta(seconds=(max(slots) + DAY) * SLOT_SECONDS)
+    if before > clock.now() - _RECENT:
+        if len(recent) >= _KEPT_FILTERS:
+            del recent[next(iter(recent))]
+        recent[counted] = now + _REMEMBERED_SECONDS
+        return where
+    return replace(where, created_before=before if where.created_before is None else min(before, where.created_before))
+
+
+def _counted(where: RunFilter, project_ids: Sequence[UUID]) -> RunFilter:
+    """Returns the part of a filter that the counts of one level know in the order of time."""
+    flow_ids = where.flow_ids
+    if flow_ids is not None and len(flow_ids) * len(project_ids) > _MOST_OWNERS:
+        flow_ids = None
+    # Only a level by flow counts by both of the others.
+    trigger_methods = where.trigger_methods if flow_ids is not None or where.environments is None else None
+    return RunFilter(
+        project_ids=tuple(project_ids),
+        flow_ids=flow_ids,
+        environments=where.environments,
+        trigger_methods=trigger_methods,
+        statuses=where.statuses,
+        archived=where.archived,
+    )
+
+
+@lru_cache(_KEPT_STATEMENTS)
+def _last_days(counted: RunFilter) -> Select[Any]:
+    """Returns the query for the last days in which matching runs were created, by their first slots: of each project or
+    flow, and of the changes that are not yet summed.
+
+    It returns no row while old runs are being counted, and otherwise at least one, which may be null.
+    """
+    restricted = {declared.column for declared, _ in counted.restrictions()} & {FLOW, ENVIRONMENT, TRIGGER}
+    of_days = [level for level in LEVELS if level.measure is Measure.RUNS and level.span == DAY]
+    level = min((each for each in of_days if restricted <= each.columns), key=lambda each: len(each.columns))
+    changed = select(func.max(_delta.slot - _delta.slot % DAY).label("slot"))
+    parts = [changed.where(*_conditions(counted, _delta))]
+    for project_id, flow_id in product(counted.project_ids or (), counted.flow_ids or [ALL_FLOWS]):
+        # In the table's index the slot follows these columns.
+        owner = (_rollup.level == level.number, _rollup.project_id == project_id, _rollup.flow_id == flow_id)
+        of_owner = select(_rollup.slot).where(*owner, *_conditions(counted, _rollup))
+        parts.append(of_owner.order_by(_rollup.slot.desc()).limit(1))
+    found = union_all(*(select(part.subquery().c.slot) for part in parts)).subquery("found")
+    return select(found.c.slot).select_from(_states.outerjoin(found, true())).where(_states.c.filled_until.is_(None))
+
+
+def _conditions(counted: RunFilter, source: Any) -> Iterator[ColumnElement[bool]]:
+    yield source.runs > 0
+    for declared, value in counted.restrictions():
+        if declared.operator is Operator.ARCHIVED:
+            yield source.archived.is_(value is Archived.ONLY)
+        elif not (source is _rollup and declared.column in ("project_id", FLOW)):
+            yield source[declared.column].in_(value)
