@@ -1,8 +1,8 @@
 """Finds from kept counts before when all runs that match a filter were created.
 
-A page of the failed runs of a flow, of the runs in an environment or of archived runs is read in the order of creation,
-from an index that holds other runs too. When the last matching run is old, or there is none, all newer runs of that
-index come before it. The counts of each day know where to begin.
+A page of the failed runs of a flow, of the runs in an environment or of archived runs is read from an index that holds
+other runs too. When the last matching run is old, all newer runs of that index are looked at first; when there is none,
+all its runs. The counts of each day know that before.
 """
 
 import time
@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, 
 from db.models import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
-from db.rollups.levels import ALL_FLOWS, DAY, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Measure
+from db.rollups.levels import ALL_FLOWS, ALL_TIME, DAY, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Measure
 from db.sql import candidates
 from domain.runs.filter_field import Archived, Operator
 from domain.runs.run_filter import RunFilter
@@ -47,7 +47,7 @@ _recent: WeakKeyDictionary[Engine, dict[RunFilter, float]] = WeakKeyDictionary()
 
 def is_searchable(where: RunFilter) -> bool:
     """Returns True if no index has the runs of the filter in order, but counts know the days of their creation."""
-    restricted = (where.flow_ids, where.statuses, where.trigger_methods)
+    restricted = (where.flow_ids, where.statuses, where.trigger_methods, where.failed_step_name)
     return (
         where.environments is not None
         or where.archived is Archived.ONLY
@@ -56,10 +56,11 @@ def is_searchable(where: RunFilter) -> bool:
 
 
 def bounded(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns a filter that matches the same runs, with the end of the last day in which one of them was created.
+    """Returns a filter that matches the same runs, with the end of the last day in which one of them was created; if
+    none was, the filter names no run.
 
-    Returns the filter unchanged if its runs are recent, if it spans many projects, and while old runs are being
-    counted.
+    Returns the filter unchanged if its runs are recent, or the counts do not say when they were created, if it spans
+    many projects, and while old runs are being counted.
     """
     if not is_searchable(where) or (projects := candidates.few_projects(conn, where.project_ids)) is None:
         return where
@@ -74,7 +75,7 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
     if not slots:
         return replace(where, ids=())
     before = EPOCH + timedelta(seconds=(max(slots) + DAY) * SLOT_SECONDS)
-    if before > clock.now() - _RECENT:
+    if not _has_days(counted) or before > clock.now() - _RECENT:
         if len(recent) >= _KEPT_FILTERS:
             del recent[next(iter(recent))]
         recent[counted] = now + _REMEMBERED_SECONDS
@@ -83,20 +84,27 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
 
 
 def _counted(where: RunFilter, project_ids: Sequence[UUID]) -> RunFilter:
-    """Returns the part of a filter that the counts of one level know in the order of time."""
+    """Returns the part of a filter that the counts of one level know."""
     flow_ids = where.flow_ids
     if flow_ids is not None and len(flow_ids) * len(project_ids) > _MOST_OWNERS:
         flow_ids = None
-    # Only a level by flow counts by both of the others.
-    trigger_methods = where.trigger_methods if flow_ids is not None or where.environments is None else None
+    by_flow = flow_ids is not None or where.failed_step_name is not None
     return RunFilter(
         project_ids=tuple(project_ids),
         flow_ids=flow_ids,
         environments=where.environments,
-        trigger_methods=trigger_methods,
+        # Only levels by flow count by both of these.
+        trigger_methods=where.trigger_methods if by_flow or where.environments is None else None,
         statuses=where.statuses,
+        failed_step_name=where.failed_step_name,
         archived=where.archived,
     )
+
+
+def _has_days(counted: RunFilter) -> bool:
+    """Returns False if the counts of each day would not be read in their order: steps are counted by flow. Then the
+    counts of all time say whether there is a run."""
+    return counted.failed_step_name is None or counted.flow_ids is not None
 
 
 @lru_cache(_KEPT_STATEMENTS)
@@ -107,13 +115,18 @@ def _last_days(counted: RunFilter) -> Select[Any]:
     It returns no row while old runs are being counted, and otherwise at least one, which may be null.
     """
     restricted = {declared.column for declared, _ in counted.restrictions()} & {FLOW, ENVIRONMENT, TRIGGER}
-    of_days = [level for level in LEVELS if level.measure is Measure.RUNS and level.span == DAY]
-    level = min((each for each in of_days if restricted <= each.columns), key=lambda each: len(each.columns))
-    changed = select(func.max(_delta.slot - _delta.slot % DAY).label("slot"))
+    measure = Measure.RUNS if counted.failed_step_name is None else Measure.FAILURES
+    span = DAY if _has_days(counted) else ALL_TIME
+    fitting = [level for level in LEVELS if (level.measure, level.span) == (measure, span)]
+    level = min((each for each in fitting if restricted <= each.columns), key=lambda each: len(each.columns))
+    changed = select(func.max(_delta.slot - _delta.slot % span).label("slot"))
     parts = [changed.where(*_conditions(counted, _delta))]
-    for project_id, flow_id in product(counted.project_ids or (), counted.flow_ids or [ALL_FLOWS]):
-        # In the table's index the slot follows these columns.
-        owner = (_rollup.level == level.number, _rollup.project_id == project_id, _rollup.flow_id == flow_id)
+    any_flow = [None if FLOW in level.columns else ALL_FLOWS]
+    for project_id, flow_id in product(counted.project_ids or (), counted.flow_ids or any_flow):
+        # These columns begin the index of the table, and the slot follows.
+        owner = [_rollup.level == level.number, _rollup.project_id == project_id]
+        if flow_id is not None:
+            owner.append(_rollup.flow_id == flow_id)
         of_owner = select(_rollup.slot).where(*owner, *_conditions(counted, _rollup))
         parts.append(of_owner.order_by(_rollup.slot.desc()).limit(1))
     found = union_all(*(select(part.subquery().c.slot) for part in parts)).subquery("found")
@@ -125,5 +138,7 @@ def _conditions(counted: RunFilter, source: Any) -> Iterator[ColumnElement[bool]
     for declared, value in counted.restrictions():
         if declared.operator is Operator.ARCHIVED:
             yield source.archived.is_(value is Archived.ONLY)
+        elif declared.operator is Operator.EQUALS:
+            yield source[declared.column] == value
         elif not (source is _rollup and declared.column in ("project_id", FLOW)):
             yield source[declared.column].in_(value)

@@ -95,12 +95,9 @@ def narrow(conn: Connection, where: RunFilter, now: datetime | None = None) -> R
     if where.matches_nothing:
         return replace(where, ids=())
     if conn.dialect.name != "sqlite":
-        where = _narrow_on_postgresql(conn, where)
-    elif (fewest := _fewest(conn, where, now, FEW)) is not None:
-        where = replace(where, ids=fewest)
-    else:
-        where = _within_terms(conn, where)
-    return where if where.ids is not None else extent.bounded(conn, where)
+        return _narrow_on_postgresql(conn, where)
+    fewest = _fewest(conn, where, now, FEW)
+    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
 
 
 def _fewest(conn: Connection, where: RunFilter, now: datetime, most: int) -> Sequence[UUID] | None:
@@ -184,6 +181,8 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
     if not may_narrow(where, conn.dialect.name, sorted_by):
         return where
     where = narrow(conn, where)
+    if where.ids is None:
+        where = extent.bounded(conn, where)
     if keyset.sort is not None and where.ids is None and conn.dialect.name != "sqlite":
         where = _created_in_range(conn, where)
     if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):

@@ -46,6 +46,7 @@ def fill(uow: UnitOfWork) -> None:
                 status=choose.choice(STATUSES[: 5 - day]),
                 environment=choose.choice(list(Environment)[: 2 - day // 3]),
                 trigger_method=choose.choice(list(TriggerMethod)[: 5 - day]),
+                failed_step_name=choose.choice("abcde"[: 5 - day]) if number % 2 else None,
                 archived_at=created_at if day < 2 and number % 4 == 0 else None,
             )
         if day == 2:
@@ -68,6 +69,7 @@ def _filters(rows: Sequence[AnyRow]) -> list[RunFilter]:
         {"flow_ids": flows[1:]},
         {"project_ids": projects[1:], "flow_ids": flows},
     ]
+    both = {"environments": [Environment.PRODUCTION], "trigger_methods": list(TriggerMethod)[1:]}
     parts: list[dict[str, Any]] = [
         {"environments": [each], "trigger_methods": methods}
         for each in Environment
@@ -77,6 +79,11 @@ def _filters(rows: Sequence[AnyRow]) -> list[RunFilter]:
     parts += [{"statuses": STATUSES[number:], "environments": list(Environment)} for number in range(5)]
     parts += [{"archived": Archived.ONLY}, {"archived": Archived.ONLY, "statuses": STATUSES[1:2]}]
     parts += [{"statuses": [RunStatus.PAUSED], "archived": Archived.INCLUDE}]
+    parts += [
+        {"failed_step_name": step, "archived": Archived.INCLUDE, **more}
+        for step in "abcdef"
+        for more in ({}, {"environments": [Environment.TESTING]}, {"statuses": STATUSES[1:], **both})
+    ]
     return [RunFilter(**scope, **part) for scope, part in product(scopes, parts)]
 
 
@@ -86,9 +93,12 @@ async def test_bound_is_the_end_of_the_last_day(filled: Database, rows: Sequence
         for where in filter(extent.is_searchable, _filters(rows)):
             found = extent.bounded(conn, where)
             runs = of_filters.matching(where, rows)
-            if where.trigger_methods is not None and where.environments is not None and where.flow_ids is None:
+            step = where.failed_step_name
+            if where.trigger_methods and where.environments and where.flow_ids is None and step is None:
                 # No level counts by both, so the bound is not the closest one.
                 assert of_filters.matching(found, rows) == runs
+            elif runs and where.flow_ids is None and step is not None:
+                assert found is where
             elif runs:
                 last = max(row.created_at for row in runs)
                 assert found.created_before == EPOCH + ((last - EPOCH) // DAY + 1) * DAY, where
