@@ -77,7 +77,7 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
     before = EPOCH + timedelta(seconds=(max(slots) + DAY) * SLOT_SECONDS)
     if not _has_days(counted) or before > clock.now() - _RECENT:
         if len(recent) >= _KEPT_FILTERS:
-            del recent[next(iter(recent))]
+            recent.clear()  # Threads share it: to look for the oldest, one would have to keep the others out.
         recent[counted] = now + _REMEMBERED_SECONDS
         return where
     return replace(where, created_before=before if where.created_before is None else min(before, where.created_before))
