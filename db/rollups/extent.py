@@ -47,6 +47,8 @@ _recent: WeakKeyDictionary[Engine, dict[RunFilter, float]] = WeakKeyDictionary()
 
 def is_searchable(where: RunFilter) -> bool:
     """Returns True if no index has the runs of the filter in order, but counts know the days of their creation."""
+    if where.ids is not None:
+        return False
     restricted = (where.flow_ids, where.statuses, where.trigger_methods, where.failed_step_name)
     return (
         where.environments is not None
@@ -59,8 +61,8 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
     """Returns a filter that matches the same runs, with the end of the last day in which one of them was created; if
     none was, the filter names no run.
 
-    Returns the filter unchanged if its runs are recent, or the counts do not say when they were created, if it spans
-    many projects, and while old runs are being counted.
+    Returns the filter unchanged if it names its runs, if these are recent, or the counts do not say when they were
+    created, if it spans many projects, and while old runs are being counted.
     """
     if not is_searchable(where) or (projects := candidates.few_projects(conn, where.project_ids)) is None:
         return where

@@ -180,9 +180,7 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
     """
     if not may_narrow(where, conn.dialect.name, sorted_by):
         return where
-    where = narrow(conn, where)
-    if where.ids is None:
-        where = extent.bounded(conn, where)
+    where = extent.bounded(conn, narrow(conn, where))
     if keyset.sort is not None and where.ids is None and conn.dialect.name != "sqlite":
         where = _created_in_range(conn, where)
     if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):

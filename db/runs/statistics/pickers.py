@@ -30,8 +30,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from db.models import FlowRun
 from db.models.types import table
-from db.rollups import answers
-from db.runs.narrow import narrowed
+from db.rollups import answers, extent
+from db.runs.filter import matches
+from db.runs.narrow import narrow
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
@@ -141,7 +142,8 @@ def _newest(conn: Connection, where: RunFilter, now: datetime, picker: Picker) -
     with_errors = where.statuses is not None and _WITH_ERRORS.issuperset(where.statuses)
     of_errors = picker in (Picker.FAILED_STEP, Picker.ERROR_CODE) and not with_errors
     failed = (_run.error_message.is_not(None),) if of_errors else ()
-    query: Select[Any] = select(_run.id, column.label("value")).where(narrowed(conn, where, now), *failed)
+    condition = matches(extent.bounded(conn, narrow(conn, where, now)), conn.dialect.name, now, reads_all=True)
+    query: Select[Any] = select(_run.id, column.label("value")).where(condition, *failed)
     return query.order_by(_run.id.desc()).limit(SAMPLE + 1).cte("newest")
 
 
