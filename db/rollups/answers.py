@@ -37,7 +37,8 @@ from sqlalchemy.sql.functions import FunctionElement
 from db.models import RUN_ROLLUP_DELTA, FlowRun, RunRollup, RunRollupState
 from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
-from db.rollups.levels import ALL_FLOWS, ALL_TIME, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Level, Measure, bucket_of
+from db.rollups import levels
+from db.rollups.levels import ALL_FLOWS, ALL_TIME, ENVIRONMENT, FLOW, TRIGGER, Level, Measure, bucket_of
 from db.runs.filter import matches
 from domain import ids
 from domain.runs.filter_field import Archived, Operator
@@ -291,10 +292,7 @@ def _millisecond(instant: datetime) -> int:
 
 def _plan(question: _Question, keys: Collection[str], measure: Measure, buckets: _Buckets | None) -> _Plan | None:
     """Returns the parts to read; None if no level has the columns of the question, or the range has no whole span."""
-    distinguished = _OPTIONAL & {*question.values, *keys}
-    fitting = [level for level in LEVELS if level.measure is measure and distinguished <= level.columns]
-    columns = min((level.columns for level in fitting), key=len, default=None)
-    by_span = {level.span: level for level in fitting if level.columns == columns}
+    by_span = levels.by_span(measure, _OPTIONAL & {*question.values, *keys})
     if ALL_TIME in by_span and question.since is None and question.until is None:
         return _Plan([(by_span[ALL_TIME], _Piece(ALL_TIME, 0, None))], ())
     bounds = buckets.slots if buckets else ()

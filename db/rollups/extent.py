@@ -20,7 +20,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, 
 from db.models import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
-from db.rollups.levels import ALL_FLOWS, ALL_TIME, DAY, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Measure
+from db.rollups import levels
+from db.rollups.levels import ALL_FLOWS, ALL_TIME, DAY, ENVIRONMENT, FLOW, TRIGGER, Measure
 from db.sql import candidates
 from domain.runs.filter_field import Archived, Operator
 from domain.runs.run_filter import RunFilter
@@ -119,8 +120,7 @@ def _last_days(counted: RunFilter) -> Select[Any]:
     restricted = {declared.column for declared, _ in counted.restrictions()} & {FLOW, ENVIRONMENT, TRIGGER}
     measure = Measure.RUNS if counted.failed_step_name is None else Measure.FAILURES
     span = DAY if _has_days(counted) else ALL_TIME
-    fitting = [level for level in LEVELS if (level.measure, level.span) == (measure, span)]
-    level = min((each for each in fitting if restricted <= each.columns), key=lambda each: len(each.columns))
+    level = levels.by_span(measure, restricted)[span]
     changed = select(func.max(_delta.slot - _delta.slot % span).label("slot"))
     parts = [changed.where(*_conditions(counted, _delta))]
     any_flow = [None if FLOW in level.columns else ALL_FLOWS]

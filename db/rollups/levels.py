@@ -5,6 +5,7 @@ columns. The number of a level is stored, so its meaning never changes. A new le
 tables and sets `run_rollup_state.filled_until` to 1970: all runs are then counted again.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -97,6 +98,13 @@ LEVELS: tuple[Level, ...] = (
     *_spans(Measure.FAILURES, 210, FLOW, spans=_ALL_SPANS[:3]),
     *_spans(Measure.FAILURES, 220, FLOW, ENVIRONMENT, TRIGGER, spans=_ALL_SPANS[:3]),
 )
+
+
+def by_span(measure: Measure, columns: Collection[str]) -> Mapping[int, Level]:
+    """Returns the levels that count `measure` by `columns` and as few others as possible, by their spans."""
+    fitting = [level for level in LEVELS if level.measure is measure and level.columns.issuperset(columns)]
+    fewest = min((level.columns for level in fitting), key=len, default=None)
+    return {level.span: level for level in fitting if level.columns == fewest}
 
 
 class Slot(FunctionElement[int]):
