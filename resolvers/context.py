@@ -43,7 +43,7 @@ class Viewer:
     granted_project_ids: Sequence[UUID] = ()
     """The projects for which this person may have a session."""
     cost_per_minute: int | None = None
-    """The highest cost in a minute of the operations of the key and of its tokens; None: the default of the service."""
+    """The highest cost in a minute of what the key and its tokens do; None: the default of the service."""
 
     @property
     def holder(self) -> UUID:

@@ -110,8 +110,8 @@ class ApiKeyMutation:
         cost_per_minute: Annotated[
             int | None,
             argument(
-                "What the operations of the key may cost in a minute, 1 to 1,000,000,000. By default as much as those"
-                " of the key in use."
+                "What the operations and downloads of the key may cost in a minute, 1 to 1,000,000,000. By default"
+                " as much as those of the key in use."
             ),
         ] = None,
     ) -> CreateApiKeyResult:
@@ -171,8 +171,8 @@ class ApiKeyMutation:
         cost_per_minute: Annotated[
             int | None,
             argument(
-                "What the operations of the key may cost in a minute, 1 to 1,000,000,000. Null: the default of the"
-                " service. Left out, it stays."
+                "What the operations and downloads of the key may cost in a minute, 1 to 1,000,000,000. Null: the"
+                " default of the service. Left out, it stays."
             ),
         ] = strawberry.UNSET,
     ) -> UpdateApiKeyResult:

@@ -28,8 +28,8 @@ class ApiKey:
     )
     cost_per_minute: int | None = column(
         "cost_per_minute",
-        "What the operations of the key, and of its access tokens, may cost in a minute; null: the default of the"
-        " service.",
+        "What the operations and downloads of the key, and of its access tokens, may cost in a minute; null: the"
+        " default of the service.",
     )
     hint: str = column("hint", "The first characters of the secret, to distinguish keys.")
     project: Project | None = link(

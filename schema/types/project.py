@@ -170,7 +170,7 @@ class Limits:
         default=bulk.MAX_ACTIVE, description="Largest number of active bulk operations of a project."
     )
     cost_per_minute: int | None = strawberry.field(
-        description="What the operations of the key may cost in a minute; null: there is no limit."
+        description="What the operations and downloads of the key may cost in a minute; null: there is no limit."
     )
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 
