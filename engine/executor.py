@@ -13,7 +13,7 @@ from db.runs import changes, claims, step_journal
 from db.runs.claims import Claimed, LeaseLostError
 from db.runs.step_journal import End
 from db.runs.transitions import Ending, Lease
-from domain import ids, json_codec
+from domain import ids, json_codec, reasons
 from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError, FlowRunsError
 from domain.ids import IdKind
@@ -97,7 +97,9 @@ class Executor:
                 self._observer.lease_lost()
             except DatabaseUnavailableError as error:
                 # The lease expires, and the next worker resumes the run from its journal.
-                _logger.warning("database unavailable while executing a run", extra={"reason": error.message})
+                _logger.warning(
+                    "database unavailable while executing a run", extra={"reason": reasons.of_database(error)}
+                )
             except Exception:
                 _logger.exception("internal error while executing a run")
                 await self._end_after_internal_error(lease)

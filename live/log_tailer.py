@@ -19,6 +19,7 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition, NeededOfRuns, Tail
 from db.row_types import RunRow
+from domain import reasons
 from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from live.events import LogEvent, MatchedEvent, ReadBatch, SubscriptionError, TailerFailedError
@@ -164,9 +165,10 @@ class LogTailer:
             notified.clear()
             try:
                 has_more = await self._read()
-            except DatabaseUnavailableError:
+            except DatabaseUnavailableError as error:
                 if not is_unavailable:
-                    _logger.warning("event log unavailable", extra={"retry_seconds": RETRY_SECONDS})
+                    fields = {"retry_seconds": RETRY_SECONDS, "reason": reasons.of_database(error)}
+                    _logger.warning("event log unavailable", extra=fields)
                 is_unavailable = True
                 await clock.sleep(RETRY_SECONDS)
                 continue

@@ -12,10 +12,15 @@ from ipaddress import ip_address
 from typing import Any
 
 import apprise
+import requests
+from requests.adapters import HTTPAdapter
 
+from domain import reasons
 from engine.steps.network import public_only
 
 _PROBLEMS: list[str] = []
+_REASONS: list[str] = []
+"""Why connections failed."""
 
 
 class _Collector(logging.Handler):
@@ -40,6 +45,21 @@ def _refuse_private(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError("The target is not on the public internet.")
 
 
+def _collect_reasons() -> None:
+    """Lets each failed connection say why it failed: plugins report only that it did, and the text of the library has
+    the URL with its tokens."""
+    send = HTTPAdapter.send
+
+    def send_and_collect(*args: Any, **more: Any) -> requests.Response:
+        try:
+            return send(*args, **more)
+        except requests.RequestException as error:
+            _REASONS.append(reasons.of_connection(reasons.root_of(error)))
+            raise
+
+    HTTPAdapter.send = send_and_collect  # type: ignore[method-assign]
+
+
 def _send(request: dict[str, Any]) -> str | None:
     """Sends a message; returns why it was not sent, None if it was."""
     if request["is_guarded"]:
@@ -51,8 +71,11 @@ def _send(request: dict[str, Any]) -> str | None:
     # Others speak to this machine, such as dbus, or not over HTTP. E-mail goes over the server of the operator.
     if not hasattr(sys.modules[type(plugin).__module__], "requests"):
         return "Only services over HTTP are supported, and `mailto:` for e-mail."
-    is_sent = plugin.notify(title=request["title"], body=request["body"], body_format=apprise.NotifyFormat.TEXT)
-    return None if is_sent else (_PROBLEMS[-1] if _PROBLEMS else "The service did not accept the message.")
+    _collect_reasons()
+    if plugin.notify(title=request["title"], body=request["body"], body_format=apprise.NotifyFormat.TEXT):
+        return None
+    problem = _PROBLEMS[-1] if _PROBLEMS else "The service did not accept the message."
+    return f"{problem} ({_REASONS[-1]})" if _REASONS else problem
 
 
 def main() -> None:

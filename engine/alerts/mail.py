@@ -10,6 +10,7 @@ from email.message import EmailMessage
 from email.utils import localtime, make_msgid, parseaddr
 from urllib.parse import unquote, urlsplit
 
+from domain import reasons
 from engine.alerts.message import Message
 
 TIMEOUT_SECONDS = 20.0
@@ -134,4 +135,4 @@ def _reason(error: Exception) -> str:
         case smtplib.SMTPResponseException():
             return f"The mail server answered {error.smtp_code}."
         case _:
-            return f"The mail server could not be reached: {type(error).__name__}."
+            return f"The mail server could not be reached: {reasons.of_connection(error)}."

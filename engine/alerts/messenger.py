@@ -86,7 +86,10 @@ class Messenger:
 
     def _environment(self) -> dict[str, str]:
         proxies = _PROXIES if self._use_proxies else ()
-        return {name: value for name, value in os.environ.items() if name in _KEPT or name.lower() in proxies}
+        kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.lower() in proxies}
+        if "SSL_CERT_FILE" in kept:
+            kept.setdefault("REQUESTS_CA_BUNDLE", kept["SSL_CERT_FILE"])  # the name that the library of Apprise knows
+        return kept
 
     def close(self) -> None:
         """Waits for no message that is being sent."""

@@ -9,6 +9,7 @@ import httpcore
 import httpx
 from standardwebhooks import Webhook
 
+from domain import reasons
 from domain.json_codec import KIB
 from domain.outbound.delivery import Attempt, AttemptError
 from domain.time import clock
@@ -50,11 +51,11 @@ class Sender:
         except TimeoutError:
             return _failed(started_at, AttemptError.TIMEOUT, f"No answer within {TIMEOUT_SECONDS:g} s.")
         except httpcore.TimeoutException as error:
-            return _failed(started_at, AttemptError.TIMEOUT, f"Connecting took too long. {error}")
+            return _failed(started_at, AttemptError.TIMEOUT, f"Connecting took too long. {error}".rstrip())
         except StepError as error:
             return _failed(started_at, AttemptError.ADDRESS_REFUSED, error.message)
         except (httpx.InvalidURL, httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-            return _failed(started_at, AttemptError.CONNECTION_FAILED, str(error) or type(error).__name__)
+            return _failed(started_at, AttemptError.CONNECTION_FAILED, reasons.of_connection(error))
         duration_ms = clock.milliseconds_since(started_at)
         excerpt = await _excerpt(response)
         status = response.status_code

@@ -10,7 +10,7 @@ import httpcore
 import httpx
 from pydantic import Field
 
-from domain import json_codec
+from domain import json_codec, reasons
 from domain.errors import FlowRunsError
 from domain.flows.definition import LanguageModel
 from domain.flows.templated import Templated
@@ -125,11 +125,13 @@ class HttpKind(StepKind):
         except TimeoutError:
             raise StepError("TIMEOUT", f"{request.url.host} did not respond within {seconds:g} s.") from None
         except httpcore.TimeoutException as error:
-            raise StepError("TIMEOUT", f"Connecting to {request.url.host} took too long. {error}") from None
+            raise StepError("TIMEOUT", f"Connecting to {request.url.host} took too long. {error}".rstrip()) from None
         except (httpx.InvalidURL, httpx.LocalProtocolError, httpcore.LocalProtocolError) as error:
             raise invalid_input(f"The request cannot be sent: {error}") from None
         except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-            raise StepError("HTTP_FAILED", f"The call of {request.url.host} failed: {_describe(error)}") from None
+            raise StepError(
+                "HTTP_FAILED", f"The call of {request.url.host} failed: {reasons.of_connection(error)}"
+            ) from None
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -197,10 +199,6 @@ class HttpKind(StepKind):
 def _without_secrets(url: httpx.URL) -> str:
     """Returns `url` without query and user name, which may hold secrets."""
     return f"{url.scheme}://{url.netloc.decode()}{url.path}"
-
-
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _validated(rendered: Any) -> HttpInput:

@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 
 from db.core.pubsub import PubSub
+from domain import reasons
 from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from engine.file_store import FileStoreError
@@ -88,7 +89,7 @@ class BackgroundService(ABC):
         try:
             seconds = await self.work()
         except DatabaseUnavailableError as error:
-            return await self._back_off(logging.WARNING, "database unavailable", reason=error.message)
+            return await self._back_off(logging.WARNING, "database unavailable", reason=reasons.of_database(error))
         except FileStoreError as error:
             return await self._back_off(logging.WARNING, "file store unavailable", reason=str(error))
         except Exception:

@@ -18,7 +18,7 @@ from db.queue import due, holds
 from db.runs import claims
 from db.runs.claims import Claimed
 from db.runs.transitions import Lease
-from domain import ids
+from domain import ids, reasons
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.observation.observer import SILENT, Observer
@@ -152,11 +152,17 @@ class Dispatcher:
             await self._database.write(claims.postpone, leases, self._interval)
         except DatabaseUnavailableError as error:
             # The leases expire.
-            _logger.warning("database unavailable", extra={"service": "dispatcher", "reason": error.message})
+            _logger.warning(
+                "database unavailable", extra={"service": "dispatcher", "reason": reasons.of_database(error)}
+            )
 
     async def _back_off(self, error: DatabaseUnavailableError) -> None:
         """Waits for the next attempt. Nothing shortens the pause: runs are due, also while none can be claimed."""
-        fields = {"service": "dispatcher", "retry_in_seconds": self._settings.interval, "reason": error.message}
+        fields = {
+            "service": "dispatcher",
+            "retry_in_seconds": self._settings.interval,
+            "reason": reasons.of_database(error),
+        }
         _logger.warning("database unavailable", extra=fields)
         await clock.wait_for(self._stopping, self._settings.interval)
 
@@ -241,7 +247,7 @@ class Dispatcher:
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
             stopped = await self._database.read(claims.find_cancelled, list(lost.values())) if lost else ()
         except DatabaseUnavailableError as error:
-            fields = {"service": "leases", "runs": len(leases), "reason": error.message}
+            fields = {"service": "leases", "runs": len(leases), "reason": reasons.of_database(error)}
             _logger.warning("database unavailable", extra=fields)
             return
         now = clock.now()

@@ -8,6 +8,7 @@ from uuid import UUID
 from db.core.database import Database
 from db.queue import workers
 from db.queue.workers import WorkerIdentity
+from domain import reasons
 from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from engine.worker.background_service import BackgroundService
@@ -57,7 +58,7 @@ class Presence(BackgroundService):
         try:
             await self._database.write(workers.remove, self.worker.id)
         except DatabaseUnavailableError as error:
-            _logger.warning("database unavailable", extra={"service": self.name, "reason": error.message})
+            _logger.warning("database unavailable", extra={"service": self.name, "reason": reasons.of_database(error)})
 
     def _is_due(self, now: datetime, executing: Mapping[UUID, datetime]) -> bool:
         if self._reported_at is None or not 0 <= (now - self._reported_at).total_seconds() < HEARTBEAT_SECONDS:

@@ -9,6 +9,7 @@ from uuid import UUID
 from db.core.database import Database
 from db.queue import budgets
 from db.queue.budgets import Budget, full
+from domain import reasons
 from domain.errors import DatabaseUnavailableError, QueryTooComplexError, RateLimitedError
 from domain.time import clock
 
@@ -155,7 +156,9 @@ class Budgets:
         try:
             grant = await self._database.write(budgets.take, key_id, held.limit, needed, requested)
         except DatabaseUnavailableError as error:
-            _logger.warning("budget of a key not written: limited by this process", extra={"reason": error.message})
+            _logger.warning(
+                "budget of a key not written: limited by this process", extra={"reason": reasons.of_database(error)}
+            )
             grant = budgets.granted(held.refilled(), needed, requested)
         held.rest = grant.budget
         held.granted += grant.taken

@@ -14,6 +14,7 @@ from db import access_tokens, api_keys, secret_tokens
 from db.api_keys import USE_PRECISION, ActiveKey
 from db.core import pubsub
 from db.core.database import Database
+from domain import reasons
 from domain.access_token import NO_TOKEN_KEYS, AccessToken, TokenKeys
 from domain.enums import Role
 from domain.errors import DatabaseUnavailableError, FlowRunsError
@@ -114,7 +115,7 @@ class Viewers:
             await self._database.write(api_keys.record_uses, unwritten)
         except DatabaseUnavailableError as error:
             self._unwritten = {**unwritten, **self._unwritten}
-            _logger.warning("uses of keys not written", extra={"reason": error.message})
+            _logger.warning("uses of keys not written", extra={"reason": reasons.of_database(error)})
 
     async def find(self, secret: str | None) -> Viewer | None:
         """Returns the viewer of the active key with this secret; None if there is none.

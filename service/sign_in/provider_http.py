@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import orjson
 
+from domain import reasons
 from domain.errors import IdentityProviderInvalidError, IdentityProviderUnavailableError
 
 _logger = logging.getLogger(__name__)
@@ -71,8 +72,7 @@ class ProviderHttp:
         except httpx.DecodingError:
             raise invalid_response(f"a response that cannot be decompressed from {url}") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            _logger.warning("identity provider unavailable", extra={"url": url, "reason": reason})
+            _logger.warning("identity provider unavailable", extra={"url": url, "reason": reasons.of_connection(error)})
             raise IdentityProviderUnavailableError from None
         if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             _logger.warning("identity provider unavailable", extra={"url": url, "reason": response.status_code})

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from db.migrate import upgrade
+from db import migrate
+from domain import reasons
+from domain.errors import DatabaseUnavailableError
 from tests.support.app import App, run_app
 from tests.support.databases.postgres import PostgresServer
 
@@ -16,7 +18,7 @@ ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }
 @pytest.fixture
 async def own_app(own_postgres: PostgresServer) -> AsyncIterator[App]:
     """A service without a worker, on a server that the test may stop."""
-    await asyncio.to_thread(upgrade, own_postgres.url())
+    await asyncio.to_thread(migrate.upgrade, own_postgres.url())
     async with run_app(own_postgres.url(), with_worker=False) as app:
         yield app
 
@@ -31,6 +33,10 @@ async def test_service_reports_an_unavailable_database_and_recovers(own_app: App
     assert "unavailable" in error["message"]
     assert (await own_app.http.get("/readyz")).status_code == 503
     assert (await own_app.http.get("/healthz")).status_code == 200
+    with pytest.raises(DatabaseUnavailableError) as unavailable:
+        await own_app.database.read(migrate.problem)
+    # Where the database is stands in the log alone.
+    assert "cannot be reached" in reasons.of_database(unavailable.value)
 
     await asyncio.to_thread(own_postgres.start)
     assert (await own_app.query(LIST))["viewer"]["role"] == "ADMIN"
