@@ -18,6 +18,9 @@ from db.row_types import SecretRow
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain import ids
 
+KEY_ID_LENGTH = 8
+"""Characters that identify a key. A redacted output begins with those of its key."""
+
 _secrets = table(Secret)
 _secret = _secrets.c
 _retired_secrets = table(RetiredSecret)
@@ -153,11 +156,25 @@ def all_values(conn: Connection, project_id: UUID) -> list[SealedValue]:
 
 
 def key_counts(conn: Connection) -> Mapping[str, int]:
-    """Returns the number of texts that each key has encrypted: secrets, signing secrets, URLs of callbacks."""
+    """Returns the number of texts in use that each key has encrypted: secrets, signing secrets, URLs of callbacks."""
     counts: Counter[str] = Counter(
         dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all())
     )
     return counts + Counter(webhooks.key_counts(conn)) + sealed_texts.key_counts(conn)
+
+
+def all_key_counts(conn: Connection) -> Mapping[str, int]:
+    """Returns the number of all texts that each key has encrypted, with former values and redacted outputs.
+
+    A key without any can be removed. It reads all redacted outputs.
+    """
+    former = select(_retired.key_id, func.count()).group_by(_retired.key_id)
+    key_id = func.substr(_step.sealed, 1, KEY_ID_LENGTH)
+    outputs = select(key_id, func.count()).where(_step.sealed.is_not(None)).group_by(key_id)
+    counts = Counter(key_counts(conn))
+    for query in (former, outputs):
+        counts += Counter(dict(conn.execute(query).all()))
+    return counts
 
 
 def not_sealed_by(conn: Connection, key_ids: Collection[str], limit: int) -> list[SealedValue]:

@@ -322,15 +322,15 @@ def new_secret_key() -> None:
     click.echo(new_key())
 
 
-@secrets.command("keys", help="List the keys in use, each with the number of secrets that it has encrypted.")
+@secrets.command("keys", help="List the keys in use, each with the number of texts that it has encrypted.")
 @click.pass_obj
 def list_secret_keys(settings: Settings) -> None:
     """List the keys of secrets."""
     keys = load_key_ring(settings)
-    counts = with_database(settings, lambda database: database.read(db_secrets.key_counts))
+    counts = with_database(settings, lambda database: database.read(db_secrets.all_key_counts))
     for key_id in sorted({*keys.ids, *counts}):
         state = "encrypts" if key_id == keys.primary_id else "decrypts" if key_id in keys else "MISSING"
-        click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} secrets")
+        click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} texts")
 
 
 @secrets.command("rewrap", help="Encrypt all secrets again with the first key. Services may continue to run.")

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from db.secrets import KEY_ID_LENGTH
+
 KEY_BYTES = 32
 """Bytes of a key: AES-256."""
 _NONCE_BYTES = 12
 """Bytes of the random nonce of each text: the length for which GCM is defined."""
-_ID_LENGTH = 8
-"""Hexadecimal digits that identify a key. Messages and rows name keys by them."""
 
 
 class KeyLostError(Exception):
@@ -98,7 +98,7 @@ NO_KEYS = KeyRing()
 
 def key_id(key: bytes) -> str:
     """Returns the text that identifies `key`. It reveals nothing about the key."""
-    return hashlib.sha256(b"flow-runs key " + key).hexdigest()[:_ID_LENGTH]
+    return hashlib.sha256(b"flow-runs key " + key).hexdigest()[:KEY_ID_LENGTH]
 
 
 def new_key() -> str:

@@ -328,7 +328,11 @@ async def test_redacted_values_are_unreadable_and_later_steps_have_them(
 
     # A retry from the failed step has them, too; by then another key has encrypted them.
     ring = KeyRing(parse_keys(f"{NEW_KEY},{KEY}"))
+    old_id, new_id = KeyRing(parse_keys(KEY)).primary_id, ring.primary_id
+    assert await app.database.read(secrets.all_key_counts) == {old_id: 1}
     assert (await rewrap(app.database, ring)).outputs == 1
+    # The old key can be removed.
+    assert await app.database.read(secrets.all_key_counts) == {new_id: 1}
     retry = (
         "mutation($id: ID!) { retry(runId: $id, strategy: FROM_FAILED_STEP) { ... on RetrySuccess { run { id } } } }"
     )
