@@ -1,11 +1,17 @@
 """Masks the parts of a URL that may be a token, in what its receiver answers."""
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from engine.secrets.masks import MIN_LENGTH, Masker
 
+_TOKEN = re.compile(
+    r"(?<![a-z0-9])(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{10,}(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""Matches a word that may be a token: 10 letters and digits or more, with some of both."""
 _KEPT = 200
 """Maskers that are kept, for endpoints that get many deliveries: making one takes a millisecond, and 20 KB."""
 
@@ -14,10 +20,20 @@ _KEPT = 200
 def url_masker(url: str) -> Masker:
     """Returns the masker of the parts of `url`: everything but the host of a web server, as a whole and by parts.
 
+    Labels of the host that may be a token, as in `https://eo4vbz1q7xk2.m.example`, are masked, too.
+
     The log of the service is not masked: parts such as `/graphql` stand in unrelated lines.
     """
     parts = {form for part in _parts(url) for form in (part, unquote(part), unquote_plus(part))}
     return Masker(sorted(part for part in parts if len(part) >= MIN_LENGTH), masks_log=False)
+
+
+def origin_of(url: str) -> str:
+    """Returns scheme and host of a URL, with `***` in the place of labels that may be a token."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    labels = ("***" if _TOKEN.search(label) else label for label in host.split("."))
+    return f"{parts.scheme}://{'.'.join(labels)}"
 
 
 def _parts(url: str) -> Iterator[str]:
@@ -26,6 +42,7 @@ def _parts(url: str) -> Iterator[str]:
     if parts.scheme not in ("http", "https"):
         # Of a chat service: the text in the place of the host may be a token.
         yield from (parts.netloc, server)
+    yield from (label for label in server.split(".") if _TOKEN.search(label))
     yield from (url, account, *account.split(":", 1))
     yield from (parts.path, *parts.path.split("/"), f"{parts.path}?{parts.query}")
     yield from (parts.query, parts.fragment)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -37,6 +36,7 @@ from engine.deliveries.callbacks import RunCallback
 from engine.deliveries.relay import new_delivery
 from engine.secrets import endpoint_urls
 from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError
+from engine.secrets.url_masks import origin_of
 from resolvers import authorize, secrets, values
 from resolvers.context import Context
 from resolvers.lists import RowList
@@ -137,7 +137,11 @@ def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any], url: str | 
     if endpoints.count(uow.conn, row["project_id"]) >= MAX_ENDPOINTS:
         raise InvalidArgumentError(f"The project already has {MAX_ENDPOINTS} endpoints, the maximum. Delete one first.")
     endpoints.create(uow, {**row, "after_seq": newest})
-    details = {"name": row["name"], "url": _shown(url), "kinds": json_codec.decode(row["kinds"])}
+    details = {
+        "name": row["name"],
+        "url": None if url is None else origin_of(url),
+        "kinds": json_codec.decode(row["kinds"]),
+    }
     _record(uow, origin, AuditAction.CREATE_ENDPOINT, row["id"], row["project_id"], details)
 
 
@@ -183,7 +187,10 @@ def _update(
     before = {name: getattr(endpoint, name) for name in columns}
     if "url" in columns:
         before["url"] = _url_before(keys, endpoint)
-    details = audit_events.changes(before, columns, {"url"})
+    details = audit_events.changes(before, columns)
+    if (change := details["changes"].get("url")) is not None:
+        # The log says where events went, also when the change was undone, and has nothing that may be a token.
+        details["changes"]["url"] = {side: url and origin_of(url) for side, url in change.items()}
     _record(uow, origin, AuditAction.UPDATE_ENDPOINT, endpoint_id, endpoint.project_id, details)
 
 
@@ -343,14 +350,6 @@ def _url_before(keys: KeyRing, endpoint: EndpointRow) -> str | None:
         return endpoint_urls.url_of(keys, endpoint)
     except KeyLostError:
         return None
-
-
-def _shown(url: str | None) -> str | None:
-    """Returns a URL without what may be a token: the audit log outlives the endpoint."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _invalid(path: str, message: str) -> EndpointInvalidError:

@@ -107,6 +107,12 @@ class Budgets:
             # A debt of the whole limit could never be paid together with a request.
             held.granted = max(held.granted - REFUSED_COST, min(held.granted, 1 - limit))
 
+    def refund(self, key_id: UUID, cost_per_minute: int | None, cost: int) -> None:
+        """Gives back a part of what was charged, for what the key did not get."""
+        held = self._held.get(key_id)
+        if held is not None and held.limit == self.limit_of(cost_per_minute):
+            held.granted += max(cost, 0)
+
     def charge_limited(self, key_id: UUID, cost_per_minute: int | None, cost: int) -> None:
         """Charges a request that was refused because `cost` is not left, after its document was read: `REFUSED_COST`,
         or what is left. The key owes nothing, or a client that waits as it is told would be refused again.

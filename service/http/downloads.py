@@ -170,21 +170,27 @@ class Downloads:
             headers["content-range"] = f"bytes {start}-{end - 1}/{row.size}"
         status = 206 if is_part else 200
         has_content = request.method != "HEAD" and start < end
-        await self._charge(context, (end - start) // BYTES_OF_COST if has_content else 0)
+        cost = await self._charge(context, (end - start) // BYTES_OF_COST if has_content else 0)
         if not has_content:
             return Response(status_code=status, headers=headers)
-        response = StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
+        try:
+            content = await self._content(row.key, start, end)
+        except (RunFileGoneError, FileStoreUnavailableError):
+            # Nothing is sent, so it costs what a refused download does.
+            self._budgets.refund(context.viewer.key_id, context.viewer.cost_per_minute, cost - DOWNLOAD_COST)
+            raise
+        response = StreamingResponse(content, status, headers=headers)
         return WatchedDownload(response, self._connections, context.viewer)
 
-    async def _charge(self, context: Context, of_content: int) -> None:
-        """Charges a download: `DOWNLOAD_COST` and what its content costs, but at most the whole limit of the key, so
-        that each key can download everything.
+    async def _charge(self, context: Context, of_content: int) -> int:
+        """Charges a download, and returns its cost: `DOWNLOAD_COST` and what its content costs, but at most the whole
+        limit of the key, so that each key can download everything.
 
         Raises:
             RateLimitedError: the key cannot spend so much yet.
         """
         cost, limit = DOWNLOAD_COST + of_content, self._budgets.limit_of(context.viewer.cost_per_minute)
-        await charge(context, cost if limit is None else min(cost, limit))
+        return (await charge(context, cost if limit is None else min(cost, limit))).cost
 
     async def _number_of_lines(self, run: RunRow, first: Sequence[LogLineRow]) -> int:
         if len(first) < LINES_AT_ONCE:

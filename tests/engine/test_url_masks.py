@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from engine.secrets.url_masks import url_masker
+from engine.secrets.url_masks import origin_of, url_masker
 
 URL = "https://account-1:pass%2Bword@hooks.example/services/T0000001/B%20token%201?key=query+token&flag-token#fragment1"
 REPEATED = (
@@ -34,6 +34,21 @@ def test_the_host_of_a_web_server_is_not_masked_and_the_token_of_a_chat_service_
     message = "hooks.example did not answer within 15 s"
     assert url_masker(URL).cut_text(message) == message
     assert url_masker("slack://xoxb-token-1/T0000001/B1").cut_text("unknown token xoxb-token-1") == "unknown token ***"
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://eo4vbz1q7xk2.m.pipe.example/path?token", "https://***.m.pipe.example"),
+        ("https://me:secret@hooks.crm-2.example:8443/token", "https://hooks.crm-2.example:8443"),
+        ("http://0192f0c1-7d2a-7c3b-9d4e-0123456789ab.hooks.example/", "http://***.hooks.example"),
+        ("http://203.0.113.25:9000/ok", "http://203.0.113.25:9000"),
+    ],
+)
+def test_origin_is_shown_without_labels_that_may_be_tokens(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
+    for label in ("eo4vbz1q7xk2", "0123456789ab"):
+        assert label not in url_masker(url).cut_text(f"the name {url} is unknown")
 
 
 def test_short_parts_are_not_masked() -> None:

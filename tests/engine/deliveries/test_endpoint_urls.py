@@ -150,7 +150,10 @@ async def test_audit_log_and_attempts_have_nothing_of_the_url_but_the_host(sendi
         await sending.app.query(UPDATE, {"id": endpoint, "url": url})
     found = await sending.app.query("{ auditEvents(first: 3) { nodes { action details } } }")
     same, changed, created = [each["details"] for each in found["auditEvents"]["nodes"]]
-    assert (same["changes"], changed["changes"]) == ({}, {"url": {}})
+    assert (same["changes"], changed["changes"]) == (
+        {},
+        {"url": {"from": sending.receiver.url, "to": sending.receiver.url}},
+    )
     assert created["url"] == sending.receiver.url
     await sending.run()
     await sending.send()

@@ -237,6 +237,10 @@ OUTPUT = {
 }
 
 
+async def store_is_away(*_: Any, **__: Any) -> None:
+    raise PermissionError
+
+
 async def test_downloads_are_charged(fake_clock: FakeClock, database_url: str, tmp_path: Path) -> None:
     actions, files = "tests.support.output_actions", str(tmp_path / "files")
     async with run_app(database_url, with_worker=True, actions=actions, files_url=files) as app:
@@ -261,6 +265,13 @@ async def test_downloads_are_charged(fake_clock: FakeClock, database_url: str, t
         assert await spent_by(file, key, "HEAD") == DOWNLOAD_COST + of_query
         for refused, headers in ((unknown, {}), ("/files/passwd", {}), (file, {"range": "bytes=200000-"})):
             assert await spent_by(refused, **headers) == REFUSED_COST + of_query
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("obstore.get_async", store_is_away)
+            assert await spent_by(file) == REFUSED_COST + of_query
+        for stored in (path for path in (tmp_path / "files").rglob("*") if path.is_file()):
+            stored.rename(stored.with_suffix(".gone"))
+            assert await spent_by(file) == REFUSED_COST + of_query
+            stored.with_suffix(".gone").rename(stored)
         # A log that costs more than the whole limit costs the whole limit.
         assert (await get(log, small)).status_code == 200
         for path in (log, file, unknown):
