@@ -244,6 +244,7 @@ class WebhookRow(Protocol):
     response_template: str | None
     accepts_get: bool
     exposed_headers: str
+    calls_per_minute: int | None
     created_at: datetime
     rotated_at: datetime | None
 

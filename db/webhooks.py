@@ -80,6 +80,11 @@ def rotate(uow: UnitOfWork, webhook_id: UUID) -> str | None:
     return token if uow.conn.execute(statement).rowcount == 1 else None
 
 
+def change(uow: UnitOfWork, webhook_id: UUID, columns: Mapping[str, Any]) -> bool:
+    """Sets columns of a webhook, one or more. Returns False if the webhook does not exist."""
+    return uow.conn.execute(update(_table).where(_webhook.id == webhook_id).values(**columns)).rowcount == 1
+
+
 def remove(uow: UnitOfWork, webhook_id: UUID) -> bool:
     """Deletes a webhook. Its runs remain. Returns False if the webhook does not exist."""
     return uow.conn.execute(delete(_table).where(_webhook.id == webhook_id)).rowcount == 1

@@ -31,6 +31,7 @@ class AuditAction(DescribedEnum):
     UPDATE_SCHEDULE = "UPDATE_SCHEDULE", "A schedule was changed."
     DELETE_SCHEDULE = "DELETE_SCHEDULE", "A schedule was deleted."
     CREATE_WEBHOOK = "CREATE_WEBHOOK", "A webhook was created."
+    UPDATE_WEBHOOK = "UPDATE_WEBHOOK", "A webhook was changed."
     ROTATE_WEBHOOK = "ROTATE_WEBHOOK", "A webhook got a new token."
     DELETE_WEBHOOK = "DELETE_WEBHOOK", "A webhook was deleted."
     CREATE_API_KEY = "CREATE_API_KEY", "An API key was created."

@@ -186,8 +186,8 @@ class RateLimitedError(RequestError, code="RATE_LIMITED", http_status=HTTPStatus
 
     retry_after: Annotated[int, "Seconds after which the request can succeed."]
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
+    def __init__(self, retry_after: int, message: str | None = None) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 

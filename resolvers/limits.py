@@ -11,6 +11,8 @@ from domain.runs.state_machine import FINAL
 
 MAX_COST_PER_MINUTE = 1_000_000_000
 """The highest rate limit of a key: as good as none."""
+MAX_CALLS_PER_MINUTE = 1_000_000
+"""The highest rate limit of a webhook: as good as none."""
 _MAX_DAYS = 36_500
 """Days of a retention: a hundred years."""
 _ARCHIVE = "archiveSucceededAfterDays"
@@ -21,6 +23,7 @@ _RANGES = {
     "retention_days": ("retentionDays", 1, _MAX_DAYS),
     "archive_after_days": (_ARCHIVE, 1, _MAX_DAYS),
     "cost_per_minute": ("costPerMinute", 1, MAX_COST_PER_MINUTE),
+    "calls_per_minute": ("callsPerMinute", 1, MAX_CALLS_PER_MINUTE),
 }
 """The range of each column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled
 instead."""
@@ -32,7 +35,7 @@ def check_flow(columns: Mapping[str, Any]) -> None:
     Raises:
         SettingsInvalidError: with every problem.
     """
-    _raise_problems(_out_of_range(columns))
+    _raise_problems(out_of_range(columns))
 
 
 def check_key(columns: Mapping[str, Any]) -> None:
@@ -41,7 +44,16 @@ def check_key(columns: Mapping[str, Any]) -> None:
     Raises:
         SettingsInvalidError: with every problem.
     """
-    _raise_problems(_out_of_range(columns))
+    _raise_problems(out_of_range(columns))
+
+
+def check_webhook(columns: Mapping[str, Any]) -> None:
+    """Checks new values of a webhook's columns.
+
+    Raises:
+        SettingsInvalidError: with every problem.
+    """
+    _raise_problems(out_of_range(columns))
 
 
 def check_project(columns: Mapping[str, Any]) -> None:
@@ -50,7 +62,7 @@ def check_project(columns: Mapping[str, Any]) -> None:
     Raises:
         SettingsInvalidError: with every problem.
     """
-    problems = _out_of_range(columns) + _retention_problems(expiry.parse(columns["run_retention"]))
+    problems = out_of_range(columns) + _retention_problems(expiry.parse(columns["run_retention"]))
     if columns["retry_limit"] is None:
         problems.append(Problem("retryLimit", "must not be null. 0 allows no retry."))
     if (columns["quota_runs"] is None) is not (columns["quota_period"] is None):
@@ -65,7 +77,7 @@ def check_retention(retention: Mapping[RunStatus, int], archive_days: int | None
     Raises:
         InvalidArgumentError: one of them is not allowed.
     """
-    problems = _retention_problems(retention) + _out_of_range({"archive_after_days": archive_days})
+    problems = _retention_problems(retention) + out_of_range({"archive_after_days": archive_days})
     if problems:
         raise InvalidArgumentError(" ".join(f"`{problem.path}` {problem.message}" for problem in problems))
 
@@ -83,7 +95,7 @@ def _retention_problems(retention: Mapping[RunStatus, int]) -> list[Problem]:
     return problems
 
 
-def _out_of_range(columns: Mapping[str, Any]) -> list[Problem]:
+def out_of_range(columns: Mapping[str, Any]) -> list[Problem]:
     return [
         Problem(name, f"must be between {minimum:,} and {maximum:,}, got {columns[column]:,}.")
         for column, (name, minimum, maximum) in _RANGES.items()

@@ -19,7 +19,7 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.queue import holds
 from domain.errors import DatabaseUnavailableError
-from domain.observation.observer import SILENT
+from domain.observation.observer import SILENT, Limited
 from domain.observation.spans import NO_TRACES, Tracer
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
@@ -93,13 +93,15 @@ def create_service(
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
-    budgets = Budgets(database, settings.cost_per_minute)
+    metrics = Metrics(database) if settings.metrics else None
+    observer = metrics.recorder if metrics is not None else SILENT
+    budgets = Budgets(database, settings.cost_per_minute, observer=observer)
+    calls = Budgets(database, settings.webhook_calls_per_minute or None, limited=Limited.WEBHOOK, observer=observer)
+    answers = Budgets(database, limited=Limited.ANSWER_LINK, observer=observer)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_location), connections, budgets)
     origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
     documents = _documents(settings)
-    metrics = Metrics(database) if settings.metrics else None
-    observer = metrics.recorder if metrics is not None else SILENT
     worker = Worker(database, flows, settings, keys, observer, tracer) if with_worker else None
     standby = new_standby(database, settings, keys, observer) if with_standby else None
 
@@ -161,8 +163,8 @@ def create_service(
         routes=[
             endpoint.route(),
             WebSocketRoute(GRAPHQL_PATH, endpoint),
-            *Webhooks(database, flows, settings.max_body_bytes, keys, observer).routes(),
-            *AnswerPages(database, token_keys, keys).routes(),
+            *Webhooks(database, flows, settings.max_body_bytes, keys, calls, observer).routes(),
+            *AnswerPages(database, token_keys, keys, answers).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             *(openid.routes() if openid else ()),

@@ -17,7 +17,7 @@ from engine.alerts.mail import DEFAULT_SENDER, MailServer
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
 from engine.secrets.key_ring import parse_keys
-from resolvers.limits import MAX_COST_PER_MINUTE
+from resolvers.limits import MAX_CALLS_PER_MINUTE, MAX_COST_PER_MINUTE
 from service.log_output import LogFormat
 from service.sign_in import grants
 from service.sign_in.safe_urls import is_safe_url
@@ -184,6 +184,12 @@ class Settings(BaseSettings):
         le=MAX_COST_PER_MINUTE,
         description="What the operations of one key may cost in a minute, unless the key says otherwise; by default"
         " there is no limit.",
+    )
+    webhook_calls_per_minute: int = Field(
+        default=6_000,
+        ge=0,
+        le=MAX_CALLS_PER_MINUTE,
+        description="Calls that a webhook accepts in a minute, unless the webhook says otherwise; 0: no limit.",
     )
     report_costs: bool = Field(
         default=False,

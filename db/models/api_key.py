@@ -44,11 +44,13 @@ class ApiKey(SQLModel, table=True):
 
 
 class CostBudget(SQLModel, table=True):
-    """What the operations of an API key may still cost. A key without a row has all that its rate limit allows."""
+    """What a rate limit still allows: operations of an API key, calls of a webhook, requests with an answer link. What
+    has no row has all that its limit allows."""
 
     __tablename__ = "cost_budget"
 
     key_id: UUID = Field(sa_column=key(primary_key=True))
+    """The API key, webhook or link."""
     remaining: int = Field(sa_column=Column(BigInteger, nullable=False))
     """What was left at `refilled_at`, without what processes hold. It grows since then, see `db.queue.budgets`."""
     refilled_at: datetime = Field(sa_column=Column(Timestamp, nullable=False, index=True))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Text, false
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, Text, false
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -40,5 +40,7 @@ class Webhook(SQLModel, table=True):
     """True if GET requests also start runs."""
     exposed_headers: str = Field(sa_column=Column(Text, nullable=False, server_default="[]"))
     """JSON text: the names of headers that runs get although they may hold credentials."""
+    calls_per_minute: int | None = Field(sa_column=Column(Integer))
+    """Calls that are accepted in a minute; None: the default of the service."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     rotated_at: datetime | None = Field(sa_column=Column(Timestamp))

@@ -1,4 +1,5 @@
-"""Budgets: what the operations of an API key may still cost under its rate limit.
+"""Budgets: what the operations of an API key may still cost under its rate limit. Webhooks and answer links have
+budgets too, from which each call takes 1.
 
 A budget holds at most what the limit allows in a minute, and is refilled steadily. Processes do not write for each
 operation: a process takes a grant, a small part of the budget, and spends it by itself. What all processes have taken

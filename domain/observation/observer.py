@@ -17,6 +17,14 @@ class AttemptOutcome(StrEnum):
     """It failed, and was the last one."""
 
 
+class Limited(StrEnum):
+    """What a rate limit limits."""
+
+    KEY = "key"
+    WEBHOOK = "webhook"
+    ANSWER_LINK = "answer_link"
+
+
 class Observer:
     """Receives reports, and ignores them. Subclasses use those that they need."""
 
@@ -36,6 +44,9 @@ class Observer:
 
     def webhook_headers_dropped(self, count: int) -> None:
         """The template of a webhook's response rendered headers that are invalid."""
+
+    def rate_limited(self, limited: Limited) -> None:
+        """A request was refused by a rate limit."""
 
     def runs_claimed(self, count: int) -> None:
         """A worker has claimed runs."""

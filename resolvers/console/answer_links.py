@@ -31,9 +31,13 @@ from resolvers import inbox as requests
 from resolvers.context import Context
 from resolvers.flow_runs import resume
 from resolvers.flow_runs.resume import Responder
+from resolvers.rates.budgets import Budgets
 
 DEFAULT_LIFETIME = "P1D"
 """Lifetime of a link, unless the client gives one."""
+REQUESTS_PER_MINUTE = 60
+"""Requests with one link that are answered in a minute: each reads the question, and may check an answer of megabytes.
+"""
 _COLUMNS = frozenset(
     {"run_id", "status", "title", "description", "answer_schema", "step_name", "expires_at", "answered_by_key_id"}
     | {"answered_at", "answer", "idempotency_key"}
@@ -118,11 +122,16 @@ def _record(uow: UnitOfWork, origin: Origin, request: InputRequestRow, link: Ans
     audit_events.record(uow, origin, action, IdKind.ANSWER_LINK, link.id, request.project_id, details=details)
 
 
-async def open_link(database: Database, keys: TokenKeys, text: str) -> OpenedLink | LinkState:
-    """Returns the question of a link that can be used, or why it cannot be used. It changes nothing."""
+async def open_link(database: Database, keys: TokenKeys, text: str, budgets: Budgets) -> OpenedLink | LinkState:
+    """Returns the question of a link that can be used, or why it cannot be used. It changes nothing but the budget.
+
+    Raises:
+        RateLimitedError: the link was used `REQUESTS_PER_MINUTE` times.
+    """
     link = answer_link.verified(keys, text)
     if link is None:
         return LinkState.UNKNOWN
+    await budgets.charge(link.id, REQUESTS_PER_MINUTE, 1)
     key = await database.read(access_tokens.active_key, link.id, link.key_id)
     if key is None:
         return LinkState.UNKNOWN

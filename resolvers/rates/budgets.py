@@ -11,6 +11,7 @@ from db.queue import budgets
 from db.queue.budgets import Budget, full
 from domain import reasons
 from domain.errors import DatabaseUnavailableError, QueryTooComplexError, RateLimitedError
+from domain.observation.observer import SILENT, Limited, Observer
 from domain.time import clock
 
 _logger = logging.getLogger(__name__)
@@ -59,12 +60,21 @@ class _Held:
 
 
 class Budgets:
-    """Charges operations to the keys that send them. Belongs to one event loop."""
+    """Charges operations to the keys that send them, or calls to webhooks. Belongs to one event loop."""
 
-    def __init__(self, database: Database, default_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        default_limit: int | None = None,
+        *,
+        limited: Limited = Limited.KEY,
+        observer: Observer = SILENT,
+    ) -> None:
         """`default_limit` is that of keys without one of their own; None: they have no limit."""
         self._database = database
         self._default_limit = default_limit
+        self._limited = limited
+        self._observer = observer
         self._held: dict[UUID, _Held] = {}
 
     def limit_of(self, cost_per_minute: int | None) -> int | None:
@@ -132,11 +142,16 @@ class Budgets:
         Raises:
             RateLimitedError: so much is not left.
         """
-        if held.granted < cost:
+        if held.granted >= cost:
+            return
+        try:
             async with held.taking:
                 # Others may spend what was taken before this one gets to it.
                 while held.granted < cost:
                     await self._take(key_id, held, cost - held.granted)
+        except RateLimitedError:
+            self._observer.rate_limited(self._limited)
+            raise
 
     def _of(self, key_id: UUID, limit: int) -> _Held:
         held = self._held.get(key_id)

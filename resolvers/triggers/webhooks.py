@@ -30,7 +30,7 @@ from domain.problem import Problem
 from engine.secrets import signing
 from engine.secrets.key_ring import NoKeyError
 from engine.templates import compile_problems, condition_problems
-from resolvers import authorize, flows, values
+from resolvers import authorize, flows, limits, values
 from resolvers.context import Context
 
 MAX_WEBHOOKS = 100
@@ -84,6 +84,7 @@ class NewWebhook:
     """A template of the response over `request` and `run`; None: the response names the started run."""
     accepts_get: bool
     exposed_headers: Sequence[str]
+    calls_per_minute: int | None
 
 
 async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedToken:
@@ -95,7 +96,8 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
         SecretKeysMissingError: the service cannot encrypt the signing secret.
     """
     header = _signature_header(given)
-    if problems := list(_template_problems(given)):
+    limit_problems = limits.out_of_range({"calls_per_minute": given.calls_per_minute})
+    if problems := [*_template_problems(given), *limit_problems]:
         raise WebhookInvalidError(problems)
     flow = await flows.get_kept(context, flow_id, frozenset({"published_version_id"}))
     mismatches, warnings = await _schema_problems(context, flow.published_version_id, given)
@@ -112,6 +114,7 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
         "input_template": _template_text("input", given.input),
         "response_template": _template_text("respond", given.respond),
         "accepts_get": given.accepts_get,
+        "calls_per_minute": given.calls_per_minute,
         "exposed_headers": json_codec.encode(
             [_checked_header(name) for name in given.exposed_headers], limit=_MAX_TEMPLATE_BYTES, what="exposedHeaders"
         ),
@@ -244,6 +247,27 @@ def _create(uow: UnitOfWork, origin: Origin, webhook_id: UUID, columns: Mapping[
     return issued
 
 
+async def update(context: Context, webhook_id: str, columns: Mapping[str, Any]) -> UUID:
+    """Changes the name or the rate limit of a webhook; returns its ID.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError, WebhookNotFoundError, SettingsInvalidError.
+    """
+    if "name" in columns:
+        values.check_text("name", columns["name"])
+    limits.check_webhook(columns)
+    webhook = await _get_existing(context, webhook_id)
+    await context.database.write(_update, context.origin, webhook, columns)
+    return webhook.id
+
+
+def _update(uow: UnitOfWork, origin: Origin, webhook: WebhookRow, columns: Mapping[str, Any]) -> None:
+    if columns and not webhooks.change(uow, webhook.id, columns):
+        raise WebhookNotFoundError
+    details = audit_events.changes({name: getattr(webhook, name) for name in columns}, columns)
+    _record(uow, origin, AuditAction.UPDATE_WEBHOOK, webhook.id, webhook.project_id, webhook.flow_id, details)
+
+
 async def rotate(context: Context, webhook_id: str) -> IssuedToken:
     """Replaces the token of a webhook. The previous token is invalid from now on.
 
@@ -293,7 +317,7 @@ def _record(
 
 
 async def _get_existing(context: Context, webhook_id: str) -> WebhookRow:
-    webhook = await get(context, webhook_id, frozenset({"flow_id", "name"}))
+    webhook = await get(context, webhook_id, frozenset({"flow_id", "name", "calls_per_minute"}))
     if webhook is None:
         raise WebhookNotFoundError
     return webhook

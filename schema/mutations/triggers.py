@@ -15,11 +15,12 @@ from domain.errors import (
     ScheduleInvalidError,
     ScheduleNotFoundError,
     SecretKeysMissingError,
+    SettingsInvalidError,
     WebhookInvalidError,
     WebhookNotFoundError,
 )
 from resolvers.triggers import schedules, webhooks
-from schema.arguments import argument
+from schema.arguments import argument, given
 from schema.enums import Environment, Role, WebhookSignature
 from schema.fields import Info, columns_of
 from schema.inputs.schedules import CreateScheduleInput, UpdateScheduleInput
@@ -68,6 +69,13 @@ class CreateWebhookSuccess:
 
 
 @success
+class UpdateWebhookSuccess:
+    """The webhook was changed."""
+
+    webhook: Webhook = strawberry.field(description="The changed webhook.")
+
+
+@success
 class RotateWebhookSuccess:
     """The token of the webhook was replaced."""
 
@@ -98,6 +106,10 @@ DeleteScheduleResult = Annotated[
 CreateWebhookResult = Annotated[
     CreateWebhookSuccess | FlowNotFoundError | WebhookInvalidError | InputTooLargeError | SecretKeysMissingError,
     result("CreateWebhookResult", "The new webhook, or an error that says why it was not created."),
+]
+UpdateWebhookResult = Annotated[
+    UpdateWebhookSuccess | WebhookNotFoundError | SettingsInvalidError,
+    result("UpdateWebhookResult", "The changed webhook, or an error that says why it was not changed."),
 ]
 RotateWebhookResult = Annotated[
     RotateWebhookSuccess | WebhookNotFoundError,
@@ -212,8 +224,12 @@ class TriggerMutation:
                 "names, and cookies."
             ),
         ] = [],  # noqa: B006 - read, never changed
+        calls_per_minute: Annotated[
+            int | None,
+            argument("Calls that are accepted in a minute, 1 to 1,000,000. Default: that of the service."),
+        ] = None,
     ) -> CreateWebhookResult:
-        given = webhooks.NewWebhook(
+        new = webhooks.NewWebhook(
             name=name,
             environment=environment,
             signature=signature,
@@ -223,11 +239,31 @@ class TriggerMutation:
             respond=respond,
             accepts_get=accepts_get,
             exposed_headers=exposed_headers,
+            calls_per_minute=calls_per_minute,
         )
-        issued = await webhooks.create(info.context, flow_id, given)
+        issued = await webhooks.create(info.context, flow_id, new)
         webhook = await _load_webhook(info, issued.webhook_id)
         path = f"/hooks/{issued.token}"
         return CreateWebhookSuccess(webhook=webhook, token=issued.token, path=path, warnings=list(issued.warnings))
+
+    @mutation(Role.ADMIN, "Changes the name or the rate limit of a webhook. Calls have the new limit at once.")
+    async def update_webhook(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, argument("The webhook.")],  # noqa: A002
+        name: Annotated[
+            str | None, argument("The new name: 1 to 200 characters. Left out or null, the name stays.")
+        ] = None,
+        calls_per_minute: Annotated[
+            int | None,
+            argument(
+                "Calls that are accepted in a minute, 1 to 1,000,000. Null: the default of the service. Left out, it"
+                " stays."
+            ),
+        ] = strawberry.UNSET,
+    ) -> UpdateWebhookResult:
+        changes = given(calls_per_minute=calls_per_minute) | ({"name": name} if name is not None else {})
+        return UpdateWebhookSuccess(webhook=await _load_webhook(info, await webhooks.update(info.context, id, changes)))
 
     @mutation(Role.ADMIN, "Replaces the token of a webhook. The previous token is invalid from now on.")
     async def rotate_webhook(

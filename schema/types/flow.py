@@ -265,6 +265,10 @@ class Webhook(Node):
         written=Column("exposed_headers", Form.JSON),
     )
 
+    calls_per_minute: int | None = column(
+        "calls_per_minute", "The calls that are accepted in a minute; null: the default of the service."
+    )
+
     @field("The form in which calls are signed; null if they are not signed.", "signature_header")
     def signature(self) -> WebhookSignature | None:
         header = self.row.signature_header

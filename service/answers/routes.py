@@ -19,12 +19,14 @@ from domain.errors import (
     InputTooLargeError,
     InvalidArgumentError,
     NumberOutOfRangeError,
+    RateLimitedError,
 )
 from domain.log_context import REQUEST_ID, current_log_fields
 from engine.secrets.key_ring import KeyRing
 from engine.secrets.store import SecretStore
 from resolvers.console import answer_links
 from resolvers.console.answer_links import LinkState, OpenedLink
+from resolvers.rates.budgets import Budgets
 from service.answers import form, page
 from service.answers.form import MISSING, UnreadableValueError
 
@@ -70,7 +72,9 @@ _MESSAGES = {
 class AnswerPages:
     """Serves the pages of answer links."""
 
-    def __init__(self, database: Database, token_keys: TokenKeys, secret_keys: KeyRing) -> None:
+    def __init__(self, database: Database, token_keys: TokenKeys, secret_keys: KeyRing, budgets: Budgets) -> None:
+        """`budgets` limit the requests with a link."""
+        self._budgets = budgets
         self._database = database
         self._token_keys = token_keys
         self._secrets = SecretStore(database, secret_keys)
@@ -84,6 +88,8 @@ class AnswerPages:
             opened = await self._opened(request)
         except DatabaseUnavailableError:
             return _unavailable()
+        except RateLimitedError as error:
+            return _limited(error)
         if isinstance(opened, LinkState):
             return _message(opened)
         return _question(opened)
@@ -96,6 +102,8 @@ class AnswerPages:
             return await self._answered(opened, await request.body())
         except DatabaseUnavailableError:
             return _unavailable()
+        except RateLimitedError as error:
+            return _limited(error)
 
     async def _answered(self, opened: OpenedLink, body: bytes) -> Response:
         try:
@@ -126,7 +134,8 @@ class AnswerPages:
         return _html(HTTPStatus.OK, page.message("Thank you", "Your answer was sent. You can close this page."))
 
     async def _opened(self, request: Request) -> OpenedLink | LinkState:
-        return await answer_links.open_link(self._database, self._token_keys, request.path_params["token"])
+        text = request.path_params["token"]
+        return await answer_links.open_link(self._database, self._token_keys, text, self._budgets)
 
 
 def _question(
@@ -147,6 +156,13 @@ def _message(state: LinkState) -> Response:
 def _unavailable() -> Response:
     text = page.message("The service is unavailable", "Your answer was not sent. Try again in a few minutes.")
     return _html(HTTPStatus.SERVICE_UNAVAILABLE, text)
+
+
+def _limited(error: RateLimitedError) -> Response:
+    message = page.message("Too many requests", f"Nothing was sent. Try again in {error.retry_after} seconds.")
+    response = _html(HTTPStatus.TOO_MANY_REQUESTS, message)
+    response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _html(status: HTTPStatus, text: str) -> Response:

@@ -5,7 +5,9 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid5
 
 import orjson
 from starlette.requests import Request
@@ -23,6 +25,7 @@ from domain.errors import (
     MethodNotAllowedError,
     ProblemsError,
     QuotaExceededError,
+    RateLimitedError,
 )
 from domain.http import response_headers
 from domain.ids import IdKind
@@ -34,6 +37,7 @@ from engine.secrets.key_ring import KeyRing
 from resolvers import projects
 from resolvers.context import Context
 from resolvers.flow_runs import waiting
+from resolvers.rates.budgets import Budgets
 from resolvers.triggers import webhook_calls, webhooks
 from resolvers.triggers.webhook_calls import Answer, Call, Delivery
 from service.http import webhook_bodies
@@ -49,6 +53,9 @@ _CREDENTIALS = re.compile(
 """Matches names of headers that may hold credentials. Runs do not get such headers unless the webhook keeps them."""
 _HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority", "idempotency-key", "x-event-key"})
 """Headers that match and hold no credentials. `X-Event-Key` is Bitbucket's kind of the event."""
+_TOO_MANY_CALLS = "The webhook gets more calls than it accepts. Send the call again after the seconds in `Retry-After`."
+_WARNED = timedelta(minutes=1)
+"""Time between two log lines about a webhook that gets too many calls."""
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed_step_name"})
 
@@ -62,9 +69,12 @@ class Webhooks:
         flows: FlowCache,
         max_body_bytes: int,
         keys: KeyRing,
+        budgets: Budgets,
         observer: Observer = SILENT,
     ) -> None:
-        """`keys` decrypt the signing secrets of webhooks."""
+        """`keys` decrypt the signing secrets of webhooks, and `budgets` limit their calls."""
+        self._budgets = budgets
+        self._warned: dict[UUID, datetime] = {}
         self._keys = keys
         self._database = database
         self._observer = observer
@@ -92,21 +102,25 @@ class Webhooks:
             response = _refusal(error)
             if isinstance(error, MethodNotAllowedError):
                 response.headers["Allow"] = "POST"
+            if isinstance(error, RateLimitedError):
+                response.headers["Retry-After"] = str(error.retry_after)
             return response
 
     async def _started(self, request: Request) -> Response:
         webhook = await webhooks.find(self._database, request.path_params["token"])
         if (handshake := _handshake(request)) is not None:
             return handshake
+        if webhook.signature_header is None:
+            await self._charge(webhook, webhook.id)
         # HEAD shares the route of GET. It is a request without a body, and senders of events do not use it.
         if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
-            if request.method == "GET" and (answer := await self._handshake_by_get(webhook, request)) is not None:
-                return self._answered(webhook, answer)
-            raise MethodNotAllowedError
+            return await self._handshake_by_get(webhook, request)
         body = await read_body(request.receive, self._max_body_bytes)
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
         # The signature is checked first, so that a call without one learns nothing.
         webhook_calls.check_signature(webhook, headers, body, self._keys)
+        if webhook.signature_header is not None:
+            await self._charge(webhook, webhook.id)
         milliseconds = _wait_of(request)
         call = Call(body, headers, await self._shown(webhook, request, body))
         if (challenge := _slack_challenge(call)) is not None:
@@ -123,9 +137,37 @@ class Webhooks:
             await webhooks.find(self._database, request.path_params["token"])  # its token may have ended meanwhile
         return await self._response(context, webhook, call, delivery, has_waited=milliseconds > 0)
 
-    async def _handshake_by_get(self, webhook: WebhookRow, request: Request) -> Answer | None:
-        """Returns the response to a handshake, which no sender signs; None: the call is none, and GET starts no run."""
-        return webhook_calls.handshake(webhook, await self._shown(webhook, request, b""))
+    async def _charge(self, webhook: WebhookRow, budget_id: UUID) -> None:
+        """Takes a call from a budget of the webhook.
+
+        Raises:
+            RateLimitedError: the webhook has had as many calls as it accepts.
+        """
+        try:
+            await self._budgets.charge(budget_id, webhook.calls_per_minute, 1)
+        except RateLimitedError as error:
+            now = clock.now()
+            warned = self._warned.get(webhook.id)
+            if warned is None or not timedelta(0) <= now - warned < _WARNED:
+                self._warned[webhook.id] = now
+                _logger.warning("webhook limited", extra={"webhook_id": ids.encode(IdKind.WEBHOOK, webhook.id)})
+            raise RateLimitedError(error.retry_after, _TOO_MANY_CALLS) from None
+
+    async def _handshake_by_get(self, webhook: WebhookRow, request: Request) -> Response:
+        """Returns the response to a handshake, which no sender signs.
+
+        Raises:
+            MethodNotAllowedError: the call is none, and such a call starts no run.
+            RateLimitedError
+        """
+        if webhook.signature_header is not None:
+            # Who has the URL alone must not use up what the sender has.
+            await self._charge(webhook, uuid5(webhook.id, "unsigned"))
+        if request.method == "GET":
+            answer = webhook_calls.handshake(webhook, await self._shown(webhook, request, b""))
+            if answer is not None:
+                return self._answered(webhook, answer)
+        raise MethodNotAllowedError
 
     async def _shown(self, webhook: WebhookRow, request: Request, body: bytes) -> dict[str, Any]:
         """Returns the request in the form that templates and runs see."""

@@ -68,6 +68,9 @@ WEBHOOK_CALLS = _declare("webhook_calls", _C, "status", "Calls of webhooks, by t
 WEBHOOK_HEADERS_DROPPED = _declare(
     "webhook_headers_dropped", _C, "", "Headers that webhooks' responses lack: their templates rendered them invalid."
 )
+RATE_LIMITED = _declare(
+    "rate_limited", _C, "by", "Requests that a rate limit refused: of a `key`, a `webhook` or an `answer_link`."
+)
 # Of one process: the worker.
 RUNS_CLAIMED = _declare("runs_claimed", _C, "", "Claims of runs by the worker.")
 RUNS_ENDED = _declare("runs_ended", _C, "status", "Runs that the worker ended, by final status.")

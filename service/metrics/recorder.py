@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from domain.observation.observer import AttemptOutcome, Observer
+from domain.observation.observer import AttemptOutcome, Limited, Observer
 from service.metrics import declarations
 from service.metrics.declarations import Declared
 from service.metrics.operation_series import OperationSeries
@@ -28,6 +28,7 @@ class Recorder(Observer):
         self._streams_ended = counter(declarations.STREAMS_ENDED)
         self._webhook_calls = counter(declarations.WEBHOOK_CALLS)
         self._webhook_headers_dropped = counter(declarations.WEBHOOK_HEADERS_DROPPED)
+        self._rate_limited = counter(declarations.RATE_LIMITED)
         self._runs_claimed = counter(declarations.RUNS_CLAIMED)
         self._runs_ended = counter(declarations.RUNS_ENDED)
         self._attempts = counter(declarations.ATTEMPTS)
@@ -58,6 +59,10 @@ class Recorder(Observer):
     def webhook_headers_dropped(self, count: int) -> None:
         """See `Observer`."""
         self._webhook_headers_dropped.inc(count)
+
+    def rate_limited(self, limited: Limited) -> None:
+        """See `Observer`."""
+        self._rate_limited.labels(limited).inc()
 
     def runs_claimed(self, count: int) -> None:
         """See `Observer`."""

@@ -226,6 +226,7 @@ async def test_runs_of_before_have_terms_of_empty_values(database_url: str, data
         database_url,
         "DELETE FROM run_term WHERE term LIKE '%{}' OR term LIKE '%[]'",
         *(f"ALTER TABLE endpoint DROP COLUMN {name}" for name in ("url_key_id", "url_sealed")),
+        "ALTER TABLE webhook DROP COLUMN calls_per_minute",
         "UPDATE alembic_version SET version_num = '0030'",
     )
     await asyncio.to_thread(migrate.upgrade, database_url)

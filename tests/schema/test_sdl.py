@@ -36,7 +36,7 @@ CONTRACT = {
         drain pickers compareRuns savedViews""",
     "Mutation": f"""createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
         releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
-        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+        createSchedule updateSchedule deleteSchedule createWebhook updateWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret createSavedView updateSavedView deleteSavedView createAnswerLink
         bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete
         cancelBulkOperation createApiKey updateApiKey rotateApiKey revokeApiKey createAccessToken revokeAccessToken
@@ -106,7 +106,7 @@ CONTRACT = {
     "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
         input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
     "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
-        createdAt rotatedAt runs""",
+        callsPerMinute createdAt rotatedAt runs""",
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
@@ -190,7 +190,8 @@ ARGUMENTS = {
     "Mutation.updateSchedule": "input",
     "Mutation.deleteSchedule": "id cancelBacklog",
     "Mutation.createWebhook": """flowId name environment signature signatureHeader signatureSecret input respond
-        acceptsGet exposedHeaders""",
+        acceptsGet exposedHeaders callsPerMinute""",
+    "Mutation.updateWebhook": "id name callsPerMinute",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
     "Query.secrets": "projectId",
@@ -267,10 +268,10 @@ VALUES = {
     "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN ANSWER_LINK CLI SYSTEM",
     "AuditAction": f"""CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
         DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
-        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
-        REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_ANSWER_LINK CREATE_SECRET ROTATE_SECRET
-        DELETE_SECRET CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW {outbound_contract.AUDIT_ACTIONS}
-        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
+        DELETE_SCHEDULE CREATE_WEBHOOK UPDATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY
+        ROTATE_API_KEY REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_ANSWER_LINK CREATE_SECRET
+        ROTATE_SECRET DELETE_SECRET CREATE_SAVED_VIEW UPDATE_SAVED_VIEW DELETE_SAVED_VIEW
+        {outbound_contract.AUDIT_ACTIONS} START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION ARCHIVE_RUNS DELETE_RUNS SIGN_IN SIGN_OUT""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
@@ -309,6 +310,7 @@ UNIONS = {
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
     "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge SecretKeysMissing",
+    "UpdateWebhookResult": "UpdateWebhookSuccess WebhookNotFound SettingsInvalid",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired

@@ -35,6 +35,7 @@ OBJECTS = {
     "updateSchedule": "sched",
     "deleteSchedule": "sched",
     "createWebhook": "hook",
+    "updateWebhook": "hook",
     "rotateWebhook": "hook",
     "deleteWebhook": "hook",
     "createAnswerLink": "link",

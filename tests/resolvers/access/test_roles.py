@@ -29,6 +29,7 @@ MUTATIONS = {
     "updateSchedule": (Role.ADMIN, 'updateSchedule(input: {{id: "{schedule}"}})'),
     "deleteSchedule": (Role.ADMIN, 'deleteSchedule(id: "{schedule}")'),
     "createWebhook": (Role.ADMIN, 'createWebhook(flowId: "{flow}", name: "new")'),
+    "updateWebhook": (Role.ADMIN, 'updateWebhook(id: "{webhook}", callsPerMinute: 10)'),
     "rotateWebhook": (Role.ADMIN, 'rotateWebhook(id: "{webhook}")'),
     "deleteWebhook": (Role.ADMIN, 'deleteWebhook(id: "{webhook}")'),
     "createAnswerLink": (Role.OPERATOR, 'createAnswerLink(requestId: "{request}")'),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from db.migrate import upgrade
 from db.queue import budgets
 from domain import ids
 from domain.errors import QueryTooComplexError, RateLimitedError
+from domain.observation.observer import Limited, Observer
 from resolvers.rates.budgets import GRANTS, REFUSED_COST, Budgets, RateLimit
 from tests.support.clock import FakeClock
 from tests.support.databases.postgres import PostgresServer
@@ -30,6 +32,25 @@ async def spend(process: Budgets, cost: int = 100, limit: int = LIMIT) -> int:
         except RateLimitedError:
             return spent
         spent += cost
+
+
+class Counting(Observer):
+    """Counts refusals."""
+
+    def __init__(self) -> None:
+        self.refused: list[Limited] = []
+
+    def rate_limited(self, limited: Limited) -> None:
+        self.refused.append(limited)
+
+
+async def test_each_refusal_is_reported_once(fake_clock: FakeClock, database: Database) -> None:
+    observer = Counting()
+    process = Budgets(database, 3, limited=Limited.WEBHOOK, observer=observer)
+    for _ in range(5):
+        with suppress(RateLimitedError):
+            await process.charge(KEY, None, 1)
+    assert observer.refused == [Limited.WEBHOOK] * 2
 
 
 async def refusal(process: Budgets, cost: int) -> int:

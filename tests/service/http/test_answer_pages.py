@@ -18,6 +18,7 @@ from domain.enums import RunStatus
 from domain.ids import IdKind
 from domain.runs import answer_link
 from domain.time import clock
+from resolvers.console.answer_links import REQUESTS_PER_MINUTE
 from service.answers import page
 from service.answers.form import MISSING, FieldKind, UnreadableValueError, root_field
 from tests.support.app import TOKEN_KEY, App
@@ -180,6 +181,18 @@ async def test_links_end_with_their_time_key_and_question(fake_clock: FakeClock,
     await fake_clock.advance(60)
     assert "question has expired" in (await says(late))[1]
     assert (await link(idle_app, other))["code"] == "INPUT_EXPIRED"
+
+
+async def test_requests_with_a_link_are_limited(fake_clock: FakeClock, idle_app: App) -> None:
+    _, asked = await ask(idle_app)
+    path = (await link(idle_app, asked))["path"]
+    for _ in range(REQUESTS_PER_MINUTE):
+        assert (await idle_app.http.get(path)).status_code == 200
+    for refused in (await idle_app.http.get(path), await post(idle_app, path, f0="true")):
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert "Nothing was sent" in refused.text
+    await fake_clock.advance(1)
+    assert (await idle_app.http.get(path)).status_code == 200
 
 
 async def test_links_need_rights(idle_app: App) -> None:

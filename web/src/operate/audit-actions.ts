@@ -62,6 +62,7 @@ const ALL: Record<AuditAction, null> = {
   UPDATE_RUN: null,
   UPDATE_SAVED_VIEW: null,
   UPDATE_SCHEDULE: null,
+  UPDATE_WEBHOOK: null,
 }
 
 /** The actions of the audit log, in the order of their names. */
