@@ -6,13 +6,18 @@ it (`engine.worker.maintenance`).
 """
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
+
+from domain.time import clock
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -26,10 +31,21 @@ _MAX_CONCURRENT_PARTS = 2
 """Parts of one file that are sent at the same time. They are held in memory."""
 BUCKETS = ("s3", "gs", "az")
 """URL schemes of buckets. Credentials come from the environment variables of each cloud's own tools."""
+_SYSTEM_ERROR = re.compile(r": ([A-Za-z ]+) \(os error \d+\)")
+_PROBLEM_AGE = timedelta(seconds=30)
+"""Time for which a failure is reported: longer than Prometheus and probes take between two looks."""
+_logger = logging.getLogger(__name__)
 
 
 class FileStoreError(Exception):
-    """The file store is unavailable, or refuses the request."""
+    """The file store is unavailable, or refuses the request. The message is for the log: it can name paths, buckets and
+    accounts."""
+
+    @property
+    def reason(self) -> str:
+        """Returns the reason for clients: that of the operating system, if there is one."""
+        found = _SYSTEM_ERROR.search(str(self))
+        return found.group(1) if found else "the file store is unavailable"
 
 
 class FileGoneError(Exception):
@@ -43,6 +59,14 @@ class FileStore:
         """`url` is a folder (a path or `file:///…`) or a bucket (`s3://bucket/prefix`). It is opened at first use."""
         self._url = url
         self._opened: ObjectStore | None = None
+        self._failure: tuple[datetime, str] | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the store failed within the last `_PROBLEM_AGE`, for clients; None if it did not."""
+        if self._failure is None or clock.now() - self._failure[0] > _PROBLEM_AGE:
+            return None
+        return self._failure[1]
 
     async def put(self, key: str, content: IO[bytes]) -> None:
         """Store all of `content` under `key`.
@@ -56,7 +80,7 @@ class FileStore:
                 self._store(), key, content, chunk_size=_PART_BYTES, max_concurrency=_MAX_CONCURRENT_PARTS
             )
         except (BaseError, OSError) as error:
-            raise FileStoreError(_first_line(error)) from error
+            raise self._failed(error) from error
 
     async def get(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         """Returns the bytes from `start` up to `end`, at least one, in chunks.
@@ -70,7 +94,7 @@ class FileStore:
         except FileNotFoundError as error:
             raise FileGoneError from error
         except (BaseError, OSError) as error:
-            raise FileStoreError(_first_line(error)) from error
+            raise self._failed(error) from error
         if result.range != (start, end):
             raise FileGoneError
         return _chunks(result)
@@ -86,7 +110,7 @@ class FileStore:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            raise FileStoreError(_first_line(error)) from error
+            raise self._failed(error) from error
 
     async def keys(self, batch: int) -> AsyncIterator[list[str]]:
         """Yields the keys of all files, `batch` at a time. Files deleted during the iteration may be included.
@@ -100,7 +124,14 @@ class FileStore:
             while (page := await asyncio.to_thread(next, pages, None)) is not None:
                 yield [entry["path"] for entry in page]
         except (BaseError, OSError) as error:
-            raise FileStoreError(_first_line(error)) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> FileStoreError:
+        # The other lines are for debugging, and may contain parts of the request.
+        failure = FileStoreError(str(error).partition("\n")[0])
+        self._failure = clock.now(), failure.reason
+        _logger.warning("file store failed", extra={"reason": str(failure)})
+        return failure
 
     def _store(self) -> "ObjectStore":
         if self._opened is None:
@@ -123,8 +154,3 @@ def open_store(url: str) -> "ObjectStore":
 async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:
     async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
         yield bytes(chunk)
-
-
-def _first_line(error: Exception) -> str:
-    # The other lines are for debugging, and may contain parts of the request.
-    return str(error).partition("\n")[0]

@@ -162,7 +162,7 @@ class AttemptRecorder:
         try:
             await store.put(row["key"], spool.content)
         except FileStoreError as error:
-            raise StepError("FILES_UNAVAILABLE", f"The file cannot be stored: {error}") from None
+            raise StepError("FILES_UNAVAILABLE", f"The file cannot be stored: {error.reason}.") from None
         if self._is_closed:
             with suppress(FileStoreError):
                 await store.delete(row["key"])

@@ -98,11 +98,12 @@ def create_service(
     budgets = Budgets(database, settings.cost_per_minute, observer=observer)
     calls = Budgets(database, settings.webhook_calls_per_minute or None, limited=Limited.WEBHOOK, observer=observer)
     answers = Budgets(database, limited=Limited.ANSWER_LINK, observer=observer)
-    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location), connections, budgets)
+    files = FileStore(settings.files_location)
+    downloads = Downloads(database, viewers, flows, files, connections, budgets)
     origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
     documents = _documents(settings)
-    worker = Worker(database, flows, settings, keys, observer, tracer) if with_worker else None
+    worker = Worker(database, flows, settings, keys, observer, tracer, files) if with_worker else None
     standby = new_standby(database, settings, keys, observer) if with_standby else None
 
     @asynccontextmanager
@@ -154,6 +155,7 @@ def create_service(
     )
     if metrics is not None:
         metrics.watch_streams(hub, connections)
+        metrics.watch_files(files)
         if endpoint.reads is not None:
             metrics.watch_reads(endpoint.reads.counts)
         if worker is not None:
@@ -174,7 +176,7 @@ def create_service(
             *pages.routes(),
             Route("/schemas/flow-definition.json", _flow_definition_schema),
             Route("/healthz", _healthz),
-            Route("/readyz", _Readiness(database, keys)),
+            Route("/readyz", _Readiness(database, keys, files)),
             Route("/{path:path}/", public_url.without_slash, methods=["GET", "POST"]),
         ],
         middleware=[
@@ -211,7 +213,8 @@ class _Readiness:
     """Reports readiness: the database is available, has the schema that this version needs, and this service has the
     keys of all secrets."""
 
-    def __init__(self, database: Database, keys: KeyRing) -> None:
+    def __init__(self, database: Database, keys: KeyRing, files: FileStore) -> None:
+        self._files = files
         self._database = database
         self._keys = keys
 
@@ -237,4 +240,6 @@ class _Readiness:
         if self._database.write_problem is not None:
             # Reads are answered, so it is ready for them.
             state += f". Writes fail: {self._database.write_problem}"
+        if self._files.problem is not None:
+            state += f". The file store fails: {self._files.problem}."
         return PlainTextResponse(f"{state}\n")

@@ -369,6 +369,7 @@ async def _work(settings: Settings) -> None:
             worker = Worker(database, FlowCache(database), settings, load_key_ring(settings), observer, tracer)
             if metrics is not None:
                 metrics.watch_worker(worker)
+                metrics.watch_files(worker.files)
             _on_stop(worker.stop)
             freeze_gc()
             await stack.enter_async_context(serving(metrics, sockets))

@@ -66,8 +66,9 @@ class Worker:
         keys: KeyRing = NO_KEYS,
         observer: Observer = SILENT,
         tracer: Tracer = NO_TRACES,
+        files: FileStore | None = None,
     ) -> None:
-        """`keys` decrypt the secrets of steps."""
+        """`keys` decrypt the secrets of steps, `files` is the store of the settings if the process has opened it."""
         self._database = database
         self._flows = flows
         self._settings = settings
@@ -80,8 +81,9 @@ class Worker:
             http_use_proxies=settings.uses_proxies,
             actions=actions.load(modules),
         )
-        self._files = FileStore(settings.files_location)
-        self._output_limits = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
+        self.files = files or FileStore(settings.files_location)
+        """The store of the files of runs."""
+        self._output_limits = OutputLimits(self.files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
@@ -171,7 +173,7 @@ class Worker:
         settings = self._settings
         jobs = maintenance_jobs(
             self._database,
-            self._files,
+            self.files,
             settings.execution_data_retention_days,
             settings.event_retention_days,
             settings.bulk_retention_days,

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from db.core.database import Database
 from db.queue.due import NAMES
 from domain.time import clock
+from engine.file_store import FileStore
 from live.hub import Hub
 from schema.compiled.reads import ReadCounts
 from service.metrics import declarations
@@ -105,6 +106,10 @@ class Metrics(Collector):
             yield _gauge(declarations.WORKER_CONCURRENCY, [((), worker.concurrency)])
 
         self._sources.append(occupation)
+
+    def watch_files(self, files: FileStore) -> None:
+        """Show whether the file store works for this process."""
+        self._sources.append(lambda: iter([_gauge(declarations.FILES_UP, [((), int(files.problem is None))])]))
 
     def _pools(self) -> Iterator[Metric]:
         pools = self._database.pool_use()

@@ -102,6 +102,9 @@ POOL_WAITING = _declare("pool_waiting", _G, "pool", "Statements that wait for a 
 DATABASE_WRITABLE = _declare(
     "database_writable", _G, "", "0 if a write of the process failed within 30 s, as on a full disk; otherwise 1."
 )
+FILES_UP = _declare(
+    "file_store_up", _G, "", "0 if the file store failed for the process within 30 s, as on a full disk; otherwise 1."
+)
 # Of the database: the same from every process.
 DATABASE_UP = _declare("database_up", _G, "", "1 if the database answered; 0 if not, and what follows is absent.")
 RUNS = _declare(

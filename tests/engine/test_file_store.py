@@ -6,6 +6,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from engine.file_store import CHUNK_BYTES, FileGoneError, FileStore, FileStoreError, open_store
+from tests.support.clock import FakeClock
 
 CONTENT = bytes(range(256)) * 4096
 
@@ -82,3 +83,20 @@ async def test_unavailable_store(tmp_path: Path) -> None:
     assert "\n" not in str(refusal.value)
     with pytest.raises((FileStoreError, FileGoneError)):
         await store.get("run/file", 0, 1)
+
+
+async def test_failures_are_logged_and_reported_for_a_while_without_paths(
+    fake_clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").write_text("in the way")
+    store = FileStore(str(tmp_path))
+    assert store.problem is None
+    with pytest.raises(FileStoreError) as refusal:
+        await store.put("run/file", io.BytesIO(b"abc"))
+    assert refusal.value.reason == store.problem == "Not a directory"
+    (record,) = caplog.records
+    assert str(tmp_path) in record.__dict__["reason"]
+    await fake_clock.advance(31)
+    assert store.problem is None
+    # Such a text can have the account of a bucket.
+    assert FileStoreError("Generic S3 error: 403 <AWSAccessKeyId>AK").reason == "the file store is unavailable"

@@ -197,6 +197,8 @@ async def test_unavailable_store_is_reported(output_app: App, monkeypatch: pytes
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "FILE_STORE_UNAVAILABLE"
     assert "secret detail" not in response.text
+    ready = (await output_app.http.get("/readyz")).text
+    assert ready == "ready. The file store fails: the file store is unavailable.\n"
 
 
 async def test_revoked_key_ends_its_download(database_url: str, tmp_path: Path) -> None:
