@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from db import migrate, secrets
+from db import migrate
 from db.core import pg_notify
 from db.core.database import Database
 from db.queue import holds
@@ -40,7 +40,7 @@ from service.http.request_ids import MaskedErrors, RequestIds, abandoned
 from service.http.request_limits import BodyLimit
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
-from service.keys.secret_keys import load_key_ring
+from service.keys.secret_keys import load_key_ring, missing_keys, report_missing_keys
 from service.keys.token_keys import load_token_keys
 from service.metrics.collector import Metrics
 from service.settings import Settings
@@ -117,6 +117,8 @@ def create_service(
             notifications = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(notifications)
             works = [connections.watch(), viewers.record_uses()]
+            if worker is None:
+                works.append(report_missing_keys(database, keys))
             if openid and provider:
                 stack.push_async_callback(provider.close)
                 works.append(openid.report_provider())
@@ -224,15 +226,14 @@ class _Readiness:
     async def _response(self) -> Response:
         try:
             problem = await self._database.read(migrate.problem)
-            counts = await self._database.read(secrets.key_counts) if problem is None else {}
+            missing = await missing_keys(self._database, self._keys) if problem is None else {}
             drained_since = await self._database.read(holds.drained_since) if problem is None else None
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if problem is not None:
             return PlainTextResponse(f"{problem}\n", status_code=503)
-        missing = {key: count for key, count in counts.items() if key not in self._keys}
         if missing:
-            listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))
+            listed = ", ".join(f"{key} ({count} secrets)" for key, count in missing.items())
             message = f"Keys of secrets are missing in FLOWRUNS_SECRET_KEYS: {listed}"
             return PlainTextResponse(f"{message}\n", status_code=503)
         # A service that is drained still answers, so it is ready.

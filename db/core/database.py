@@ -342,7 +342,10 @@ def _reason(error: Exception) -> str | None:
     """Returns a hint for people about an unusual cause; None if there is none."""
     cause = getattr(error, "orig", None)
     state, name = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorname", None) or ""
-    if state == _FULL or name == "SQLITE_FULL":
+    if name == "SQLITE_FULL":
+        # SQLite reports both alike: large statements keep their journals in temporary files.
+        return "The database or the folder for temporary files has no space left: nothing can be written at the moment."
+    if state == _FULL:
         return "The database has no space left: nothing can be written at the moment."
     if state == _READ_ONLY or name.startswith("SQLITE_READONLY"):
         return "The database is read-only: nothing can be written at the moment."

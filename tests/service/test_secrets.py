@@ -20,7 +20,7 @@ from engine.secrets.rewrap import rewrap
 from engine.templates import compile_value
 from service.asgi import create_service
 from service.cli import main
-from service.keys.secret_keys import load_key_ring
+from service.keys.secret_keys import load_key_ring, report_missing_keys
 from service.settings import Settings
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
@@ -237,12 +237,19 @@ async def _run(app: App, flow_id: str) -> str:
     return status
 
 
-async def test_lost_key_is_an_error_of_step_and_readiness(app: App, database_url: str, tmp_path: Path) -> None:
+async def test_lost_key_is_an_error_of_step_and_readiness(
+    app: App, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     created = await create(app, "TOKEN", TOKEN)
     flow_id = await app.create_flow({"steps": [python("a", "repeat.return", continueOnFailure=False)]})
     # The same database, with a service that has another key.
     lost_key = Settings(database_url=database_url, secret_keys=SecretStr(NEW_KEY))
     service = create_service(lost_key, app.database, UUID(int=0), with_worker=False)
+    await report_missing_keys(app.database, KeyRing(parse_keys(KEY)))
+    assert not caplog.records
+    await report_missing_keys(app.database, load_key_ring(lost_key))
+    (record,) = caplog.records
+    assert (record.__dict__["key"], record.__dict__["secrets"]) == (KeyRing(parse_keys(KEY)).primary_id, 1)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://test") as http:
         ready = await http.get("/readyz")
         assert ready.status_code == 503
