@@ -182,10 +182,11 @@ def create_service(
             Route("/{path:path}/", public_url.without_slash, methods=["GET", "POST"]),
         ],
         middleware=[
-            Middleware(BodyLimit, settings.max_body_bytes, other_paths={GRAPHQL_PATH}),
             Middleware(RequestIds),
             *traced,
             *origins.middleware(),
+            # Behind those that add headers: pages of other origins can read its answer.
+            Middleware(BodyLimit, settings.max_body_bytes, other_paths={GRAPHQL_PATH}),
             Middleware(MaskedErrors),
         ],
         exception_handlers={ClientDisconnect: abandoned},

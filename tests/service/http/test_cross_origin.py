@@ -44,6 +44,9 @@ async def test_listed_origins_are_allowed_and_no_others(database_url: str) -> No
             exposed = response.headers["access-control-expose-headers"]
             assert {"x-request-id", "retry-after", "content-range"} <= set(exposed.split(", "))
             assert response.json().keys() == ({"errors"} if key else {"data"})
+        large = await app.http.post("/sign-in", content=b" " * 5_000_000, headers={"origin": ORIGIN})
+        assert (large.status_code, large.headers[ALLOWED]) == (413, ORIGIN)
+        assert "x-request-id" in large.headers
         for origin in (
             OTHER,
             "null",
