@@ -7,7 +7,6 @@ from uuid import UUID
 from db import api_keys
 from db.core import pubsub
 from db.runs import reads
-from domain.actor import ActorKind
 from domain.enums import RunStatus
 from domain.errors import InvalidArgumentError, UnauthenticatedError
 from domain.time import clock
@@ -30,8 +29,17 @@ def check_wait(milliseconds: int | None) -> None:
         raise InvalidArgumentError(f"`waitMs` must be between 0 and {MAX_WAIT_MS}, got {milliseconds}.")
 
 
-async def wait_for_status(context: Context, run_id: UUID, statuses: Collection[RunStatus], milliseconds: int) -> None:
+async def wait_for_status(
+    context: Context,
+    run_id: UUID,
+    statuses: Collection[RunStatus],
+    milliseconds: int,
+    check: Callable[[], Awaitable[object]] | None = None,
+) -> None:
     """Returns when the run has one of `statuses`, or after `milliseconds`.
+
+    Args:
+        check: Raises when what the request showed has ended; by default that is a key.
 
     Raises:
         UnauthenticatedError: the key of the request has ended meanwhile.
@@ -41,11 +49,15 @@ async def wait_for_status(context: Context, run_id: UUID, statuses: Collection[R
         row = (await context.database.read(reads.by_ids, [run_id], frozenset({"status"}))).get(run_id)
         return row is None or row.status in statuses
 
-    await wait_until(context, pubsub.run_changed(run_id), milliseconds, has_status)
+    await wait_until(context, pubsub.run_changed(run_id), milliseconds, has_status, check)
 
 
 async def wait_until(
-    context: Context, topic: Hashable, milliseconds: int, is_reached: Callable[[], Awaitable[bool]]
+    context: Context,
+    topic: Hashable,
+    milliseconds: int,
+    is_reached: Callable[[], Awaitable[bool]],
+    check: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
     """Returns when `is_reached` is true, or after `milliseconds`.
 
@@ -63,7 +75,7 @@ async def wait_until(
             if await is_reached():
                 return
             await clock.wait_for(changed, min(left, POLL_SECONDS))
-            await _check_key(context)
+            await (_check_key(context) if check is None else check())
 
 
 async def _check_key(context: Context) -> None:
@@ -72,7 +84,6 @@ async def _check_key(context: Context) -> None:
     Raises:
         UnauthenticatedError
     """
-    viewer = context.viewer
-    # The service finds the webhook of a call again. Access tokens can call nothing that waits.
-    if viewer.kind is not ActorKind.WEBHOOK and await context.database.read(api_keys.active, viewer.key_id) is None:
+    # Access tokens can call nothing that waits.
+    if await context.database.read(api_keys.active, context.viewer.key_id) is None:
         raise UnauthenticatedError("The API key is no longer active.")

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -133,8 +134,10 @@ class Webhooks:
         except QuotaExceededError as error:
             return await self._beyond_quota(webhook, error)
         if milliseconds:
-            await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
-            await webhooks.find(self._database, request.path_params["token"])  # its token may have ended meanwhile
+            # Raises if its token ends meanwhile.
+            check = partial(webhooks.find, self._database, request.path_params["token"])
+            await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds, check)
+            await check()
         return await self._response(context, webhook, call, delivery, has_waited=milliseconds > 0)
 
     async def _charge(self, webhook: WebhookRow, budget_id: UUID) -> None:

@@ -107,8 +107,9 @@ async def test_waiting_call_ends_with_the_token_of_its_webhook(
     token, webhook_id = created["result"]["token"], created["result"]["webhook"]["id"]
     fake_clock.watch(idle_app.database)
     at_rest = fake_clock.timers
-    waiting = asyncio.create_task(idle_app.http.post(f"/hooks/{token}?wait=2000", json={}))
+    waiting = asyncio.create_task(idle_app.http.post(f"/hooks/{token}?wait=60000", json={}))
     await fake_clock.waiting(at_rest + 1)
     await idle_app.query(f"mutation($id: ID!) {{ {change}(id: $id) {{ __typename }} }}", {"id": webhook_id})
     answer = await fake_clock.drive(waiting)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "WEBHOOK_NOT_FOUND")
+    assert (clock.now() - START).total_seconds() == POLL_SECONDS <= 1
