@@ -32,6 +32,8 @@ _MAX_CONCURRENT_PARTS = 2
 BUCKETS = ("s3", "gs", "az")
 """URL schemes of buckets. Credentials come from the environment variables of each cloud's own tools."""
 _SYSTEM_ERROR = re.compile(r": ([A-Za-z ]+) \(os error \d+\)")
+_DETAIL = re.compile(r'InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)|message: "([^"]+)"')
+"""Matches why a bucket could not be reached, in what the library says for debugging: the certificate, or the system."""
 _PROBLEM_AGE = timedelta(seconds=30)
 """Time for which a failure is reported: longer than Prometheus and probes take between two looks."""
 _logger = logging.getLogger(__name__)
@@ -128,7 +130,12 @@ class FileStore:
 
     def _failed(self, error: Exception) -> FileStoreError:
         # The other lines are for debugging, and may contain parts of the request.
-        failure = FileStoreError(str(error).partition("\n")[0])
+        first, _, details = str(error).partition("\n")
+        found = _DETAIL.search(details)
+        if found is not None:
+            certificate, system = found.groups()
+            first += f": {system}" if certificate is None else f": the certificate is not valid, {certificate}"
+        failure = FileStoreError(first)
         self._failure = clock.now(), failure.reason
         _logger.warning("file store failed", extra={"reason": str(failure)})
         return failure

@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.exceptions import BaseError
@@ -100,3 +101,24 @@ async def test_failures_are_logged_and_reported_for_a_while_without_paths(
     assert store.problem is None
     # Such a text can have the account of a bucket.
     assert FileStoreError("Generic S3 error: 403 <AWSAccessKeyId>AK").reason == "the file store is unavailable"
+
+
+@pytest.mark.parametrize(
+    ("detail", "reason"),
+    [
+        ("error: InvalidCertificate(\n    ExpiredContext {\n", "the certificate is not valid, ExpiredContext"),
+        ("error: InvalidCertificate(\n Other(\n OtherError(\n  CaUsedAsEndEntity,", "not valid, CaUsedAsEndEntity"),
+        ('code: 111,\n kind: ConnectionRefused,\n message: "Connection refused",', "request: Connection refused"),
+    ],
+)
+async def test_log_says_why_a_bucket_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detail: str, reason: str
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise BaseError(f"Generic S3 error: error sending request\n\nDebug source:\n{detail} Authorization: AK")
+
+    monkeypatch.setattr("obstore.put_async", away)
+    with pytest.raises(FileStoreError) as failed:
+        await FileStore(str(tmp_path)).put("run/file", io.BytesIO(b"abc"))
+    assert str(failed.value).endswith(reason)
+    assert failed.value.reason == "the file store is unavailable"
