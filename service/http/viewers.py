@@ -27,6 +27,8 @@ _logger = logging.getLogger(__name__)
 TRUSTED = timedelta(seconds=0.5)
 """Time for which a key that was read counts as active. It is also the longest time for which a revoked key may still be
 used, because the notification of another process can be lost, and a change by hand sends none."""
+WARNED = timedelta(seconds=5)
+"""Time between two log lines about requests that are not answered because keys cannot be read."""
 WRITE_SECONDS = 60.0
 """Seconds between two writes of the uses of keys. Each write is one statement for each used key."""
 MAX_KEYS = 10_000
@@ -93,6 +95,7 @@ class Viewers:
         """The time at which this process last recorded the use of each key."""
         self._unwritten: dict[UUID, datetime] = {}
         """Uses that `write_uses` has to write."""
+        self._warned: datetime | None = None
 
     @contextmanager
     def forget_revoked(self) -> Iterator[None]:
@@ -141,6 +144,16 @@ class Viewers:
         return await asyncio.shield(reading)
 
     async def _read(self, digest: str, token: AccessToken | None) -> Viewer | None:
+        try:
+            return await self._read_active(digest, token)
+        except DatabaseUnavailableError as error:
+            now = clock.now()
+            if self._warned is None or not timedelta(0) <= now - self._warned < WARNED:
+                self._warned = now
+                _logger.warning("requests not answered", extra={"reason": reasons.of_database(error)})
+            raise
+
+    async def _read_active(self, digest: str, token: AccessToken | None) -> Viewer | None:
         revocations, read_at = self._revocations, clock.now()
         if token is None:
             key = await self._database.read(api_keys.by_hash, digest)

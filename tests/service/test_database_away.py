@@ -23,7 +23,9 @@ async def own_app(own_postgres: PostgresServer) -> AsyncIterator[App]:
         yield app
 
 
-async def test_service_reports_an_unavailable_database_and_recovers(own_app: App, own_postgres: PostgresServer) -> None:
+async def test_service_reports_an_unavailable_database_and_recovers(
+    own_app: App, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
     flow = await own_app.create_flow(ECHO)
     await asyncio.to_thread(own_postgres.stop)
     away = await own_app.post(LIST)
@@ -37,6 +39,10 @@ async def test_service_reports_an_unavailable_database_and_recovers(own_app: App
         await own_app.database.read(migrate.problem)
     # Where the database is stands in the log alone.
     assert "cannot be reached" in reasons.of_database(unavailable.value)
+    for _ in range(3):  # A key that is not remembered is read each time, and the log says so once.
+        assert (await own_app.post(LIST, key="fr_unknown")).status_code == 503
+    logged = [each.__dict__["reason"] for each in caplog.records if each.message == "requests not answered"]
+    assert len(logged) == 1
 
     await asyncio.to_thread(own_postgres.start)
     assert (await own_app.query(LIST))["viewer"]["role"] == "ADMIN"
