@@ -51,6 +51,8 @@ def upgrade(url: str) -> None:
 
 def first_line(error: BaseException | None) -> str:
     """Returns the first line of a driver's error, without the name of its class and without a full stop."""
+    if sqlite.is_full(error):
+        return "no space is left on its disk, or on that of temporary files"
     return str(error).strip().partition("\n")[0].rpartition(">: ")[2].rstrip(".")
 
 

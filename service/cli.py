@@ -479,7 +479,7 @@ class _Server(uvicorn.Server):
 
 
 def _greet(url: str, key: str, token: str) -> None:
-    console = "Open this in a browser to sign in. The link works once:"
+    console = "Open this in a browser to sign in. The link works once, within an hour:"
     if not Pages(WEB).are_built:
         console = "The console is not built; scripts/build-web explains why. When it is built, this link signs you in:"
     click.echo(f"\n  Flow Runs is ready at {url}\n\n  {console}\n\n    {url}/sign-in?token={token}\n")

@@ -342,7 +342,7 @@ def _reason(error: Exception) -> str | None:
     """Returns a hint for people about an unusual cause; None if there is none."""
     cause = getattr(error, "orig", None)
     state, name = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorname", None) or ""
-    if name == "SQLITE_FULL":
+    if sqlite.is_full(cause):
         # SQLite reports both alike: large statements keep their journals in temporary files.
         return "The database or the folder for temporary files has no space left: nothing can be written at the moment."
     if state == _FULL:

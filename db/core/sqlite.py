@@ -154,6 +154,14 @@ def _analyse(conn: Connection, statement: str) -> None:
     conn.exec_driver_sql(statement)
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Returns True if an error of the driver means that the disk, or the one of temporary files, has no space left.
+
+    When the database is opened on a full disk, the file of its shared memory cannot be made.
+    """
+    return getattr(error, "sqlite_errorname", None) in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+
+
 def is_interrupted(error: BaseException | None) -> bool:
     """Returns True if an error of the driver means that a read exceeded its deadline."""
     return getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT"

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from domain.enums import Role
 from domain.errors import BadRequestError, FlowRunsError, RateLimitedError, UnauthenticatedError
 from domain.http.body_text import media_type
 from domain.log_context import current_request_id
+from domain.time import clock
 from resolvers.context import Viewer
 from schema.errors import extensions
 from service.http.public_path import PublicUrl
@@ -25,6 +26,8 @@ from service.http.viewers import Viewers
 COOKIE = "flow_runs_session"
 SESSION_NAME = "browser session"
 SESSION_LIFETIME = timedelta(days=30)
+TOKEN_LIFETIME = timedelta(hours=1)
+"""Time in which the link of a start signs in. It stands in the log, which more people may read than use the service."""
 
 ANONYMOUS = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
 """The viewer of a socket before it has shown a key. It can see nothing, and its connection is rejected."""
@@ -102,20 +105,19 @@ class BrowserSessions:
         self._database = database
         self._viewers = viewers
         self._project_id = project_id
-        self._tokens: set[str] = set()
+        self._tokens: dict[str, datetime] = {}
 
     def issue_token(self) -> str:
-        """Returns a token for one sign-in as ADMIN of the default project, valid while this process runs."""
+        """Returns a token for one sign-in as ADMIN of the default project within `TOKEN_LIFETIME`."""
         token = secrets.token_urlsafe(24)
-        self._tokens.add(token)
+        self._tokens[token] = clock.now()
         return token
 
     async def sign_in_by_token(self, request: Request) -> Response:
         """Responds to `GET /sign-in?token=…`: redirects to the console, and signs in if the token is valid."""
         response = RedirectResponse(f"{self._public_url.path(request)}/", status_code=303)
-        token = request.query_params.get("token", "")
-        if token in self._tokens:
-            self._tokens.remove(token)
+        issued_at = self._tokens.pop(request.query_params.get("token", ""), None)
+        if issued_at is not None and timedelta(0) <= clock.now() - issued_at < TOKEN_LIFETIME:
             secret = await self._new_session()
             set_session_cookie(response, secret, SESSION_LIFETIME, secure=self._public_url.is_secure(request))
         return response

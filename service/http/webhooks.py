@@ -4,7 +4,9 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -30,7 +32,7 @@ from domain.errors import (
 )
 from domain.http import response_headers
 from domain.ids import IdKind
-from domain.observation.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Limited, Observer
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache
@@ -55,6 +57,10 @@ _CREDENTIALS = re.compile(
 _HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority", "idempotency-key", "x-event-key"})
 """Headers that match and hold no credentials. `X-Event-Key` is Bitbucket's kind of the event."""
 _TOO_MANY_CALLS = "The webhook gets more calls than it accepts. Send the call again after the seconds in `Retry-After`."
+MAX_WAITING = 200
+"""Calls of one webhook that may wait for their runs in one process. Each reads the database once in a second or more
+often."""
+_TOO_MANY_WAIT = "Too many calls of the webhook wait for their runs. Send the call again later, or without `wait`."
 _WARNED = timedelta(minutes=1)
 """Time between two log lines about a webhook that gets too many calls."""
 _MILLISECONDS = re.compile("[0-9]{1,9}")
@@ -76,6 +82,7 @@ class Webhooks:
         """`keys` decrypt the signing secrets of webhooks, and `budgets` limit their calls."""
         self._budgets = budgets
         self._warned: dict[UUID, datetime] = {}
+        self._waiting: Counter[UUID] = Counter()
         self._keys = keys
         self._database = database
         self._observer = observer
@@ -128,6 +135,13 @@ class Webhooks:
             return challenge
         if (answer := webhook_calls.handshake(webhook, call.request)) is not None:
             return self._answered(webhook, answer)
+        if not milliseconds:
+            return await self._run(webhook, request, call, 0)
+        with self._counted(webhook.id):
+            return await self._run(webhook, request, call, milliseconds)
+
+    async def _run(self, webhook: WebhookRow, request: Request, call: Call, milliseconds: int) -> Response:
+        """Starts the run of a call, or finds it, and waits for its end for `milliseconds`; returns the response."""
         context = webhook_calls.context_of(self._database, self._flows, webhook)
         try:
             delivery = await webhook_calls.receive(context, webhook, call)
@@ -139,6 +153,23 @@ class Webhooks:
             await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds, check)
             await check()
         return await self._response(context, webhook, call, delivery, has_waited=milliseconds > 0)
+
+    @contextmanager
+    def _counted(self, webhook_id: UUID) -> Iterator[None]:
+        """Counts a call that waits, while the block lasts.
+
+        Raises:
+            RateLimitedError: `MAX_WAITING` calls wait already.
+        """
+        if self._waiting[webhook_id] >= MAX_WAITING:
+            self._observer.rate_limited(Limited.WEBHOOK)
+            raise RateLimitedError(1, _TOO_MANY_WAIT)
+        self._waiting[webhook_id] += 1
+        try:
+            yield
+        finally:
+            self._waiting[webhook_id] -= 1
+            self._waiting += Counter()  # forgets those without a call
 
     async def _charge(self, webhook: WebhookRow, budget_id: UUID) -> None:
         """Takes a call from a budget of the webhook.

@@ -1,5 +1,6 @@
 import asyncio
 import re
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -463,3 +464,11 @@ class TestSearch:
         assert await database.read(text_indexes.exists)
         assert await database.read(run_reads.count, where, None) == 1
         await database.close()
+
+
+def test_full_disk_is_named_whatever_sqlite_calls_it() -> None:
+    for name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = name
+        assert "no space" in migrate.first_line(error)
+    assert migrate.first_line(sqlite3.OperationalError("disk I/O error")) == "disk I/O error"

@@ -1,11 +1,14 @@
 """Limits of webhooks: who has a URL that has leaked cannot fill the queue, nor use up what a signing sender has."""
 
+import asyncio
 import hmac
 from typing import Any
 
 import httpx
+import pytest
 
 from domain import ids
+from service.http import webhooks as http_webhooks
 from tests.service.http.test_webhooks import ECHO, code_of, run_count
 from tests.support.app import App, run_app
 from tests.support.clock import FakeClock
@@ -80,3 +83,18 @@ async def test_default_limit_is_that_of_the_service(fake_clock: FakeClock, datab
     async with run_app(database_url, with_worker=False, webhook_calls_per_minute=2) as app:
         assert await statuses(app, (await create(app))["path"], 3) == [202, 202, 429]
         assert await statuses(app, (await create(app, calls=3))["path"], 4) == [202] * 3 + [429]
+
+
+async def test_only_so_many_calls_wait(fake_clock: FakeClock, idle_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_webhooks, "MAX_WAITING", 1)
+    fake_clock.watch(idle_app.database)
+    path, at_rest = (await create(idle_app))["path"], fake_clock.timers
+    waiting = asyncio.create_task(idle_app.http.post(f"{path}?wait=1000", json=1))
+    await fake_clock.waiting(at_rest + 1)
+    refused = await idle_app.http.post(f"{path}?wait=1000", json=2)
+    assert (refused.status_code, code_of(refused), refused.headers["retry-after"]) == (429, "RATE_LIMITED", "1")
+    assert await statuses(idle_app, path, 1) == [202]
+    assert (await fake_clock.drive(waiting)).status_code == 504
+    assert await run_count(idle_app) == 2
+    again = asyncio.create_task(idle_app.http.post(f"{path}?wait=1000", json=3))
+    assert (await fake_clock.drive(again)).status_code == 504

@@ -10,7 +10,7 @@ from db import api_keys
 from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
-from service.http.auth import SESSION_LIFETIME, BrowserSessions
+from service.http.auth import SESSION_LIFETIME, TOKEN_LIFETIME, BrowserSessions
 from tests.support.app import BASE_URL, App
 from tests.support.clock import FakeClock
 
@@ -142,6 +142,15 @@ async def test_sign_in_token_works_once(idle_app: App, sessions: BrowserSessions
 @pytest.mark.parametrize("query", ["", "?token=", "?token=wrong"])
 async def test_invalid_token_does_not_sign_in(idle_app: App, query: str) -> None:
     response = await idle_app.http.get(f"/sign-in{query}")
+    assert (response.status_code, "set-cookie" in response.headers) == (303, False)
+
+
+async def test_sign_in_token_ends_after_an_hour(
+    fake_clock: FakeClock, idle_app: App, sessions: BrowserSessions
+) -> None:
+    address = f"/sign-in?token={sessions.issue_token()}"
+    fake_clock.jump(TOKEN_LIFETIME.total_seconds())
+    response = await idle_app.http.get(address)
     assert (response.status_code, "set-cookie" in response.headers) == (303, False)
 
 
