@@ -87,8 +87,8 @@ class Messenger:
     def _environment(self) -> dict[str, str]:
         proxies = _PROXIES if self._use_proxies else ()
         kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.lower() in proxies}
-        if "SSL_CERT_FILE" in kept:
-            kept.setdefault("REQUESTS_CA_BUNDLE", kept["SSL_CERT_FILE"])  # the name that the library of Apprise knows
+        if "SSL_CERT_FILE" in kept and not kept.get("REQUESTS_CA_BUNDLE"):
+            kept["REQUESTS_CA_BUNDLE"] = kept["SSL_CERT_FILE"]  # the name that the library of Apprise knows
         return kept
 
     def close(self) -> None:
