@@ -40,7 +40,7 @@ from service.http.request_ids import MaskedErrors, RequestIds, abandoned
 from service.http.request_limits import BodyLimit
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
-from service.keys.secret_keys import load_key_ring, missing_keys, report_missing_keys
+from service.keys.secret_keys import load_key_ring, missing_keys
 from service.keys.token_keys import load_token_keys
 from service.metrics.collector import Metrics
 from service.settings import Settings
@@ -117,8 +117,6 @@ def create_service(
             notifications = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(notifications)
             works = [connections.watch(), viewers.record_uses()]
-            if worker is None:
-                works.append(report_missing_keys(database, keys))
             if openid and provider:
                 stack.push_async_callback(provider.close)
                 works.append(openid.report_provider())

@@ -10,6 +10,7 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from domain.enums import Role
 from service import demo
+from service.keys.secret_keys import load_key_ring, report_missing_keys
 from service.settings import Settings
 
 KEY_NAME = "bootstrap"
@@ -28,7 +29,11 @@ class Bootstrapped:
 
 
 async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:
-    """Creates the default project with an ADMIN key if it has none, and the demo flows if `seed_demo` is set."""
+    """Creates the default project with an ADMIN key if it has none, and the demo flows if `seed_demo` is set.
+
+    Keys of secrets that are missing are logged.
+    """
+    await report_missing_keys(database, load_key_ring(settings))
     key_file = settings.database_file.parent / "admin.key" if settings.database_file else None
     fixed = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
     project_id, secret = await database.write(_ensure, fixed)

@@ -50,7 +50,7 @@ from service.commands.database import migrate as migrate_database
 from service.commands.drain import drain, undrain
 from service.commands.search import search
 from service.http.pages import Pages
-from service.keys.secret_keys import load_key_ring
+from service.keys.secret_keys import load_key_ring, report_missing_keys
 from service.listening import listen, listen_for_metrics
 from service.log_output import configure_logging
 from service.metrics.collector import Metrics
@@ -366,11 +366,13 @@ async def _work(settings: Settings) -> None:
         sockets = listen_for_metrics(settings, stack)
         if await _wait_for_migration(database, stopping):
             observer = metrics.recorder if metrics is not None else SILENT
-            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings), observer, tracer)
+            keys = load_key_ring(settings)
+            worker = Worker(database, FlowCache(database), settings, keys, observer, tracer)
             if metrics is not None:
                 metrics.watch_worker(worker)
                 metrics.watch_files(worker.files)
             _on_stop(worker.stop)
+            await report_missing_keys(database, keys)
             freeze_gc()
             await stack.enter_async_context(serving(metrics, sockets))
             await stack.enter_async_context(pg_notify.listen_for_other_processes(database, settings.database_url))

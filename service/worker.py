@@ -46,7 +46,6 @@ from engine.worker.scheduler import Scheduler
 from live.event_predicate import EventPredicate
 from schema.inputs.filters import events_filter_from_text
 from service import VERSION
-from service.keys.secret_keys import report_missing_keys
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -88,7 +87,6 @@ class Worker:
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
-        self._keys = keys
         self._secrets = SecretStore(database, keys)
         self._relay = _new_relay(database)
         sender = Sender(allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies)
@@ -121,7 +119,6 @@ class Worker:
 
     async def run(self) -> None:
         """Executes runs until `stop`. A failure of the dispatcher is logged, and the work continues."""
-        await report_missing_keys(self._database, self._keys)
         async with (
             self._file_lock(),
             self._maintenance(),

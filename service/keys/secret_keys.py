@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from db import migrate, secrets
+from db import secrets
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 from engine.secrets.key_ring import KeyRing, new_key, parse_keys
@@ -41,8 +41,7 @@ async def missing_keys(database: Database, keys: KeyRing) -> Mapping[str, int]:
 async def report_missing_keys(database: Database, keys: KeyRing) -> None:
     """Logs the keys that the ring lacks: the log of a start is what people read first. `/readyz` repeats it."""
     try:
-        # An API may start before the database is migrated.
-        missing = {} if await database.read(migrate.problem) else await missing_keys(database, keys)
+        missing = await missing_keys(database, keys)
     except (DatabaseUnavailableError, QueryTimeoutError):
         return
     for key, count in missing.items():
