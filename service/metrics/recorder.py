@@ -29,6 +29,8 @@ class Recorder(Observer):
         self._webhook_calls = counter(declarations.WEBHOOK_CALLS)
         self._webhook_headers_dropped = counter(declarations.WEBHOOK_HEADERS_DROPPED)
         self._rate_limited = counter(declarations.RATE_LIMITED)
+        for limited in Limited:
+            self._rate_limited.labels(limited)  # A rate is known from the first refusal on, if the series began at 0.
         self._runs_claimed = counter(declarations.RUNS_CLAIMED)
         self._runs_ended = counter(declarations.RUNS_ENDED)
         self._attempts = counter(declarations.ATTEMPTS)
