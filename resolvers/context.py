@@ -1,6 +1,6 @@
 """The context of a request: its viewer, and the services for resolvers."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -85,6 +85,10 @@ class Charge:
     """None: the key has no limit."""
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Context:
     """One request, or all operations of one socket."""
@@ -119,6 +123,8 @@ class Context:
     """The cost of the last operation; None before it is known. See `schema.cost`."""
     has_errors: bool = False
     """True if a result over HTTP has errors."""
+    is_stopping: Callable[[], bool] = _never
+    """Returns True once the server stops, so that requests which wait end before they are cancelled."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

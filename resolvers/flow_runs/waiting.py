@@ -61,7 +61,8 @@ async def wait_until(
 ) -> None:
     """Returns when `is_reached` is true, or after `milliseconds`.
 
-    It is called at once, whenever `topic` is published, and every `POLL_SECONDS`. A clock that is set back to a time
+    It is called at once, whenever `topic` is published, and every `POLL_SECONDS`. The wait also ends when the server
+    stops, so that the request gets its answer instead of an error. A clock that is set back to a time
     before the beginning ends the wait, which would otherwise last until the clock is where it was.
 
     Raises:
@@ -70,7 +71,7 @@ async def wait_until(
     seconds = milliseconds / 1000
     deadline = clock.now() + timedelta(milliseconds=milliseconds)
     with context.database.pubsub.subscribe(topic) as changed:
-        while 0 < (left := (deadline - clock.now()).total_seconds()) <= seconds:
+        while 0 < (left := (deadline - clock.now()).total_seconds()) <= seconds and not context.is_stopping():
             changed.clear()
             if await is_reached():
                 return

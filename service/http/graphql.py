@@ -61,7 +61,7 @@ from service.http.viewers import Viewers
 from service.metrics.operations import describe
 from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
-from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
+from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json, stopping_function
 from service.streams.subscription_rendering import Operation, Streams
 
 GRAPHQL_PATH = "/graphql"
@@ -314,7 +314,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _context_of(self, request: Request) -> Context:
         viewer = await authenticate(request, self._viewers)
-        return self._context(viewer, parent=_parent_headers(request))
+        return self._context(viewer, parent=_parent_headers(request), is_stopping=stopping_function(request.scope))
 
     def _context(self, viewer: Viewer, **more: Any) -> Context:
         return Context(

@@ -45,6 +45,7 @@ from resolvers.triggers import webhook_calls, webhooks
 from resolvers.triggers.webhook_calls import Answer, Call, Delivery
 from service.http import webhook_bodies
 from service.http.request_limits import read_body
+from service.streams.sse import stopping_function
 
 _logger = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class Webhooks:
     async def _run(self, webhook: WebhookRow, request: Request, call: Call, milliseconds: int) -> Response:
         """Starts the run of a call, or finds it, and waits for its end for `milliseconds`; returns the response."""
         context = webhook_calls.context_of(self._database, self._flows, webhook)
+        context.is_stopping = stopping_function(request.scope)
         try:
             delivery = await webhook_calls.receive(context, webhook, call)
         except QuotaExceededError as error:

@@ -234,6 +234,13 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
+def stopping_function(scope: Scope) -> Callable[[], bool]:
+    """Returns the function that returns True once the server stops. A server without it never says so."""
+    extension = scope.get("extensions", {}).get(_STOPPING)
+    event: asyncio.Event = asyncio.Event() if extension is None else extension["event"]
+    return event.is_set
+
+
 def abort_function(scope: Scope) -> Callable[[], None]:
     """Returns the function that drops the connection. A server without it ends the connection when the application
     ends."""

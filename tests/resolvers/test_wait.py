@@ -8,6 +8,7 @@ import pytest
 
 from domain.time import clock
 from resolvers.flow_runs.waiting import POLL_SECONDS
+from service.http import graphql, webhooks
 from tests.support.app import App
 from tests.support.clock import START, FakeClock
 from tests.support.query import query
@@ -113,3 +114,25 @@ async def test_waiting_call_ends_with_the_token_of_its_webhook(
     answer = await fake_clock.drive(waiting)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "WEBHOOK_NOT_FOUND")
     assert (clock.now() - START).total_seconds() == POLL_SECONDS <= 1
+
+
+async def test_wait_ends_when_the_server_stops(
+    fake_clock: FakeClock, idle_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = asyncio.Event()
+    for module in (graphql, webhooks):
+        monkeypatch.setattr(module, "stopping_function", lambda _: stopping.is_set)
+    flow = await idle_app.create_flow(ECHO)
+    made = """mutation($flow: ID!) { it: createWebhook(flowId: $flow, name: "a") {
+        ... on CreateWebhookSuccess { path } } }"""
+    path = (await idle_app.query(made, {"flow": flow}))["it"]["path"]
+    fake_clock.watch(idle_app.database)
+    at_rest = fake_clock.timers
+    text = "mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 60000}) { __typename } }"
+    waiting = asyncio.gather(idle_app.query(text, {"flow": flow}), idle_app.http.post(f"{path}?wait=60000", json={}))
+    await fake_clock.waiting(at_rest + 2)
+    stopping.set()
+    answer, called = await fake_clock.drive(waiting)
+    assert answer == {"startRun": {"__typename": "StartRunSuccess"}}
+    assert (called.status_code, called.json()["status"]) == (504, "QUEUED")
+    assert (clock.now() - START).total_seconds() == POLL_SECONDS
