@@ -9,11 +9,13 @@ from sqlalchemy import Connection, bindparam, exists, func, literal, select, tup
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
-from db.models.types import sort_key, table
+from db.models.types import Latest, sort_key, table
+from db.narrowing.narrow import narrow, require_search
+from db.narrowing.pages import narrow_page
+from db.narrowing.sqlite import runs_of_term
 from db.rollups import answers
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
-from db.runs.narrow import narrow, narrow_page, require_search, runs_of_term
 from db.search import queries as texts_of_runs
 from db.search import switch
 from db.sql.any_of import any_of
@@ -307,7 +309,7 @@ def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[Rec
     statement = (
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
-        .values(recovered_by_id=run_id, updated_at=now)
+        .values(recovered_by_id=run_id, updated_at=Latest(literal(now, _run.updated_at.type), _run.updated_at))
         .returning(_run.id, _run.project_id, _run.flow_id)
     )
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
