@@ -66,27 +66,22 @@ _ends: ShortMemory[tuple[object, ...], _End] = ShortMemory(seconds=60, size=1_00
 
 
 def find(conn: Connection, where: RunFilter, order: Order, page: Page, asked: RunFilter) -> Sequence[UUID] | None:
-    """Returns the runs of the page of one project, and perhaps more that match; None if a walk of the order finds them
-    soon, or nothing finds them sooner.
+    """Returns the first runs of the page of one project, and perhaps more that match; None if a walk of the order finds
+    them soon, or nothing finds them sooner.
 
     `asked` is the filter that the client has given; durations in `where` have become instants.
     """
     parts = by_end(where, order)
     if len(parts) > 1:
         return _of_parts(conn, parts, order, page)
-    if _is_bounded(page):
-        return _of_part(conn, parts[0], order, page)
     key = (asked, order.sorted_by, order.keyset.descending, page.backward)
-    way = _ways.find(conn, key)
-    if way is _Way.WALK:
-        return None
+    way = None if _is_bounded(page) else _ways.find(conn, key)
     if way is None:
         found = _first_walk(conn, parts[0], order, page)
-        if found is None or len(found) == page.limit:
-            _ways.put(conn, key, _Way.WALK)
-            return found
-        _ways.put(conn, key, _Way.SEARCH)
-    return _search(conn, parts[0], order, page)
+        way = _Way.WALK if found is None or len(found) == page.limit else _Way.SEARCH
+        if not _is_bounded(page):
+            _ways.put(conn, key, way)
+    return None if way is _Way.WALK else _search(conn, parts[0], order, page)
 
 
 def _is_bounded(page: Page) -> bool:

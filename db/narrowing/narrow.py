@@ -6,8 +6,8 @@ runs. If the index has no more, the filter names them (`ids`), and the read find
 matching runs are common, and the walk soon meets enough of them. The read still applies all conditions of the filter,
 so a change in between has the same effect as an earlier beginning of the read.
 
-PostgreSQL knows how rare most values are, so it is asked less than SQLite, which does not. Where no index has the
-matching runs in order, the kept counts say how old the newest of them is (`db.rollups.extent`). Pages are narrowed further (`db.narrowing.pages`).
+PostgreSQL knows how rare most values are, so it is asked less than SQLite, which does not. Pages are narrowed further
+(`db.narrowing.pages`).
 """
 
 from dataclasses import replace

@@ -1,4 +1,8 @@
-"""Narrows a filter for one page of runs: the first ones of an order."""
+"""Narrows a filter for one page of runs: the first ones of an order.
+
+Where no index has the matching runs in order, the kept counts say how old the newest of them is (`db.rollups.extent`);
+where the order may hold few of them, a part of it is walked first (`db.narrowing.first_runs`).
+"""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +29,9 @@ _project = table(Project).c
 
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
+_SPARE = 50
+"""Number of runs that are named after the last one of a page: the read looks at runs again, and those that have changed
+since they were named must not make the page shorter, as if no run followed."""
 
 
 @lru_cache(_KEPT_FILTERS)
@@ -61,12 +68,14 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
     """
     if not may_narrow(where, conn.dialect.name, sorted_by):
         return where
-    asked = where
+    asked, where = where, _of_known_projects(conn, where)
     where = extent.bounded(conn, narrow(conn, where))
-    if keyset.sort is not None and where.ids is None and conn.dialect.name != "sqlite":
+    if where.ids is None and keyset.sort is not None and conn.dialect.name != "sqlite":
         where = _created_in_range(conn, where)
-    if where.ids is None and _is_restricted(where) and (of_one := _of_one_project(conn, where)) is not None:
-        found = first_runs.find(conn, of_one, Order(keyset, sorted_by), page, asked)
+    page = replace(page, limit=page.limit + _SPARE)
+    is_of_one = where.project_ids is not None and len(where.project_ids) == 1
+    if where.ids is None and is_of_one and _is_restricted(where):
+        found = first_runs.find(conn, where, Order(keyset, sorted_by), page, asked)
         return where if found is None else replace(where, ids=tuple(found))
     if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):
         return where
@@ -89,10 +98,11 @@ def _first_of_projects(
     """Returns the first runs of each project, on PostgreSQL."""
     sort = _run.id if keyset.sort is None else keyset.sort
     of_one = select(_run.id, sort.label("sort"))
-    if few := projects.few(conn, where.project_ids):
+    if where.project_ids is not None and len(where.project_ids) <= projects.FEW:
         # The planner knows how many runs each of them has. It would take one without runs for an average one, and look
         # for its runs among those of all projects.
-        parts = [keyset.slice(of_one.where(_run.project_id == key, condition), page).subquery() for key in few]
+        each = (of_one.where(_run.project_id == key, condition) for key in where.project_ids)
+        parts = [keyset.slice(query, page).subquery() for query in each]
         return union_all(*(select(part) for part in parts)).subquery("first")
     of_any = of_one.where(_run.project_id == _project.id, condition).correlate(_project.id.table)
     lateral = keyset.slice(of_any, page).lateral("first_of_one")
@@ -117,10 +127,12 @@ def _spans_projects(where: RunFilter) -> bool:
     return not is_owned and (where.project_ids is None or len(where.project_ids) > 1)
 
 
-def _of_one_project(conn: Connection, where: RunFilter) -> RunFilter | None:
-    """Returns the filter with its project, if all its runs belong to one."""
-    owners = projects.few(conn, where.project_ids)
-    return replace(where, project_ids=owners) if owners is not None and len(owners) == 1 else None
+def _of_known_projects(conn: Connection, where: RunFilter) -> RunFilter:
+    """Returns a filter over all projects with their IDs, if they are few."""
+    if where.project_ids is not None or not _spans_projects(where):
+        return where
+    owners = projects.few(conn, None)
+    return where if owners is None else replace(where, project_ids=owners)
 
 
 def _plain(where: RunFilter) -> RunFilter:

@@ -1,14 +1,13 @@
 """Pages of filters whose fields exclude each other, or bound other times than that of the order."""
 
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event, insert, select
+from sqlalchemy import Connection, insert, select
 
 from db import projects
 from db.core.database import Database
@@ -22,6 +21,7 @@ from db.sql.keyset import Page, Position, sort_value
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
+from tests.db.test_plans import statements_on
 from tests.support import factory
 from tests.support.clock import START
 
@@ -152,24 +152,11 @@ async def test_pages_have_the_runs_that_match(filled: Database) -> None:
                     if not same and before is backward
                 ]
             expected = runs[-7:] if backward else runs[:7]
-            with statements(conn) as executed:
+            with statements_on(conn) as executed:
                 found = reads.page(conn, ("status",), where, order, page)
             assert [run.id for run in found] == [run.id for run in expected], (where, order, page)
-            searched += any("MATERIALIZED" in text or "INTERSECT" in text for text in executed)
+            searched += any("MATERIALIZED" in text or "INTERSECT" in text for text, _ in executed)
         return searched
 
     # The filters of most draws have runs far from the beginning of the order.
     assert await filled.read(check) > DRAWS // 20
-
-
-@contextmanager
-def statements(conn: Connection) -> Iterator[list[str]]:
-    """Gathers the statements that are executed."""
-    executed: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        executed.append(statement)
-
-    event.listen(conn, "before_cursor_execute", note)
-    yield executed
-    event.remove(conn, "before_cursor_execute", note)
