@@ -211,7 +211,8 @@ def _finish(columns: Sequence[str]) -> ArrayUpdate:
     def finish(statement: Update, given: Mapping[str, ColumnElement[Any]]) -> Update:
         ended_at = Latest(given["now"], _START_OR_CREATION)
         changed_at = Latest(given["now"], _run.updated_at)
-        ended = statement.values(finished_at=ended_at, updated_at=changed_at, due_at=None, lease_token=None)
+        statement = statement.values({_run.updated_at: changed_at})  # a name would not replace the value that it has
+        ended = statement.values(finished_at=ended_at, due_at=None, lease_token=None)
         return ended.prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
 
     return ArrayUpdate(_table, held, values, finish)
