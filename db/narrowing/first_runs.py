@@ -75,17 +75,13 @@ def find(conn: Connection, where: RunFilter, order: Order, page: Page, asked: Ru
     if len(parts) > 1:
         return _of_parts(conn, parts, order, page)
     key = (asked, order.sorted_by, order.keyset.descending, page.backward)
-    way = None if _is_bounded(page) else _ways.find(conn, key)
+    way = None if page.is_bounded else _ways.find(conn.engine.pool, key)
     if way is None:
         found = _first_walk(conn, parts[0], order, page)
         way = _Way.WALK if found is None or len(found) == page.limit else _Way.SEARCH
-        if not _is_bounded(page):
-            _ways.put(conn, key, way)
+        if not page.is_bounded:
+            _ways.put(conn.engine.pool, key, way)
     return None if way is _Way.WALK else _search(conn, parts[0], order, page)
-
-
-def _is_bounded(page: Page) -> bool:
-    return page.after is not None or page.before is not None
 
 
 def _of_parts(conn: Connection, parts: Sequence[Part], order: Order, page: Page) -> Sequence[UUID]:
@@ -154,8 +150,8 @@ def _end(conn: Connection, part: Part, order: Order, page: Page) -> Position | N
     if order.sorted_by == DURATION:
         length //= _SCATTERED
     key = (where, *part[1:], order.sorted_by, order.keyset.descending, page.backward, length)
-    is_kept = not _is_bounded(page)
-    if is_kept and (end := _ends.find(conn, key)) is not None:
+    is_kept = not page.is_bounded
+    if is_kept and (end := _ends.find(conn.engine.pool, key)) is not None:
         return end.position
     sort: ColumnElement[Any] = literal(0) if order.keyset.sort is None else order.keyset.sort
     condition = matches(where, conn.dialect.name, sorted_by=order.sorted_by)
@@ -163,7 +159,7 @@ def _end(conn: Connection, part: Part, order: Order, page: Page) -> Position | N
     row = conn.execute(order.keyset.slice(query, page).limit(1).offset(length - 1)).first()
     end = _End(None if row is None else Position(_number(row.sort), row.id))
     if is_kept:
-        _ends.put(conn, key, end)
+        _ends.put(conn.engine.pool, key, end)
     return end.position
 
 

@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Subquery, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, Pool, Subquery, select, true, union_all
 
 from db import projects
+from db.core.short_memory import ShortMemory
 from db.models import FlowRun, Project
 from db.models.types import table
 from db.narrowing import candidates, first_runs
@@ -32,6 +33,20 @@ _KEPT_FILTERS = 2_000
 _SPARE = 50
 """Number of runs that are named after the last one of a page: the read looks at runs again, and those that have changed
 since they were named must not make the page shorter, as if no run followed."""
+
+
+_unchanged: ShortMemory[tuple[object, ...], bool] = ShortMemory(seconds=60, size=1_000)
+"""The filters and orders whose first page was not narrowed."""
+
+
+def is_left_alone(pool: Pool, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> bool:
+    """Returns True if `narrow_page` has lately returned the filter unchanged; `pool` has the connections that read the
+    database."""
+    return not page.is_bounded and _unchanged.find(pool, _key(where, keyset, page, sorted_by)) is not None
+
+
+def _key(where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> tuple[object, ...]:
+    return where, sorted_by, keyset.descending, page.backward
 
 
 @lru_cache(_KEPT_FILTERS)
@@ -68,6 +83,15 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, 
     """
     if not may_narrow(where, conn.dialect.name, sorted_by):
         return where
+    if is_left_alone(conn.engine.pool, where, keyset, page, sorted_by):
+        return where
+    narrowed = _narrow_page(conn, where, keyset, page, sorted_by)
+    if narrowed == where and not where.searched and not page.is_bounded:
+        _unchanged.put(conn.engine.pool, _key(where, keyset, page, sorted_by), value=True)
+    return narrowed
+
+
+def _narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> RunFilter:
     asked, where = where, _of_known_projects(conn, where)
     where = extent.bounded(conn, narrow(conn, where))
     if where.ids is None and keyset.sort is not None and conn.dialect.name != "sqlite":

@@ -63,7 +63,7 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
     if not is_searchable(where) or (owners := projects.few(conn, where.project_ids)) is None:
         return where
     counted = _counted(where, owners)
-    if _recent.find(conn, counted):
+    if _recent.find(conn.engine.pool, counted):
         return where
     days = conn.execute(_last_days(counted)).scalars().all()
     if not days:
@@ -73,7 +73,7 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
         return replace(where, ids=())
     before = EPOCH + timedelta(seconds=(max(slots) + DAY) * SLOT_SECONDS)
     if not _has_days(counted) or before > clock.now() - _RECENT:
-        _recent.put(conn, counted, value=True)
+        _recent.put(conn.engine.pool, counted, value=True)
         return where
     return replace(where, created_before=before if where.created_before is None else min(before, where.created_before))
 

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, exists, func, literal, select, tuple_, union_all, update
 
+from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import Latest, sort_key, table
 from db.narrowing.narrow import narrow, require_search
-from db.narrowing.pages import narrow_page
+from db.narrowing.pages import is_left_alone, may_narrow, narrow_page
 from db.narrowing.sqlite import runs_of_term
 from db.rollups import answers
 from db.row_types import AttemptRow, RunRow, StepRow
@@ -89,6 +90,14 @@ def keyset(order: RunOrder) -> Keyset:
     column = None if name is None else _run[name]
     # If every run has a value, the column itself is indexed.
     return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
+
+
+def needs_narrowing(database: Database, where: RunFilter, order: RunOrder, page: Page) -> bool:
+    """Returns False if `narrowed_page` would return the filter unchanged, or has lately done so."""
+    sorted_by = SORT_COLUMNS[order.field]
+    if not may_narrow(where, database.dialect, sorted_by):
+        return False
+    return not is_left_alone(database.read_pool, where, keyset(order), page, sorted_by)
 
 
 def narrowed_page(conn: Connection, where: RunFilter, order: RunOrder, page: Page) -> RunFilter:

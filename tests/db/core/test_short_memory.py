@@ -11,14 +11,14 @@ async def test_values_are_forgotten_after_their_time_and_when_there_are_too_many
     memory: ShortMemory[str, int] = ShortMemory(seconds=60, size=2, now=lambda: seconds[0])
 
     def check(conn: Connection) -> None:
-        memory.put(conn, "first", 1)
+        memory.put(conn.engine.pool, "first", 1)
         seconds[0] = 59.0
-        assert memory.find(conn, "first") == 1
-        assert memory.find(conn, "other") is None
-        memory.put(conn, "second", 2)
+        assert memory.find(conn.engine.pool, "first") == 1
+        assert memory.find(conn.engine.pool, "other") is None
+        memory.put(conn.engine.pool, "second", 2)
         seconds[0] = 60.0
-        assert [memory.find(conn, key) for key in ("first", "second")] == [None, 2]
-        memory.put(conn, "third", 3)
-        assert [memory.find(conn, key) for key in ("second", "third")] == [None, 3]
+        assert [memory.find(conn.engine.pool, key) for key in ("first", "second")] == [None, 2]
+        memory.put(conn.engine.pool, "third", 3)
+        assert [memory.find(conn.engine.pool, key) for key in ("second", "third")] == [None, 3]
 
     await database.read(check)
