@@ -128,7 +128,7 @@ def _search(conn: Connection, part: Part, order: Order, page: Page) -> Sequence[
         if (keys := split.earlier(conn)) is not None:
             named = part._replace(where=replace(part.where, ids=tuple(keys)))
             return [*_walk(conn, named, order, page), *_of_parts(conn, split.rest, order, page)]
-    return _among_all(conn, part, order, page)
+    return _of_indexes(conn, part, order, page)
 
 
 def _walk(conn: Connection, part: Part, order: Order, page: Page) -> Sequence[UUID]:
@@ -167,12 +167,12 @@ def _number(sort: int | datetime) -> int:
     return to_microseconds(sort) if isinstance(sort, datetime) else sort
 
 
-def _among_all(conn: Connection, part: Part, order: Order, page: Page) -> Sequence[UUID] | None:
+def _of_indexes(conn: Connection, part: Part, order: Order, page: Page) -> Sequence[UUID] | None:
     """Returns the runs of the page from all that match, which are found by the indexes of the filter; None if that
     costs too much."""
     keyset = order.keyset
     if conn.dialect.name == "sqlite":
-        if (keys := sqlite.among(conn, part.where)) is None:
+        if (keys := sqlite.intersection(conn, part.where)) is None:
             return None
         condition = matches(part.where, "sqlite", by_keys=True)
         query = select(_run.id).where(_run.id.in_(keys), condition, *part.conditions(order))

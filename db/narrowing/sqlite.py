@@ -67,7 +67,7 @@ def fewest(conn: Connection, where: RunFilter, now: datetime, most: int) -> Sequ
     return found
 
 
-def among(conn: Connection, where: RunFilter) -> CompoundSelect[Any] | None:
+def intersection(conn: Connection, where: RunFilter) -> CompoundSelect[Any] | None:
     """Returns the query for the runs that the smallest indexes have in common, which all that match are among; None if
     each index finds many."""
     sized = []
