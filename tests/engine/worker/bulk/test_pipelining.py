@@ -153,6 +153,28 @@ async def test_chunk_that_shares_locks_with_the_previous_one_is_not_pipelined(
     assert await counts(worker, lease.operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
 
 
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_chunk_begins_while_a_pipelined_one_is_in_progress(
+    worker: WorkerHarness, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 12))
+    operation_id = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    process, loop = chunks._process, asyncio.get_running_loop()
+    begun = {key: asyncio.Event() for key in run_ids[2::3]}
+
+    def process_after_the_next_has_begun(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
+        loop.call_soon(begun[chunk.through].set)
+        position = run_ids.index(chunk.through)
+        if is_pipelined and position + 3 < len(run_ids):
+            await_only(begun[run_ids[position + 3]].wait())
+        process(uow, chunk, is_pipelined=is_pipelined)
+
+    monkeypatch.setattr(chunks, "_process", process_after_the_next_has_begun)
+    await BulkWorker(worker.database, chunk_size=3).drain()
+    assert await counts(worker, operation_id) == ("COMPLETED", 12, 12, 12, 0, 0)
+    assert Counter(row.run_id for row in await events_of(worker, event_log.RUN_ARCHIVED)) == Counter(run_ids)
+
+
 class Recording(Database):
     """Records the functions of `db.bulk.chunks` that it runs."""
 
