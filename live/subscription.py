@@ -171,8 +171,8 @@ class Subscription:
             self._wake()
 
     def _send(self, try_send: TrySend, events: Sequence[MatchedEvent]) -> bool:
-        """Sends events as far as possible without waiting, and queues the rest before all others. Returns False if there
-        is a rest: then they are being rendered, or the subscriber's task was woken up."""
+        """Sends events as far as possible without waiting, and queues the rest before all others. Returns False if
+        there is a rest: then they are being rendered, or the subscriber's task was woken up."""
         result = _try(try_send, events)
         if result.status is SendStatus.SENT:
             self.position = events[-1].position
