@@ -198,19 +198,20 @@ def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[RunRow]:
     action = actions.of_operation(chunk.operation)
     if action.judges_by_other_runs:
         # Another transaction may be retrying them: the judgement must begin after its commit.
-        families.lock_runs(uow, uow.conn.execute(outcomes.PENDING_IN_CHUNK, chunk.parameters).scalars().all())
+        families.lock_selected(uow, outcomes.PENDING_IN_CHUNK, chunk.parameters)
     parameters = {**chunk.parameters, "source_id": chunk.operation.source_id}
     locked = fetch_all(uow.conn, action.lock_statement, parameters)
-    by_refusal = group_by(locked, "refusal")
+    by_refusal = group_by([run for run in locked if run.refusal is not None], "refusal")
     for reason, refused in by_refusal.items():
-        if reason is not None:
-            outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
+        outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
     if len(locked) < chunk.pending:
         outcomes.record_missing(uow, chunk)
     covered = set(action.covered(uow.conn, chunk))
     if covered:
         outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason.COVERED_BY_PARENT, sorted(covered))
-    return [run for run in by_refusal.get(None, ()) if run.id not in covered]
+    if not covered and not by_refusal:
+        return locked
+    return [run for run in locked if run.refusal is None and run.id not in covered]
 
 
 def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:
