@@ -203,11 +203,11 @@ async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, d
             assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
 
 
-async def test_row_alone_tells_what_does_not_change(published: PublishedFlow, database: Database) -> None:
+async def test_filter_over_fixed_columns_is_matched_by_the_row(published: PublishedFlow, database: Database) -> None:
     row, events = await database.write(lambda uow: live(uow, published))
     archived, _ = await database.write(lambda uow: live(uow, published, archived_at=START + 10 * SECOND))
     own: dict[str, Any] = {"project_ids": [published.project_id], "flow_ids": [published.flow_id]}
-    for filtered, told in (
+    for filtered, matches in (
         ({}, True),
         (own, True),
         ({**own, "environments": [row.environment], "trigger_methods": [row.trigger_method]}, True),
@@ -216,10 +216,10 @@ async def test_row_alone_tells_what_does_not_change(published: PublishedFlow, da
         ({"archived": Archived.ONLY}, False),
     ):
         compiled = CompiledFilter(RunFilter(**filtered))
-        assert compiled.is_matched_by(row) is told, filtered
+        assert compiled.is_matched_by(row) is matches, filtered
         assert not compiled.is_matched_by(archived), filtered
         for event in events[:5]:
-            assert compiled.matches(matching.snapshot_after(event, row)) or not told, filtered
+            assert compiled.matches(matching.snapshot_after(event, row)) or not matches, filtered
     assert CompiledFilter(RunFilter(archived=Archived.INCLUDE)).is_matched_by(archived)
 
 
