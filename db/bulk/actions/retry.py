@@ -107,6 +107,28 @@ _WAITING_PARENTS = (
 _PROJECTS = select(_run.project_id).where(_run.id.in_(PENDING_IN_CHUNK)).distinct()
 _parent_outcome = OUTCOMES.alias("parent_outcome")
 _parent_step = table(StepResult).alias("parent_step").c
+_IS_TIED = (
+    select(_run.id)
+    .where(
+        _run.id.in_(PENDING_IN_CHUNK),
+        _run.parent_run_id.is_not(None),
+        or_(
+            and_(
+                _run.parent_position.is_not(None),
+                exists().where(_parent.c.id == _run.parent_run_id, _parent.c.status.in_(sorted(LIVE))),
+            ),
+            exists().where(
+                _parent_outcome.c.operation_id == bindparam("of_operation"),
+                _parent_outcome.c.run_id == _run.parent_run_id,
+                _parent_outcome.c.run_id <= bindparam("after"),
+                _parent_outcome.c.result == BulkResult.PENDING,
+            ),
+        ),
+    )
+    .limit(1)
+)
+"""Query for a run whose parent waits for it, or is in an earlier chunk that is not committed: that the retry of its
+parent repeats the run is known only when the parent has been judged."""
 
 
 class RetryRuns(BulkAction):
@@ -147,8 +169,8 @@ class RetryRuns(BulkAction):
             retries.lock_for_retry(uow, roots, run_ids, *(parent.id for parent in parents))
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
-        """True if neither a pace nor a quota depends on the previous chunk, and no parent waits for one of the runs."""
-        if _interval(chunk.operation) or conn.execute(_WAITING_PARENTS, chunk.parameters).first() is not None:
+        """True if neither a pace nor a quota depends on the previous chunk, and no run is tied to its parent."""
+        if _interval(chunk.operation) or conn.execute(_IS_TIED, chunk.parameters).first() is not None:
             return False
         return not quota.limits_any(conn, set(conn.execute(_PROJECTS, chunk.parameters).scalars()))
 
