@@ -27,6 +27,8 @@ def _is_one_of(keys: Sequence[UUID] | None, _: datetime) -> ColumnElement[bool]:
 LISTING = Listing(_table, _is_one_of)
 """The projects with some IDs, or all of them."""
 
+FEW = 20
+"""Number of projects up to which each is searched by a part of its own."""
 DEFAULT_NAME = "default"
 """The name of the project that the first start of the service creates."""
 
@@ -36,6 +38,13 @@ def create(uow: UnitOfWork, name: str) -> UUID:
     project_id = ids.new_uuid()
     uow.conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
     return project_id
+
+
+def few(conn: Connection, keys: Sequence[UUID] | None) -> Sequence[UUID] | None:
+    """Returns `keys`, by default the projects there are; None if they are more than `FEW`."""
+    if keys is None:
+        keys = conn.execute(select(_project.id).limit(FEW + 1)).scalars().all()
+    return keys if len(keys) <= FEW else None
 
 
 def keep(uow: UnitOfWork, project_id: UUID) -> bool:

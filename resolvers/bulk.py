@@ -14,8 +14,8 @@ from db.bulk.reads import OperationFilter, OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
+from db.narrowing import narrow
 from db.row_types import BulkOperationRow, BulkOutcomeRow
-from db.runs import narrow
 from db.sql.keyset import Edge, Page, Position
 from domain import ids, json_codec
 from domain.actor import Origin

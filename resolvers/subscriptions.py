@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 from db.events.log import LOG_LINES, RUN_STATUS, STEP_STATUS, LogPosition
-from db.runs import narrow
+from db.narrowing import narrow
 from db.runs import reads as run_reads
 from domain import ids
 from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError

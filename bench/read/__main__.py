@@ -202,7 +202,10 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--no-postgraphile", dest="postgraphile", action="store_false", help="leave PostGraphile out")
     parser.add_argument("--no-single", dest="single", action="store_false", help="leave the single reads out")
     parser.add_argument(
-        "--sweep", type=int, metavar="PAIRS", help="every field of the filter in each order, and this many random pairs"
+        "--sweep",
+        type=int,
+        metavar="DRAWS",
+        help="every field of the filter in each order, this many pairs and triples",
     )
     parser.add_argument("--quick", action="store_true", help="100,000 and 50,000 runs, 3 rounds of 1 second")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Filters that no single read names: every field alone in each order, on a first and on a deep page, and random pairs.
+"""Filters that no single read names: each field in every order, on first and deep pages; random pairs and triples.
 
 Each field has a rare, a common and an absent value, as far as it has them. Reads above a limit are listed.
 """
@@ -7,7 +7,7 @@ import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from itertools import combinations, product
+from itertools import product
 from uuid import UUID
 
 from bench.read.data import FLOWS, NEWEST, RARE_TEXT, flow_id, run_id
@@ -19,6 +19,7 @@ from domain.runs.run_filter import FILTER_FIELDS
 LIMIT_MS = 30.0
 """Milliseconds from which a read is listed."""
 _ORDERS = ("CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION", "UPDATED_AT")
+_DIRECTIONS = ("DESC", "ASC")
 _SEED = 1
 _Values = Mapping[str, object]
 
@@ -103,33 +104,34 @@ def without_values(count: int) -> list[str]:
     return [name for name in FILTER_FIELDS if name.replace("_", "").lower() not in names and name != "project_ids"]
 
 
-def reads(count: int, pairs: int) -> Iterator[Read]:
-    """Yields the reads: each value alone, in each order and on both pages, and for operators; `pairs` random pairs."""
+def reads(count: int, draws: int) -> Iterator[Read]:
+    """Yields each value alone, in each order and on both pages, and for operators; `draws` random pairs and triples."""
     given = [(f"{name}: {kind}", name, value) for name, kinds in values(count).items() for kind, value in kinds.items()]
-    for (title, name, value), order, is_deep in product(given, _ORDERS, (False, True)):
-        yield _read(title, {name: value}, order, is_deep=is_deep, count=count)
+    for (title, name, value), order, direction, is_deep in product(given, _ORDERS, _DIRECTIONS, (False, True)):
+        yield _read(title, {name: value}, order, direction, is_deep=is_deep, count=count)
     for title, name, value in given:
         yield Read(f"{title}; operator's key", {"filter": {name: value}}, LIMIT_MS, operator=True)
     draw = random.Random(_SEED)
-    all_pairs = [pair for pair in combinations(given, 2) if pair[0][1] != pair[1][1]]
-    for first, second in draw.sample(all_pairs, min(pairs, len(all_pairs))):
-        order, is_deep = draw.choice(_ORDERS), draw.random() < 0.5
-        both = {first[1]: first[2], second[1]: second[2]}
-        yield _read(f"{first[0]}, {second[0]}", both, order, is_deep=is_deep, count=count)
+    for _ in range(draws):
+        chosen = draw.sample(given, draw.choice((2, 3)))
+        together = {name: value for _, name, value in chosen}
+        title = ", ".join(title for title, name, value in chosen if together[name] is value)
+        order, direction, is_deep = draw.choice(_ORDERS), draw.choice(_DIRECTIONS), draw.random() < 0.5
+        yield _read(title, together, order, direction, is_deep=is_deep, count=count)
 
 
-def _read(title: str, given: Mapping[str, object], order: str, *, is_deep: bool, count: int) -> Read:
-    middle = text_of(NEWEST - timedelta(minutes=count // 2))
+def _read(title: str, given: Mapping[str, object], order: str, direction: str, *, is_deep: bool, count: int) -> Read:
+    middle, side = text_of(NEWEST - timedelta(minutes=count // 2)), "Before" if direction == "DESC" else "After"
     bounds: Mapping[str, Mapping[str, object]] = {
-        "CREATED_AT": {"createdBefore": middle},
-        "STARTED_AT": {"startedBefore": middle},
-        "FINISHED_AT": {"finishedBefore": middle},
-        "DURATION": {"maxDurationMs": 45_000},
-        "UPDATED_AT": {"updatedBefore": middle},
+        "CREATED_AT": {f"created{side}": middle},
+        "STARTED_AT": {f"started{side}": middle},
+        "FINISHED_AT": {f"finished{side}": middle},
+        "DURATION": {"maxDurationMs" if direction == "DESC" else "minDurationMs": 45_000},
+        "UPDATED_AT": {f"updated{side}": middle},
     }
-    variables = {"filter": given, "orderBy": {"field": order, "direction": "DESC"}}
+    variables = {"filter": given, "orderBy": {"field": order, "direction": direction}}
     page = ", deep page" if is_deep else ""
-    return Read(f"{title}; {order}{page}", variables, LIMIT_MS, deep=bounds[order] if is_deep else {})
+    return Read(f"{title}; {order} {direction}{page}", variables, LIMIT_MS, deep=bounds[order] if is_deep else {})
 
 
 def report(chosen: Sequence[Read], times: Sequence[float | None]) -> str:

@@ -14,8 +14,8 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
+from db.narrowing.narrow import narrowed
 from db.row_types import BulkOperationRow
-from db.runs.narrow import narrowed
 from db.sql.any_of import rows_of
 from domain import ids
 from domain.bulk import BulkResult, BulkStatus

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 from db.core import pg_url, pubsub, sqlite, unit_of_work
 from db.core.pg_rows import RowFetcher
@@ -110,7 +110,8 @@ class Database:
             parsed = make_url(url)
             self._readers = sqlite.Readers(parsed, pool_size, query_timeout)
             self._writer = sqlite.Writer(parsed, steps)
-            self._pool = self._readers.pool
+            self.read_pool: Pool = self._readers.pool
+            """The connections for reads."""
             return
         self.server = server = PostgresServer(url)
         self._engine = _postgresql_engine(server, pool_size, _WRITING_SESSION)
@@ -122,7 +123,7 @@ class Database:
         self._sizes = {"read": max(1, pool_size - fetching), "write": pool_size}
         self._reading_engine = _postgresql_engine(server, self._sizes["read"], {**_SESSION, **limit, **planning})
         self._fetcher = RowFetcher(server, fetching, {**_SESSION, **limit}, POOL_TIMEOUT)
-        self._pool = self._reading_engine.pool
+        self.read_pool = self._reading_engine.pool
         # Each statement of a read sees everything that was committed before it. A single SELECT needs no BEGIN and
         # COMMIT.
         self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")

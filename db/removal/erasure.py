@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, delete, update
+from sqlalchemy import Table, delete, literal, update
 
 from db import text_indexes
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import removal as deliveries
 from db.events import log as event_log
 from db.models import AuditEvent, FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
-from db.models.types import table
+from db.models.types import Latest, table
 from db.runs.output import files
 from db.search import switch
 from db.sql.any_of import any_of
@@ -95,7 +95,7 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
                 _run.error_fingerprint: None,
                 _run.steps_purged_at: now,
                 _run.erased_at: now,
-                _run.updated_at: now,
+                _run.updated_at: Latest(literal(now, _run.updated_at.type), _run.updated_at),
             }
         )
     )

@@ -5,7 +5,6 @@ other runs too. When the last matching run is old, all newer runs of that index 
 all its runs. The counts of each day know that before.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,16 +12,16 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, Select, func, select, true, union_all
 
+from db import projects
+from db.core.short_memory import ShortMemory
 from db.models import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups import levels
 from db.rollups.levels import ALL_FLOWS, ALL_TIME, DAY, ENVIRONMENT, FLOW, TRIGGER, Measure
-from db.sql import candidates
 from domain.runs.filter_field import Archived, Operator
 from domain.runs.run_filter import RunFilter
 from domain.time import clock
@@ -35,15 +34,11 @@ _MOST_OWNERS = 20
 """Flows, or projects, up to this number have a part of the query each."""
 _RECENT = timedelta(days=2)
 """Runs that are not older than this are soon found without a bound."""
-_REMEMBERED_SECONDS = 60.0
-"""Time for which it is kept that a filter matches recent runs: reads of these ask no counts."""
-_KEPT_FILTERS = 1_000
-"""Filters with recent runs that are kept of a database."""
 _KEPT_STATEMENTS = 500
 """Statements that are kept, of the filters asked for last."""
 
-_recent: WeakKeyDictionary[Engine, dict[RunFilter, float]] = WeakKeyDictionary()
-"""For each database: filters that match recent runs, and until when that is kept, by the monotonic clock."""
+_recent: ShortMemory[RunFilter, bool] = ShortMemory(seconds=60, size=1_000)
+"""The filters that match recent runs: reads of these ask no counts."""
 
 
 def is_searchable(where: RunFilter) -> bool:
@@ -65,11 +60,10 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
     Returns the filter unchanged if it names its runs, if these are recent, or the counts do not say when they were
     created, if it spans many projects, and while old runs are being counted.
     """
-    if not is_searchable(where) or (projects := candidates.few_projects(conn, where.project_ids)) is None:
+    if not is_searchable(where) or (owners := projects.few(conn, where.project_ids)) is None:
         return where
-    counted = _counted(where, projects)
-    recent, now = _recent.setdefault(conn.engine, {}), time.monotonic()
-    if recent.get(counted, now) > now:
+    counted = _counted(where, owners)
+    if _recent.find(conn.engine.pool, counted):
         return where
     days = conn.execute(_last_days(counted)).scalars().all()
     if not days:
@@ -79,9 +73,7 @@ def bounded(conn: Connection, where: RunFilter) -> RunFilter:
         return replace(where, ids=())
     before = EPOCH + timedelta(seconds=(max(slots) + DAY) * SLOT_SECONDS)
     if not _has_days(counted) or before > clock.now() - _RECENT:
-        if len(recent) >= _KEPT_FILTERS:
-            recent.clear()  # Threads share it: to look for the oldest, one would have to keep the others out.
-        recent[counted] = now + _REMEMBERED_SECONDS
+        _recent.put(conn.engine.pool, counted, value=True)
         return where
     return replace(where, created_before=before if where.created_before is None else min(before, where.created_before))
 

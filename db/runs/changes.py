@@ -5,12 +5,12 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
-from sqlalchemy import select, update
+from sqlalchemy import literal, select, update
 
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun
-from db.models.types import table
+from db.models.types import Latest, table
 from db.runs import claims
 from db.runs.transitions import Lease
 from db.sql.rows import fetch_first
@@ -47,10 +47,11 @@ def lock(uow: UnitOfWork, run_id: UUID) -> ChangeableRun | None:
 def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> None:
     """Sets the columns `values` of a run that `lock` has returned: `tags`, `metadata`, `note`, `summary`."""
     now = clock.now()
+    changed_at = Latest(literal(now, _run.updated_at.type), _run.updated_at)
     uow.conn.execute(
         update(_table)
         .where(_run.id == run.id)
-        .values({**{_run[name]: value for name, value in values.items()}, _run.updated_at: now})
+        .values({**{_run[name]: value for name, value in values.items()}, _run.updated_at: changed_at})
     )
     # Both values are recorded, so that a stream can decide whether the run matched before and after, whatever follows.
     data = {name: [getattr(run, name), value] for name, value in values.items() if name not in _NOT_FILTERED}

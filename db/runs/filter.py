@@ -63,16 +63,21 @@ def matches(
     *,
     sorted_by: str | None = None,
     reads_all: bool = False,
+    by_keys: bool = False,
 ) -> ColumnElement[bool]:
     """Returns the condition for the rows of `flow_run` that match the filter.
 
     Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
     read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
-    A read that takes all rows, not the first of an order, says so by `reads_all`.
+    A read that takes all rows, not the first of an order, says so by `reads_all`; one that finds the runs by their keys
+    for another reason than `ids`, by `by_keys`.
     """
     # Runs given by ID are read by their keys. SQLite would otherwise walk an index in the requested order.
-    indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
+    by_keys = by_keys or where.ids is not None
+    indexed = frozenset({"id"} if by_keys else {"project_id", sorted_by} if sorted_by else ())
     condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
+    if by_keys:
+        return condition
     return and_(condition, *_implied(where, sorted_by, walks=dialect == "sqlite" and not reads_all))
 
 
@@ -96,13 +101,11 @@ def _implied(where: RunFilter, sorted_by: str | None, *, walks: bool) -> list[Co
     """Returns conditions that follow from those of the filter, and that indexes serve.
 
     With `walks` a page in the order of creation reads no index of another order: SQLite would read all runs of a range
-    of it and sort them. Where they are few, the filter names them (`db.runs.narrow`).
+    of it and sort them. Where they are few, the filter names them (`db.narrowing.narrow`).
     """
     conditions: list[ColumnElement[bool]] = []
-    if where.ids is not None:
-        return conditions
-    # No run ends before it starts, or starts before it is created.
-    for before in (where.started_before, where.finished_before):
+    # No run ends before it starts, or starts or changes before it is created.
+    for before in (where.started_before, where.finished_before, where.updated_before):
         if before is not None:
             run_id = _run.id if sorted_by is None else Unindexed(_run.id)
             conditions.append(run_id < ids.first_uuid_at(before))

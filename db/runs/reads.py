@@ -7,13 +7,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, exists, func, literal, select, tuple_, union_all, update
 
+from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
-from db.models.types import sort_key, table
+from db.models.types import Latest, sort_key, table
+from db.narrowing.narrow import narrow, require_search
+from db.narrowing.pages import is_left_alone, may_narrow, narrow_page
+from db.narrowing.sqlite import runs_of_term
 from db.rollups import answers
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
-from db.runs.narrow import narrow, narrow_page, require_search, runs_of_term
 from db.search import queries as texts_of_runs
 from db.search import switch
 from db.sql.any_of import any_of
@@ -87,6 +90,14 @@ def keyset(order: RunOrder) -> Keyset:
     column = None if name is None else _run[name]
     # If every run has a value, the column itself is indexed.
     return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
+
+
+def needs_narrowing(database: Database, where: RunFilter, order: RunOrder, page: Page) -> bool:
+    """Returns False if `narrowed_page` would return the filter unchanged, or has lately done so."""
+    sorted_by = SORT_COLUMNS[order.field]
+    if not may_narrow(where, database.dialect, sorted_by):
+        return False
+    return not is_left_alone(database.read_pool, where, keyset(order), page, sorted_by)
 
 
 def narrowed_page(conn: Connection, where: RunFilter, order: RunOrder, page: Page) -> RunFilter:
@@ -307,7 +318,7 @@ def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[Rec
     statement = (
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
-        .values(recovered_by_id=run_id, updated_at=now)
+        .values(recovered_by_id=run_id, updated_at=Latest(literal(now, _run.updated_at.type), _run.updated_at))
         .returning(_run.id, _run.project_id, _run.flow_id)
     )
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]

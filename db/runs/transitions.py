@@ -94,9 +94,10 @@ _CREATE_RETURNING_QUOTA = _INSERT.returning(
 )
 _limited = slots.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
-# A clock that was set back must not let a run start before its creation, or end before its start: filters of time read
-# no run whose creation is beyond their bound.
+# A clock that was set back must not let a run start or change before its creation, or end before its start: filters of
+# time read no run whose creation is beyond their bound.
 _START_OR_CREATION: ColumnElement[Any] = func.coalesce(_run.started_at, _run.created_at)
+_CHANGED_AT = Latest(_NOW, _run.updated_at)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 _START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run resumed"}
@@ -116,7 +117,7 @@ _CLAIM = (
         status=RunStatus.RUNNING,
         started_at=func.coalesce(_run.started_at, Latest(_NOW, _run.created_at)),
         running_since=case((_waits, _NOW), else_=_run.running_since),
-        updated_at=case((_waits, _NOW), else_=_run.updated_at),
+        updated_at=case((_waits, _CHANGED_AT), else_=_run.updated_at),
     )
     .returning(*_run)
 )
@@ -132,7 +133,7 @@ _PAUSE = (
         status=RunStatus.PAUSED,
         due_at=bindparam("due"),
         waits_for=func.coalesce(bindparam("kind", type_=_run.waits_for.type), _run.waits_for),
-        updated_at=_NOW,
+        updated_at=_CHANGED_AT,
         ran_ms=_RAN,
         running_since=None,
         lease_token=None,
@@ -155,7 +156,7 @@ _RESUME = (
         blocked_since=None,
         blocked_by=None,
         running_since=_NOW,
-        updated_at=_NOW,
+        updated_at=_CHANGED_AT,
     )
     .returning(_run.project_id, _run.flow_id)
 )
@@ -174,7 +175,7 @@ _END = (
     .values(
         status=bindparam("target"),
         finished_at=Latest(_NOW, _START_OR_CREATION),
-        updated_at=_NOW,
+        updated_at=_CHANGED_AT,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
         blocked_since=None,
@@ -209,6 +210,8 @@ def _finish(columns: Sequence[str]) -> ArrayUpdate:
 
     def finish(statement: Update, given: Mapping[str, ColumnElement[Any]]) -> Update:
         ended_at = Latest(given["now"], _START_OR_CREATION)
+        changed_at = Latest(given["now"], _run.updated_at)
+        statement = statement.values({_run.updated_at: changed_at})  # a name would not replace the value that it has
         ended = statement.values(finished_at=ended_at, due_at=None, lease_token=None)
         return ended.prefix_with(KEEPING_NO_UNDO, dialect="sqlite")
 

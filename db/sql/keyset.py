@@ -55,6 +55,11 @@ class Page:
     backward: bool = False
     """True for the last `limit` rows between the bounds, False for the first ones."""
 
+    @property
+    def is_bounded(self) -> bool:
+        """True if the page begins or ends at a position."""
+        return self.after is not None or self.before is not None
+
 
 class SearchBound(FunctionElement[bool]):
     """A condition that follows from another one, only for SQLite: PostgreSQL would count it as a further

@@ -21,13 +21,13 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import log as delivery_log
 from db.events import log as event_log
+from db.narrowing import values as metadata_values
 from db.queue import budgets, holds, slots, workers
 from db.removal import expiry, teardown
 from db.removal.sweep import Swept
 from db.rollups import upkeep
 from db.runs.output import files
 from db.search import switch
-from db.sql import metadata_values
 from domain import ids
 from domain.ids import IdKind
 from domain.time import clock

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from db.row_json.statements import RowTexts, position
 from db.row_types import RunRow
-from db.runs import narrow, reads
+from db.runs import reads
 from db.runs import texts as run_texts
 from db.sql.keyset import Edge, Page, Position, in_order, sort_value
 from domain import ids
@@ -106,7 +106,7 @@ class RunList:
         """Returns the rows of a page as JSON texts; with `placed`, each text is followed by ID and sort value of its
         run."""
         database, where = self.context.database, self.where
-        if narrow.may_narrow(where, database.dialect, reads.SORT_COLUMNS[self.order.field]):
+        if reads.needs_narrowing(database, where, self.order, page):
             where = await database.read(reads.narrowed_page, where, self.order, page)
         statement = run_texts.page(texts, where, self.order, page, values, placed=placed)
         return in_order(await database.fetch(*statement), page)

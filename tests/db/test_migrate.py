@@ -16,8 +16,8 @@ from db.assembly import open_database
 from db.core.database import Database
 from db.models import FlowRun, Project, metadata
 from db.models.types import table
+from db.narrowing import narrow
 from db.queue import due
-from db.runs import narrow
 from db.runs import reads as run_reads
 from domain import ids, json_codec
 from domain.runs.metadata_condition import MetadataCondition

@@ -81,11 +81,12 @@ def run(draw: random.Random, number: int) -> dict[str, Any]:
 
 @contextmanager
 def statements_on(conn: Connection) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are executed on a connection, with their parameters; settings are left out."""
+    """The statements that are executed on a connection, with their parameters; settings, and questions to the planner,
+    are left out."""
     found: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if not statement.startswith("SET LOCAL"):
+        if not statement.startswith(("SET ", "RESET ", "EXPLAIN ")):
             found.append((statement, parameters))
 
     event.listen(conn, "before_cursor_execute", note)

@@ -15,8 +15,10 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepResult
 from db.models.types import table
+from db.narrowing import narrow
+from db.narrowing.candidates import FEW
 from db.removal import deletion, erasure
-from db.runs import narrow, reads
+from db.runs import reads
 from db.runs.filter import matches
 from db.runs.output.logs import Line, append
 from db.search import switch
@@ -172,7 +174,7 @@ async def test_search_combines_with_other_fields(database: Database, published: 
 
 
 async def test_common_text_is_found_in_every_page(database: Database, published: PublishedFlow) -> None:
-    rows = [{"input": json_of(f"common {number}")} for number in range(narrow.FEW + 20)]
+    rows = [{"input": json_of(f"common {number}")} for number in range(FEW + 20)]
     runs = await database.write(factory.make_runs, published, rows)
     where = RunFilter(search="COMMON")
     page = await database.read(reads.page, frozenset({"id"}), where, RunOrder(), Page(10))

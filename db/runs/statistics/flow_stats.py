@@ -9,9 +9,9 @@ from sqlalchemy import Connection, func, select
 
 from db.models import FlowRun
 from db.models.types import table
+from db.narrowing.narrow import narrowed
 from db.rollups import answers
 from db.rollups.levels import FLOW
-from db.runs.narrow import narrowed
 from db.runs.statistics import stats
 from db.runs.statistics.stats import EXACT_DURATIONS, Durations, FailingStep, Failure, StepErrorCount
 from domain import ids

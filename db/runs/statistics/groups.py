@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Connection, FromClause, case, func, select
 
 from db.models import FlowRun
 from db.models.types import table
+from db.narrowing.narrow import narrowed
 from db.rollups import answers
 from db.rollups.levels import FLOW, TRIGGER
-from db.runs.narrow import narrowed
 from db.runs.statistics.stats import bucket
 from domain import ids
 from domain.runs.run_filter import RunFilter

@@ -30,9 +30,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from db.models import FlowRun
 from db.models.types import table
+from db.narrowing.narrow import narrow
 from db.rollups import answers, extent
 from db.runs.filter import matches
-from db.runs.narrow import narrow
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL

@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, Connection, Integer, case, func, literal_c
 
 from db.models import FlowRun
 from db.models.types import table
+from db.narrowing.narrow import narrowed
 from db.rollups import answers
 from db.rollups.answers import DurationCount
 from db.rollups.levels import middle_of
-from db.runs.narrow import narrowed
 from domain import ids
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter

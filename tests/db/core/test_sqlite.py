@@ -295,11 +295,11 @@ async def test_read_unit_uses_one_connection_and_sees_later_commits(
 
     reading = asyncio.create_task(database.read(twice))
     await gate.entered()
-    assert database._pool.checkedout() == 1  # type: ignore[attr-defined]
+    assert database.read_pool.checkedout() == 1  # type: ignore[attr-defined]
     await database.write(projects.create, "second")
     gate.open()
     assert await reading == ([], ["second"])
-    assert database._pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert database.read_pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 async def test_reads_beyond_pool_size_wait_for_connection(database_url: str) -> None:

@@ -140,18 +140,3 @@ async def test_no_bound_while_old_runs_are_being_counted(database: Database, fak
     state = table(RunRollupState)
     await database.write(lambda uow: uow.conn.execute(state.update().values(filled_until=FIRST)) and None)
     assert await database.read(extent.bounded, where) is where
-
-
-async def test_number_of_kept_filters_is_limited(
-    filled: Database, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extent, "_KEPT_FILTERS", 2)
-    fake_clock.jump((FIRST + 2 * DAY - START).total_seconds())
-
-    def ask(conn: Connection) -> int:
-        for environments in product(Environment, repeat=2):
-            where = RunFilter(environments=environments, archived=Archived.INCLUDE)
-            assert extent.bounded(conn, where) is where
-        return len(extent._recent[conn.engine])
-
-    assert await filled.read(ask) == 2

@@ -11,7 +11,8 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import narrow, reads, transitions
+from db.narrowing import narrow
+from db.runs import reads, transitions
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter
 from tests.conftest import Dialect

@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-from db.runs import claims, transitions
+from db.removal import erasure
+from db.runs import cancellation, changes, claims, transitions
 from db.runs import reads as run_reads
 from db.runs.transitions import Lease
 from domain import ids
 from domain.enums import RunStatus
 from domain.runs.state_machine import FINAL, TRANSITIONS
+from domain.time import clock
 from tests.support import factory
 from tests.support.clock import START, FakeClock
 from tests.support.factory import PublishedFlow
@@ -109,6 +112,50 @@ async def test_run_of_a_lost_worker_gets_another_lease_only(
     assert (after.lease_token, after.due_at) == CLAIM == (claimed.lease_token, claimed.due_at)
     assert (after.status, after.started_at, after.updated_at) == ("RUNNING", before.started_at, before.updated_at)
     assert (claimed.interruptions, await database.read(history, lease)) == (1, [])
+
+
+def change_tags(uow: UnitOfWork, lease: Lease) -> None:
+    run = changes.lock(uow, lease.run_id)
+    assert run is not None
+    changes.change(uow, run, {"tags": ["changed"]})
+
+
+CHANGES: dict[str, tuple[RunStatus, Callable[[UnitOfWork, Lease], object]]] = {
+    "claim": (RunStatus.QUEUED, lambda uow, lease: transitions.claim(uow, {lease.run_id: RunStatus.QUEUED}, *CLAIM)),
+    "pause": (RunStatus.RUNNING, lambda uow, lease: transitions.pause(uow, lease, "It waits", None)),
+    "resume": (RunStatus.PAUSED, lambda uow, lease: transitions.resume(uow, lease.run_id, "It goes on")),
+    "finish": (
+        RunStatus.RUNNING,
+        lambda uow, lease: transitions.finish(uow, lease, RunStatus.RUNNING, RunStatus.FAILED, "", {}),
+    ),
+    "stop": (RunStatus.QUEUED, lambda uow, lease: cancellation.stop(uow, lease.run_id, "Stopped")),
+    "change": (RunStatus.FAILED, change_tags),
+    "erase": (RunStatus.FAILED, lambda uow, lease: erasure.erase(uow, [lease.run_id], clock.now())),
+}
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+async def test_no_change_is_before_an_earlier_one(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock, name: str
+) -> None:
+    """Filters rely on it: no run changes before it is created."""
+    status, change = CHANGES[name]
+    lease = await database.write(add_held_run, published, status)
+    before = (await database.read(row, lease)).updated_at
+    fake_clock.jump(-3_600)
+    await database.write(change, lease)
+    assert (await database.read(row, lease)).updated_at == before
+
+
+async def test_recovery_is_no_earlier_change(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
+    lease = await database.write(add_held_run, published, RunStatus.FAILED)
+    before = (await database.read(row, lease)).updated_at
+    retry = await database.write(factory.make_run, published, retry_of_id=lease.run_id)
+    fake_clock.jump(-3_600)
+    assert await database.write(run_reads.mark_recovered, retry, fake_clock.now())
+    assert (await database.read(row, lease)).updated_at == before
 
 
 def create(uow: UnitOfWork, published: PublishedFlow) -> Lease:

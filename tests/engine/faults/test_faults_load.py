@@ -123,7 +123,7 @@ class TestWaiting:
             await still.drive(meter.executed(PAUSED))
             await still.settle()
             assert len(asyncio.all_tasks()) == idle
-            assert worker.database._pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert worker.database.read_pool.checkedout() == 0  # type: ignore[attr-defined]
             assert dispatcher._tasks == {}
             assert still.timers <= 2
             meter.claims = 0

@@ -5,13 +5,19 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from db import text_indexes
 from db.models import Project
 from db.models.types import table
+from domain.runs.run_filter import RunFilter
+from domain.text import fold
 
-FEW_PROJECTS = 20
-"""Number of projects up to which each is searched by a part of its own."""
-
-_project = table(Project).c
+FEW = 500
+"""Runs up to this number are read by their keys, in any order: that takes a few milliseconds."""
+MANY = 2_000
+"""The same limit where a walk would be long: in searches on PostgreSQL, and for the parts of an `or` on SQLite, where
+the extent of each part says little about the whole."""
+TRIGRAM = 3
+"""Smallest number of characters of a text that an index of texts can find."""
 
 
 def fewest(found: Iterable[Sequence[UUID]], most: int) -> Sequence[UUID] | None:
@@ -35,8 +41,14 @@ def union(parts: Iterable[Sequence[UUID] | None], most: int) -> Sequence[UUID] |
     return tuple(found)
 
 
-def few_projects(conn: Connection, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
-    """Returns the projects of a filter, by default all; None if they are more than `FEW_PROJECTS`."""
-    if project_ids is None:
-        project_ids = conn.execute(select(_project.id).limit(FEW_PROJECTS + 1)).scalars().all()
-    return project_ids if len(project_ids) <= FEW_PROJECTS else None
+def projects(conn: Connection, where: RunFilter) -> Sequence[UUID]:
+    """Returns the projects whose runs the filter may match."""
+    if where.project_ids is not None:
+        return where.project_ids
+    return conn.execute(select(table(Project).c.id)).scalars().all()
+
+
+def indexed_error(conn: Connection, where: RunFilter) -> str | None:
+    """Returns the folded text that errors must contain, if an index of texts finds it."""
+    part = fold(where.error_contains or "")
+    return part if len(part) >= TRIGRAM and text_indexes.existed_recently(conn) else None

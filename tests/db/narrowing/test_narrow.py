@@ -17,7 +17,9 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import narrow, reads
+from db.narrowing import narrow
+from db.narrowing.candidates import FEW
+from db.runs import reads
 from db.runs.filter import matches
 from db.sql.keyset import Edge, Page, Position, sort_value
 from domain.enums import Environment, RunStatus, TriggerMethod
@@ -371,4 +373,4 @@ class TestTerms:
 
 def test_few_is_below_the_number_of_runs() -> None:
     """The tests above meet both: values with few runs, and values with more."""
-    assert narrow.FEW < COUNT // PROJECTS
+    assert FEW < COUNT // PROJECTS

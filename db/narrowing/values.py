@@ -2,7 +2,7 @@
 
 The GIN index on the metadata finds equal values alone. Triggers keep a row in the table `run_metadata` for each value
 that is not null, of objects and lists too: `key`, a hash of its path and its project; `number`, NaN for other types;
-`word`, the first characters of a string, empty for other types. SQLite has the table of terms (`db.sql.run_terms`).
+`word`, the first characters of a string, empty for other types. SQLite has the table of terms (`db.narrowing.terms`).
 """
 
 import math
@@ -28,11 +28,12 @@ from sqlalchemy import (
 )
 from sqlalchemy import table as sql_table
 
+from db import projects
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.sql import candidates
-from db.sql.run_terms import beyond
+from db.narrowing import candidates
+from db.narrowing.terms import beyond
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import RunFilter
 
@@ -63,12 +64,12 @@ def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | No
     """Returns the fewest runs among which the index finds all that match; None if it finds more than `most`."""
     if not is_searchable(where):
         return None
-    projects = candidates.few_projects(conn, where.project_ids)
-    if projects is None:
+    owners = projects.few(conn, where.project_ids)
+    if owners is None:
         return None
     served = filter(_is_served, where.metadata_conditions or ())
     found = candidates.fewest(
-        (conn.execute(_runs_with(condition, projects).limit(most + 1)).scalars().all() for condition in served), most
+        (conn.execute(_runs_with(condition, owners).limit(most + 1)).scalars().all() for condition in served), most
     )
     return tuple(found) if found is not None and _is_complete(conn) else None
 

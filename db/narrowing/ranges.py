@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, sort_key, table
-from db.sql import candidates
+from db.narrowing import candidates
 from domain.runs.run_filter import RunFilter
 
 _run = table(FlowRun).c

@@ -12,8 +12,7 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import narrow
-from db.sql import metadata_values
+from db.narrowing import narrow, values
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter
 from tests.support import factory
@@ -86,7 +85,7 @@ async def test_all_matching_runs_are_found(database: Database, published: Publis
 
     def check(conn: Connection) -> None:
         for condition in CONDITIONS:
-            found = metadata_values.fewest(conn, where(published, condition), 100)
+            found = values.fewest(conn, where(published, condition), 100)
             matches = condition.predicate()
             expected = {run for run, document in zip(runs, DOCUMENTS, strict=True) if matches(document)}
             assert found is not None
@@ -100,8 +99,8 @@ async def test_more_runs_than_requested_are_not_few(database: Database, publishe
     exists, number = MetadataCondition(path=("a",), exists=True), MetadataCondition(path=("a",), at_most=-1)
 
     def check(conn: Connection) -> None:
-        assert metadata_values.fewest(conn, where(published, exists), 3) is None
-        few = metadata_values.fewest(conn, where(published, exists, number), 3)
+        assert values.fewest(conn, where(published, exists), 3) is None
+        few = values.fewest(conn, where(published, exists, number), 3)
         assert few is not None
         assert len(few) == 1
 
@@ -164,7 +163,7 @@ async def test_values_of_earlier_runs_are_added(database: Database, published: P
     later = await database.write(factory.make_run, published, metadata='{"a": 3}')
     # Until all are there, runs are not named.
     assert (await database.read(narrow.narrow, where(published, exists))).ids is None
-    assert [await database.write(metadata_values.fill, 10) for _ in range(4)] == [10, 10, len(runs) - 20, 0]
+    assert [await database.write(values.fill, 10) for _ in range(4)] == [10, 10, len(runs) - 20, 0]
     added = await database.read(rows)
     assert [row for row in added if row[3] != later] == complete
     assert later in ((await database.read(narrow.narrow, where(published, exists))).ids or ())
