@@ -137,9 +137,15 @@ class Subscription:
             assert self.position is not None  # The subscription has had a position since it joined the tailer.
             self.fail(QueueFullError(self.position))
             return
+        self._has_ended = self._has_ended or is_end
+        if self._try_send is not None and not self._queue and self._after is None:
+            # This is the usual case: the subscriber waits, and the queue would only cost time.
+            self._send(self._try_send, events)
+            if self._is_over:
+                self._wake()
+            return
         self._queue.append(events)
         self._queued += len(events)
-        self._has_ended = self._has_ended or is_end
         if self._try_send is None:
             self._wake()
         elif not self._is_rendering:
@@ -159,24 +165,29 @@ class Subscription:
         while self._queue and self._try_send is not None:
             events = self._next_queued()
             self._join_queued()
-            if not events:
-                continue
-            result = _try(self._try_send, events)
-            if result.status is SendStatus.SENT:
-                self.position = events[-1].position
-                continue
-            if result.sent:
-                self.position = events[result.sent - 1].position
-                events = events[result.sent :]
-            self._queue.insert(0, events)
-            self._queued += len(events)
-            if result.rendered is not None:
-                self._is_rendering = True
-                result.rendered.add_done_callback(self._on_rendered)
+            if events and not self._send(self._try_send, events) and self._is_rendering:
                 return
-            self._wake()
         if self._is_over:
             self._wake()
+
+    def _send(self, try_send: TrySend, events: Sequence[MatchedEvent]) -> bool:
+        """Sends events as far as possible without waiting, and queues the rest before all others. Returns False if
+        there is a rest: then they are being rendered, or the subscriber's task was woken up."""
+        result = _try(try_send, events)
+        if result.status is SendStatus.SENT:
+            self.position = events[-1].position
+            return True
+        if result.sent:
+            self.position = events[result.sent - 1].position
+            events = events[result.sent :]
+        self._queue.insert(0, events)
+        self._queued += len(events)
+        if result.rendered is None:
+            self._wake()
+        else:
+            self._is_rendering = True
+            result.rendered.add_done_callback(self._on_rendered)
+        return False
 
     def _on_rendered(self, _: "asyncio.Future[None]") -> None:
         self._is_rendering = False

@@ -134,6 +134,7 @@ class RunsTopic:
 class _RunsMatcher:
     def __init__(self, compiled: CompiledFilter, *, is_confined: bool) -> None:
         self._matches = compiled.matches
+        self._is_matched_by = compiled.is_matched_by
         self._is_confined = is_confined
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
         self.needed = NeededOfRuns(compiled.columns | {"status"}, compiled.texts)
@@ -141,6 +142,8 @@ class _RunsMatcher:
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
             return False if event.kind == RUN_DELETED and not self._is_confined else None
+        if event.kind == RUN_STATUS and self._is_matched_by(run):
+            return True
         after = matching.snapshot_after(event, run)
         hides = self._is_confined and event.kind == RUN_CHANGED
         if self._matches(after):

@@ -43,6 +43,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
+from schema.fields import SharedInfo
 from schema.selected_fields import by_response_key, fields_of, is_of_type, response_key, sets_below
 
 _Deferred = dict["_AsyncField", list[tuple[object, dict[str, Any]]]]
@@ -249,7 +250,7 @@ class _Compiler:
 
         def info(context: object) -> Info[Any, Any]:
             raw = executor.build_resolve_info(field, nodes, output, path)
-            return Info(_raw_info=raw._replace(context=context), _field=declared)
+            return SharedInfo(raw._replace(context=context), declared)
 
         resolve: Any = resolver.wrapped_func
         async_field = _AsyncField(key, resolve, info)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import strawberry
-from graphql import FieldNode, GraphQLNonNull, SelectionSetNode
+from graphql import FieldNode, GraphQLNonNull, GraphQLResolveInfo, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.types.field import StrawberryField
@@ -149,11 +149,28 @@ def type_named(info: StrawberryInfo[Any, Any], name: str) -> type:
     return definition.origin
 
 
+class SharedInfo(StrawberryInfo[Any, Any]):
+    """The info of a field that is resolved for many objects: the columns that it selects are found once."""
+
+    def __init__(self, raw: GraphQLResolveInfo[Any], declared: StrawberryField) -> None:
+        super().__init__(_raw_info=raw, _field=declared)
+        self.columns: dict[tuple[type, tuple[str, ...]], frozenset[str]] = {}
+
+
 def columns_of(info: StrawberryInfo[Any, Any], of: type, *path: str) -> frozenset[str]:
     """Returns the columns that the selected fields of the type `of` need.
 
     `path` leads from the field of `info` to the selections of that type, such as `edges`, `node`.
     """
+    if not isinstance(info, SharedInfo):
+        return _columns_of(info, of, path)
+    columns = info.columns.get((of, path))
+    if columns is None:
+        columns = info.columns[of, path] = _columns_of(info, of, path)
+    return columns
+
+
+def _columns_of(info: StrawberryInfo[Any, Any], of: type, path: tuple[str, ...]) -> frozenset[str]:
     by_field = _columns_by_field(of)
     names = {node.name.value for node in _selected(info, _below(info, path))}
     return frozenset(column for name in names for column in by_field.get(name, ()))

@@ -6,8 +6,8 @@ exactly once.
 
 A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is unchanged
 since the chunk began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their
-order. A chunk has its turn to commit from its beginning, and a pipelined chunk waits for the turn at its end: otherwise
-it would often reach the operation's row first, and its work would be lost.
+order. From its beginning, a chunk holds a lock that is named by its last run, and a pipelined chunk waits at its end
+for that of the chunk before it: otherwise it would often reach the operation's row first, and its work would be lost.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ CHUNK_SIZE = 1_000
 ms."""
 _NIL = UUID(int=0)
 """Smaller than the ID of any run."""
-_TAKE_TURN = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
+_LOCK_TURN = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 _RANDOM_BITS = 2**62 - 1
 
 # The query is ordered and bounded by the complete primary key, and filters the operation afterwards. Without statistics
@@ -95,10 +95,10 @@ def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timede
     Raises:
         OperationLostError, ChunkOutOfOrderError
     """
-    _take_turn(uow.conn, lease)
     operation = leases.get(uow.conn, lease, BulkStatus.RUNNING)
     chunk = _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
     if chunk is not None:
+        _lock_turn(uow.conn, lease, chunk.through)
         _process(uow, chunk)
     if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != operation.done_through:
         raise ChunkOutOfOrderError
@@ -107,14 +107,15 @@ def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timede
     return _complete_if_last(uow, lease, chunk)
 
 
-def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
-    """Returns the last run of the next chunk of `size` runs, if another chunk follows it; otherwise None.
+def next_boundary(conn: Connection, lease: BulkLease, size: int, after: UUID | None = None) -> UUID | None:
+    """Returns the last run of the chunk of `size` runs that begins after the run `after`, or is the next one, if
+    another chunk follows it; otherwise None.
 
     Raises:
         OperationLostError
     """
     operation = leases.get(conn, lease, BulkStatus.RUNNING)
-    chunk = _find_chunk(conn, operation, operation.done_through or _NIL, size)
+    chunk = _find_chunk(conn, operation, after or operation.done_through or _NIL, size)
     return chunk.through if chunk is not None and _has_more(conn, chunk) else None
 
 
@@ -133,9 +134,10 @@ def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int
         return False
     if not actions.of_operation(operation).can_pipeline(uow.conn, chunk):
         raise PipelineConflictError
+    _lock_turn(uow.conn, lease, chunk.through)
     _process(uow, chunk, is_pipelined=True)
     uow.flush()
-    _take_turn(uow.conn, lease)
+    _lock_turn(uow.conn, lease, after)
     if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != after:
         raise ChunkOutOfOrderError
     _add_counts(uow, chunk)
@@ -155,11 +157,11 @@ def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> boo
     return _complete_if_last(uow, lease, chunk)
 
 
-def _take_turn(conn: Connection, lease: BulkLease) -> None:
-    """Waits until no other chunk of the operation has the turn, which lasts until the end of the transaction."""
+def _lock_turn(conn: Connection, lease: BulkLease, through: UUID) -> None:
+    """Waits for the end of the chunk that ends with the run `through`. The chunk itself locks its turn so."""
     if conn.dialect.name != "sqlite":
-        # The key is the random end of the ID. Two operations with the same key would only wait for each other.
-        conn.execute(_TAKE_TURN, {"key": lease.operation_id.int & _RANDOM_BITS})
+        # The key is made of the random ends of both IDs. Two chunks with the same key would only wait for each other.
+        conn.execute(_LOCK_TURN, {"key": (lease.operation_id.int ^ through.int) & _RANDOM_BITS})
 
 
 def _process(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
@@ -196,19 +198,20 @@ def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[RunRow]:
     action = actions.of_operation(chunk.operation)
     if action.judges_by_other_runs:
         # Another transaction may be retrying them: the judgement must begin after its commit.
-        families.lock_runs(uow, uow.conn.execute(outcomes.PENDING_IN_CHUNK, chunk.parameters).scalars().all())
+        families.lock_selected(uow, outcomes.PENDING_IN_CHUNK, chunk.parameters)
     parameters = {**chunk.parameters, "source_id": chunk.operation.source_id}
     locked = fetch_all(uow.conn, action.lock_statement, parameters)
-    by_refusal = group_by(locked, "refusal")
+    by_refusal = group_by([run for run in locked if run.refusal is not None], "refusal")
     for reason, refused in by_refusal.items():
-        if reason is not None:
-            outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
+        outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
     if len(locked) < chunk.pending:
         outcomes.record_missing(uow, chunk)
     covered = set(action.covered(uow.conn, chunk))
     if covered:
         outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason.COVERED_BY_PARENT, sorted(covered))
-    return [run for run in by_refusal.get(None, ()) if run.id not in covered]
+    if not covered and not by_refusal:
+        return locked
+    return [run for run in locked if run.refusal is None and run.id not in covered]
 
 
 def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:

@@ -6,7 +6,7 @@ changes tags or metadata needs the function `run_terms`, which every connection 
 (`db.core.sqlite.prepare`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -24,10 +24,9 @@ well."""
 
 def run_terms(tags: str, metadata: str) -> str:
     """Returns the terms of a run as a JSON array; its tags and its metadata are JSON texts."""
-    terms = dict.fromkeys(tag_term(tag) for tag in orjson.loads(tags))
-    terms |= dict.fromkeys(metadata_terms(metadata))
-    terms |= dict.fromkeys(_bounded(f"m{path}") for path in _empty("", orjson.loads(metadata)))
-    return orjson.dumps(list(terms)).decode()
+    terms = [tag_term(tag) for tag in orjson.loads(tags)]
+    _add_terms(terms, "m", orjson.loads(metadata), with_empty=True)
+    return orjson.dumps(list(dict.fromkeys(terms))).decode()
 
 
 def tag_term(tag: str) -> str:
@@ -37,7 +36,9 @@ def tag_term(tag: str) -> str:
 
 def metadata_terms(document: str) -> list[str]:
     """Returns the terms of a JSON document. Every document that contains this one has all of them."""
-    return [_bounded(f"m{path}={value}") for path, value in _leaves("", orjson.loads(document))]
+    terms: list[str] = []
+    _add_terms(terms, "m", orjson.loads(document), with_empty=False)
+    return terms
 
 
 def scalar_terms(path: tuple[str, ...], text: str = "") -> str | None:
@@ -63,32 +64,23 @@ def is_shortened(term: str) -> bool:
     return len(term) >= MAX_LENGTH or "[]" in term or term.count(_SEPARATOR) != term.startswith("m")
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+def _add_terms(terms: list[str], path: str, value: Any, *, with_empty: bool) -> None:
+    """Adds the terms of the leaves of `value`; `with_empty`, also those of empty objects and lists below the root."""
     if isinstance(value, dict):
+        if with_empty and not value and path != "m":
+            terms.append(_bounded(f"{path}{{}}"))
         for name, inner in value.items():
-            yield from _leaves(f"{path}{_SEPARATOR}{name}", inner)
+            _add_terms(terms, f"{path}{_SEPARATOR}{name}", inner, with_empty=with_empty)
     elif isinstance(value, list):
+        if with_empty and not value:
+            terms.append(_bounded(f"{path}[]"))
         # Containment ignores positions in a list.
         for inner in value:
-            yield from _leaves(f"{path}[]", inner)
+            _add_terms(terms, f"{path}[]", inner, with_empty=with_empty)
     elif isinstance(value, float) and value.is_integer():
-        yield path, str(int(value))  # 1.0 equals 1.
+        terms.append(_bounded(f"{path}={int(value)}"))  # 1.0 equals 1.
     else:
-        yield path, orjson.dumps(value).decode()
-
-
-def _empty(path: str, value: Any) -> Iterator[str]:
-    """Yields terms of the empty objects and lists below the root, which have no leaves."""
-    if isinstance(value, dict):
-        if path and not value:
-            yield f"{path}{{}}"
-        for name, inner in value.items():
-            yield from _empty(f"{path}{_SEPARATOR}{name}", inner)
-    elif isinstance(value, list):
-        if not value:
-            yield f"{path}[]"
-        for inner in value:
-            yield from _empty(f"{path}[]", inner)
+        terms.append(_bounded(f"{path}={orjson.dumps(value).decode()}"))
 
 
 def _bounded(term: str) -> str:

@@ -55,6 +55,10 @@ LOG_LINES = "LOG_LINES"
 BULK_PROGRESS = "BULK_PROGRESS"
 """Kind of event: a bulk operation started, made progress or ended; `data` has its status and counts."""
 
+_FIRST_WIDTH = 4
+"""Numbers in the first range of the log that is read for a page, for each event on the page."""
+_GROWTH = 8
+"""The factor by which each further range is wider."""
 _NO_VALUES = dict.fromkeys(column.name for column in _event if column.name != "seq")
 _INSERT = ArrayInsert(_table, list(_NO_VALUES))
 
@@ -280,15 +284,30 @@ def page(
         CursorExpiredError: events after `after` have been pruned, or the log has never reached `after`, because it
             belongs to a restored backup or to another database.
     """
-    seq = _event.seq
-    query = _OF_SCOPE.where(seq > after, seq <= until, *_in_scope(scope)).order_by(seq).limit(limit)
-    rows: Sequence[EventRow] = fetch_all(conn, query) if after < until else ()
+    rows = _next_rows(conn, after, until, scope, limit)
     # The low watermark is read afterwards: the transaction that deletes moves it, so missing events are noticed.
     kept_from = conn.execute(_KEPT_FROM).scalar_one()
     if after < kept_from or (after > max(until, kept_from) and after > conn.execute(_NEWEST).scalar_one()):
         raise CursorExpiredError
     is_last = len(rows) < limit
     return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, needed))
+
+
+def _next_rows(
+    conn: Connection, after: LogPosition, until: LogPosition, scope: Scope, limit: int
+) -> Sequence[EventRow]:
+    # Until a table is analysed for the first time, PostgreSQL takes the events up to `until` for a few, and would read
+    # and sort all of them for each page. So it gets ranges that hold about a page, which grow if few events match. The
+    # events of a run or an operation are found by indexes of their own.
+    has_index = scope.run_id is not None or scope.operation_id is not None
+    width = until - after if has_index else limit * _FIRST_WIDTH
+    seq, rows = _event.seq, list[EventRow]()
+    while after < until and len(rows) < limit:
+        through = min(after + width, until)
+        query = _OF_SCOPE.where(seq > after, seq <= through, *_in_scope(scope))
+        rows += fetch_all(conn, query.order_by(seq).limit(limit - len(rows)))
+        after, width = through, width * _GROWTH
+    return rows
 
 
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:

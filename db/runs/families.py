@@ -19,11 +19,11 @@ share would let it starve. Families share a fixed number of locks, so that a bul
 fits into the lock table of the server. Two families with the same lock only wait for each other. SQLite has one writer.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Connection, bindparam, func, select
+from sqlalchemy import ARRAY, BigInteger, Connection, Select, bindparam, func, select
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
@@ -99,6 +99,15 @@ def lock_runs(uow: UnitOfWork, run_ids: Collection[UUID]) -> None:
     """Locks the rows of runs, in the order in which all transactions lock them."""
     if uow.conn.dialect.name != "sqlite" and run_ids:
         uow.conn.execute(_LOCK_RUNS, {"run_ids": list(run_ids)})
+
+
+def lock_selected(uow: UnitOfWork, run_ids: Select[tuple[UUID]], parameters: Mapping[str, Any]) -> None:
+    """Locks the rows of the runs that `run_ids` selects with these parameters, as `lock_runs` does. Their IDs do not
+    pass through this process."""
+    if uow.conn.dialect.name != "sqlite":
+        locked = select(_run.id).where(_run.id.in_(run_ids)).order_by(_run.depth, _run.id)
+        rows = locked.with_for_update(key_share=True).subquery()
+        uow.conn.execute(select(func.count()).select_from(rows), parameters)
 
 
 def live_descendants(conn: Connection, run_ids: Sequence[UUID]) -> Sequence[UUID]:

@@ -232,7 +232,9 @@ _INSERT_KEPT = _insert_kept()
 def _refer_to_files() -> Insert:
     retry = _runs.alias("retry")
     keeps = and_(_step.run_id == retry.c.id, _step.name == _files.c.step_name, _step.reused_from_id.is_not(None))
-    of_retry = (any_of(retry.c.id, "run_ids"), _files.c.purged_at.is_(None))
+    # Without any file, as in most databases, no run is looked at.
+    has_files = exists().select_from(_files.alias("any_file")).correlate(None)
+    of_retry = (has_files, any_of(retry.c.id, "run_ids"), _files.c.purged_at.is_(None))
     own = select(retry.c.id.label("run_id"), _files.c.id.label("file_id"))
     own = own.join_from(retry, _files, _files.c.run_id == _source_of(retry)).join(_steps, keeps).where(*of_retry)
     referred = select(retry.c.id, _references.c.file_id)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Executable, Row, Table
@@ -30,6 +31,7 @@ def fetch_first(conn: Connection, query: Executable, parameters: Mapping[str, An
 def group_by(rows: Iterable[R], column: str) -> Mapping[Any, list[R]]:
     """Returns `rows` by their value in `column`; each group keeps the order of the rows."""
     groups: defaultdict[Any, list[R]] = defaultdict(list)
+    key_of = attrgetter(column)
     for row in rows:
-        groups[getattr(row, column)].append(row)
+        groups[key_of(row)].append(row)
     return groups

@@ -211,6 +211,10 @@ class _Renderer:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._last_items: Sequence[Item] = ()
         self._last_payloads: Sequence[Payload] = ()
+        self._awaited_items: Sequence[Item] = ()
+        """The items that were last found not to be rendered. `_is_rendered` is done when it is worthwhile to try again.
+        """
+        self._is_rendered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def render(self, items: Sequence[Item]) -> Sequence[Payload]:
         """Returns the payloads of `items`."""
@@ -223,12 +227,17 @@ class _Renderer:
         # the same object as before, its items were rendered for the subscriber before. The list is kept, so no other
         # list can have its identity. For other lists the payloads come from the items' memos.
         if items is not self._last_items:
+            if items is self._awaited_items and not self._is_rendered.done():
+                return SendResult(SendStatus.RENDERING, rendered=self._is_rendered)
             rendered = self._lookup(items)
             payloads = [entry for entry in rendered if isinstance(entry, Payload)]
             if len(payloads) < len(rendered):
                 pending = (entry.is_done for entry in rendered if isinstance(entry, _PendingPayload))
                 first = next((is_done for is_done in pending if not is_done.done()), None)
-                return SendResult(SendStatus.RENDERING, rendered=first) if first is not None else FAILED
+                if first is None:
+                    return FAILED
+                self._awaited_items, self._is_rendered = items, first
+                return SendResult(SendStatus.RENDERING, rendered=first)
             self._last_items, self._last_payloads = items, payloads
         written = write(self._last_payloads)
         return SENT if written == len(self._last_payloads) else SendResult(SendStatus.BLOCKED, written)

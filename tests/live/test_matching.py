@@ -21,6 +21,7 @@ from domain.runs.filter_field import Archived
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import FINAL, TRANSITIONS
+from live import matching
 from live.predicates import CompiledFilter
 from live.topics import RunsTopic
 from tests.support import factory
@@ -200,6 +201,26 @@ async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, d
         matches = [matcher.match(event, row) for event in log[:5]]
         if "tag" not in name and "metadata" not in name:
             assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
+
+
+async def test_filter_over_fixed_columns_is_matched_by_the_row(published: PublishedFlow, database: Database) -> None:
+    row, events = await database.write(lambda uow: live(uow, published))
+    archived, _ = await database.write(lambda uow: live(uow, published, archived_at=START + 10 * SECOND))
+    own: dict[str, Any] = {"project_ids": [published.project_id], "flow_ids": [published.flow_id]}
+    for filtered, matches in (
+        ({}, True),
+        (own, True),
+        ({**own, "environments": [row.environment], "trigger_methods": [row.trigger_method]}, True),
+        ({**own, "flow_ids": [UUID(int=1)]}, False),
+        ({"statuses": list(RunStatus)}, False),
+        ({"archived": Archived.ONLY}, False),
+    ):
+        compiled = CompiledFilter(RunFilter(**filtered))
+        assert compiled.is_matched_by(row) is matches, filtered
+        assert not compiled.is_matched_by(archived), filtered
+        for event in events[:5]:
+            assert compiled.matches(matching.snapshot_after(event, row)) or not matches, filtered
+    assert CompiledFilter(RunFilter(archived=Archived.INCLUDE)).is_matched_by(archived)
 
 
 def test_filter_requests_only_the_columns_that_it_reads() -> None:

@@ -83,6 +83,19 @@ async def test_every_topic_of_large_batch_is_signalled(processes: tuple[Process,
             await within(event)
 
 
+@pytest.mark.parametrize(("pause", "longest"), [(0.0, 3600.0), (3600.0, 0.0)], ids=["few commits", "limit"])
+async def test_pause_between_notifications_follows_the_commits(
+    processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch, pause: float, longest: float
+) -> None:
+    monkeypatch.setattr(pg_notify, "PAUSE", pause)
+    monkeypatch.setattr(pg_notify, "MAX_PAUSE", longest)
+    one, other = processes
+    for topic in (pubsub.EVENTS, pubsub.RUNS_DUE):
+        with other.pubsub.subscribe(topic) as received:
+            one.pubsub.publish([topic])
+            await within(received)
+
+
 async def test_process_ignores_its_own_notifications(processes: tuple[Process, Process]) -> None:
     one, other = processes
     with one.pubsub.subscribe(pubsub.EVENTS) as own, one.pubsub.subscribe(pubsub.RUNS_DUE) as answer:

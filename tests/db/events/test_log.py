@@ -80,6 +80,22 @@ async def test_consecutive_pages_cover_log_without_gap(database: Database, publi
     assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
 
 
+async def test_page_is_full_however_few_events_match(database: Database, published: PublishedFlow) -> None:
+    other = await database.write(factory.make_project_with_flow)
+    of_other = await database.write(factory.make_run, other)
+    for _ in range(2):
+        key = await database.write(factory.make_run, published)
+        await database.write(factory.make_events, published, key, [Q])
+        await database.write(factory.make_events, other, of_other, [R] * 100)
+    log = await database.read(all_rows)
+    own = [row.seq for row in log if row.run_id != of_other]
+    scope = event_log.Scope(project_ids=(published.project_id,))
+    page = await database.read(event_log.page, 0, log[-1].seq, scope, 2)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (own, own[-1], False)
+    page = await database.read(event_log.page, own[-1], log[-1].seq, scope, 1)
+    assert (len(page.rows), page.end, page.is_last) == (0, log[-1].seq, True)
+
+
 async def test_tail_continues_at_its_last_end(database: Database, published: PublishedFlow) -> None:
     key = await database.write(factory.make_run, published)
     end = await database.read(event_log.end)

@@ -153,6 +153,44 @@ async def test_chunk_that_shares_locks_with_the_previous_one_is_not_pipelined(
     assert await counts(worker, lease.operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
 
 
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_chunk_begins_while_a_pipelined_one_is_in_progress(
+    worker: WorkerHarness, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 12))
+    operation_id = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    process, loop = chunks._process, asyncio.get_running_loop()
+    begun = {key: asyncio.Event() for key in run_ids[2::3]}
+
+    def process_after_the_next_has_begun(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
+        loop.call_soon(begun[chunk.through].set)
+        position = run_ids.index(chunk.through)
+        if is_pipelined and position + 3 < len(run_ids):
+            await_only(begun[run_ids[position + 3]].wait())
+        process(uow, chunk, is_pipelined=is_pipelined)
+
+    monkeypatch.setattr(chunks, "_process", process_after_the_next_has_begun)
+    await BulkWorker(worker.database, chunk_size=3).drain()
+    assert await counts(worker, operation_id) == ("COMPLETED", 12, 12, 12, 0, 0)
+    assert Counter(row.run_id for row in await events_of(worker, event_log.RUN_ARCHIVED)) == Counter(run_ids)
+
+
+async def test_chunk_with_a_child_waits_for_the_judgement_of_its_parent(worker: WorkerHarness, flow: Flow) -> None:
+    parents = sorted(await add(worker, flow, RunStatus.FAILED, RunStatus.FAILED))
+    (child,) = await add(worker, flow, RunStatus.FAILED)
+    tie = {"parent_run_id": parents[0], "root_run_id": parents[0], "depth": 1, "item_index": 0, "parent_position": 0}
+    tied = update(table(FlowRun)).where(_run.id == child).values(tie)
+    await worker.database.write(lambda uow: uow.conn.execute(tied).rowcount)
+    lease = await start_leased(worker, RETRY_ONE[0], [*parents, child], **RETRY_ONE[2])
+    write = worker.database.write
+    with pytest.raises(PipelineConflictError) as refused:
+        await write(chunks.process_next_chunk, lease, parents[-1], 2, LEASE)
+    assert refused.type is PipelineConflictError  # Every chunk that begins too early is out of order.
+    assert not await write(chunks.process_chunk, lease, 2, LEASE)
+    assert await write(chunks.process_next_chunk, lease, parents[-1], 2, LEASE)
+    assert (await outcomes(worker, lease.operation_id))[child].reason == "COVERED_BY_PARENT"
+
+
 class Recording(Database):
     """Records the functions of `db.bulk.chunks` that it runs."""
 
