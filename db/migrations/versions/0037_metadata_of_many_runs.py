@@ -8,7 +8,7 @@ Revision ID: 0037
 from alembic import op
 
 revision = "0037"
-down_revision = "0039"
+down_revision = "0036"
 
 _WORD_LENGTH = 60
 _SMALLEST, _LARGEST = "5e-324", "1.797e308"

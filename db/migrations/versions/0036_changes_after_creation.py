@@ -1,12 +1,12 @@
 """Changes of runs are not before their creation.
 
-Revision ID: 0039
+Revision ID: 0036
 """
 
 from alembic import op
 
-revision = "0039"
-down_revision = "0034"
+revision = "0036"
+down_revision = "0035"
 
 
 def upgrade() -> None:
