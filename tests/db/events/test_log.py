@@ -81,7 +81,7 @@ async def test_consecutive_pages_cover_log_without_gap(database: Database, publi
 
 
 async def test_page_is_full_however_few_events_match(database: Database, published: PublishedFlow) -> None:
-    other = await database.write(factory.make_project_with_flow)
+    other = await database.write(factory.make_project_with_flow, "other")
     of_other = await database.write(factory.make_run, other)
     for _ in range(2):
         key = await database.write(factory.make_run, published)
