@@ -35,12 +35,17 @@ _PER_RUN = 50
 """The same for each run of the page, if that is more."""
 _SCATTERED = 3
 """The same divided by this number in the order of durations: such runs are not beside each other in the table."""
-_LONGEST = 15
+_LONGEST = 40
 """Times the length of the first walk that a walk may take if the runs found so far let expect that it ends then."""
 _CHEAP = 10_000
 """Cost of a walk to its end, in the units of PostgreSQL's planner, up to which it is not cut short: about 20 ms."""
 _GAIN = 2
 """Times that a walk must cost what a search for all matching runs costs, if that is to be preferred."""
+
+
+_SPARE = 50
+"""Number of runs that are named after the last one of a page: the read looks at runs again, and those that have changed
+since they were named must not make the page shorter, as if no run followed."""
 
 
 class _Way(Enum):
@@ -65,6 +70,11 @@ _ends: ShortMemory[tuple[object, ...], _End] = ShortMemory(seconds=60, size=1_00
 """The ends of first walks from the beginning of an order."""
 
 
+def with_spare(page: Page) -> Page:
+    """Returns a page whose runs are named for `page`."""
+    return replace(page, limit=page.limit + _SPARE)
+
+
 def find(conn: Connection, where: RunFilter, order: Order, page: Page, asked: RunFilter) -> Sequence[UUID] | None:
     """Returns the first runs of the page of one project, and perhaps more that match; None if a walk of the order finds
     them soon, or nothing finds them sooner.
@@ -73,15 +83,16 @@ def find(conn: Connection, where: RunFilter, order: Order, page: Page, asked: Ru
     """
     parts = by_end(where, order)
     if len(parts) > 1:
-        return _of_parts(conn, parts, order, page)
+        return _of_parts(conn, parts, order, with_spare(page))
     key = (asked, order.sorted_by, order.keyset.descending, page.backward)
     way = None if page.is_bounded else _ways.find(conn.engine.pool, key)
     if way is None:
+        # Without spare runs, so that PostgreSQL plans the page as it will when it is read.
         found = _first_walk(conn, parts[0], order, page)
         way = _Way.WALK if found is None or len(found) == page.limit else _Way.SEARCH
         if not page.is_bounded:
             _ways.put(conn.engine.pool, key, way)
-    return None if way is _Way.WALK else _search(conn, parts[0], order, page)
+    return None if way is _Way.WALK else _search(conn, parts[0], order, with_spare(page))
 
 
 def _of_parts(conn: Connection, parts: Sequence[Part], order: Order, page: Page) -> Sequence[UUID]:
@@ -181,7 +192,8 @@ def _of_indexes(conn: Connection, part: Part, order: Order, page: Page) -> Seque
     condition = matches(part.where, "postgresql", reads_all=True)
     conditions = (condition, *part.conditions(order), *keyset.within(page))
     every = select(_run.id, sort.label("sort")).where(*conditions)
-    if query_plan.of(conn, every).cost * _GAIN > query_plan.of(conn, _page(conn, part, order, page)).cost:
+    walk = query_plan.of(conn, _page(conn, part, order, page))
+    if walk.walks and query_plan.of(conn, every).cost * _GAIN > walk.cost:
         return None
     # It is planned as if all of it were read: otherwise the limit would make the planner walk the order.
     found = every.cte("found").prefix_with("MATERIALIZED")

@@ -30,11 +30,6 @@ _project = table(Project).c
 
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
-_SPARE = 50
-"""Number of runs that are named after the last one of a page: the read looks at runs again, and those that have changed
-since they were named must not make the page shorter, as if no run followed."""
-
-
 _unchanged: ShortMemory[tuple[object, ...], bool] = ShortMemory(seconds=60, size=1_000)
 """The filters and orders whose first page was not narrowed."""
 
@@ -96,14 +91,13 @@ def _narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page,
     where = extent.bounded(conn, narrow(conn, where))
     if where.ids is None and keyset.sort is not None and conn.dialect.name != "sqlite":
         where = _created_in_range(conn, where)
-    page = replace(page, limit=page.limit + _SPARE)
     is_of_one = where.project_ids is not None and len(where.project_ids) == 1
     if where.ids is None and is_of_one and _is_restricted(where):
         found = first_runs.find(conn, where, Order(keyset, sorted_by), page, asked)
         return where if found is None else replace(where, ids=tuple(found))
     if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):
         return where
-    condition = matches(where, conn.dialect.name, sorted_by=sorted_by)
+    condition, page = matches(where, conn.dialect.name, sorted_by=sorted_by), first_runs.with_spare(page)
     if conn.dialect.name == "sqlite":
         keys: list[UUID] = []
         for project_id in candidates.projects(conn, where):
