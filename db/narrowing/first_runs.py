@@ -151,7 +151,8 @@ def _walk(conn: Connection, part: Part, order: Order, page: Page) -> Sequence[UU
 
 def _page(conn: Connection, part: Part, order: Order, page: Page) -> Select[Any]:
     condition = matches(part.where, conn.dialect.name, sorted_by=order.sorted_by)
-    return order.keyset.slice(select(_run.id).where(condition, *part.conditions(order)), page)
+    # SQLite walks by the first bounds of several: those of the filter are the widest.
+    return order.keyset.slice(select(_run.id).where(*part.conditions(order)), page).where(condition)
 
 
 def _end(conn: Connection, part: Part, order: Order, page: Page) -> Position | None:
@@ -166,8 +167,8 @@ def _end(conn: Connection, part: Part, order: Order, page: Page) -> Position | N
         return end.position
     sort: ColumnElement[Any] = literal(0) if order.keyset.sort is None else order.keyset.sort
     condition = matches(where, conn.dialect.name, sorted_by=order.sorted_by)
-    query = select(_run.id, sort.label("sort")).where(condition, *part.conditions(order))
-    row = conn.execute(order.keyset.slice(query, page).limit(1).offset(length - 1)).first()
+    query = order.keyset.slice(select(_run.id, sort.label("sort")).where(*part.conditions(order)), page)
+    row = conn.execute(query.where(condition).limit(1).offset(length - 1)).first()
     end = _End(None if row is None else Position(_number(row.sort), row.id))
     if is_kept:
         _ends.put(conn.engine.pool, key, end)

@@ -68,6 +68,8 @@ class Part(NamedTuple):
             return []
         is_time = isinstance(sort.type, Timestamp)
         first, last = (from_microseconds(each) if is_time and each is not None else each for each in self[1:])
+        if first is not None and first == last:
+            return [sort == first]
         return [*([] if first is None else [sort >= first]), *([] if last is None else [sort <= last])]
 
     def between(self, order: Order, page: Page) -> "Part":

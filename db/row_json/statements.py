@@ -94,7 +94,8 @@ def page_slice(name: Hashable, keyset: Callable[[], Keyset], condition: ClauseTe
     if page.after is None and page.before is None:
         return Slice([condition], order, page.limit)
     bounds = clause_text(and_(true(), *keyset().within(page)), dialect, "b")
-    return Slice([condition, bounds], order, page.limit)
+    # SQLite walks by the first of several bounds: those of the filter are wider.
+    return Slice([bounds, condition], order, page.limit)
 
 
 _orders: dict[tuple[Hashable, str, bool], str] = {}
