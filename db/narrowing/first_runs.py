@@ -99,9 +99,10 @@ def _of_parts(conn: Connection, parts: Sequence[Part], order: Order, page: Page)
     """Returns the runs of the page of each part."""
     keys: list[UUID] = []
     for part in parts:
-        if (own := part.clipped(order, page)) is not None:
-            found = None if _is_range(part, order) else _of_part(conn, part, order, own)
-            keys += _walk(conn, part, order, own) if found is None else found
+        if (clipped := part.clipped(order, page)) is not None:
+            own, own_page = clipped
+            found = None if _is_range(own, order) else _of_part(conn, own, order, own_page)
+            keys += _walk(conn, own, order, own_page) if found is None else found
     return keys
 
 
@@ -184,7 +185,8 @@ def _of_indexes(conn: Connection, part: Part, order: Order, page: Page) -> Seque
     costs too much."""
     keyset = order.keyset
     if conn.dialect.name == "sqlite":
-        if (keys := sqlite.intersection(conn, part.where)) is None:
+        of_order = select(_run.id).where(matches(walked(part.where, order), "sqlite"), *part.conditions(order))
+        if (keys := sqlite.intersection(conn, part.where, of_order)) is None:
             return None
         condition = matches(part.where, "sqlite", by_keys=True)
         query = select(_run.id).where(_run.id.in_(keys), condition, *part.conditions(order))

@@ -7,15 +7,14 @@ where the order may hold few of them, a part of it is walked first (`db.narrowin
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Pool, Subquery, select, true, union_all
+from sqlalchemy import Connection, Pool, Select, select
 
 from db import projects
 from db.core.short_memory import ShortMemory
-from db.models import FlowRun, Project
+from db.models import Flow, FlowRun, FlowVersion
 from db.models.types import table
-from db.narrowing import candidates, first_runs
+from db.narrowing import first_runs, several_projects
 from db.narrowing.candidates import FEW
 from db.narrowing.narrow import narrow
 from db.narrowing.parts import Order
@@ -26,7 +25,8 @@ from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter
 
 _run = table(FlowRun).c
-_project = table(Project).c
+_flow = table(Flow).c
+_version = table(FlowVersion).c
 
 _KEPT_FILTERS = 2_000
 """Number of filters of which it is kept whether they may be narrowed."""
@@ -72,10 +72,8 @@ def _is_in_one_index(where: RunFilter) -> bool:
 
 
 def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> RunFilter:
-    """Narrows the filter for a page of runs that is sorted by a column. Names the runs on a page of several projects.
-
-    Indexes begin with the project, so each project is read by itself.
-    """
+    """Narrows the filter for a page of runs that is sorted by a column. Names the runs on a page of several
+    projects."""
     if not may_narrow(where, conn.dialect.name, sorted_by):
         return where
     if is_left_alone(conn.engine.pool, where, keyset, page, sorted_by):
@@ -91,43 +89,17 @@ def _narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page,
     where = extent.bounded(conn, narrow(conn, where))
     if where.ids is None and keyset.sort is not None and conn.dialect.name != "sqlite":
         where = _created_in_range(conn, where)
-    is_of_one = where.project_ids is not None and len(where.project_ids) == 1
-    if where.ids is None and is_of_one and _is_restricted(where):
-        found = first_runs.find(conn, where, Order(keyset, sorted_by), page, asked)
-        return where if found is None else replace(where, ids=tuple(found))
-    if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):
+    if where.ids is not None:
         return where
-    condition, page = matches(where, conn.dialect.name, sorted_by=sorted_by), first_runs.with_spare(page)
-    if conn.dialect.name == "sqlite":
-        keys: list[UUID] = []
-        for project_id in candidates.projects(conn, where):
-            query = keyset.slice(select(_run.id).where(_run.project_id == project_id, condition), page)
-            keys += conn.execute(query).scalars()
-        return replace(where, ids=tuple(keys))
-    first = _first_of_projects(conn, where, condition, keyset, page)
-    all_first = Keyset(first.c.id, None if keyset.sort is None else first.c.sort, keyset.descending)
-    query = select(first.c.id).order_by(*all_first.order(backward=page.backward)).limit(page.limit)
-    return replace(where, ids=tuple(conn.execute(query).scalars()))
-
-
-def _first_of_projects(
-    conn: Connection, where: RunFilter, condition: ColumnElement[bool], keyset: Keyset, page: Page
-) -> Subquery:
-    """Returns the first runs of each project, on PostgreSQL."""
-    sort = _run.id if keyset.sort is None else keyset.sort
-    of_one = select(_run.id, sort.label("sort"))
-    if where.project_ids is not None and len(where.project_ids) <= projects.FEW:
-        # The planner knows how many runs each of them has. It would take one without runs for an average one, and look
-        # for its runs among those of all projects.
-        each = (of_one.where(_run.project_id == key, condition) for key in where.project_ids)
-        parts = [keyset.slice(query, page).subquery() for query in each]
-        return union_all(*(select(part) for part in parts)).subquery("first")
-    of_any = of_one.where(_run.project_id == _project.id, condition).correlate(_project.id.table)
-    lateral = keyset.slice(of_any, page).lateral("first_of_one")
-    of_all = select(lateral).select_from(_project.id.table.join(lateral, true()))
-    if where.project_ids is not None:
-        of_all = of_all.where(_project.id.in_(where.project_ids))
-    return of_all.subquery("first")
+    order, is_restricted = Order(keyset, sorted_by), _is_restricted(where)
+    if is_restricted and where.project_ids is not None and len(where.project_ids) == 1:
+        found = first_runs.find(conn, where, order, page, asked)
+        return where if found is None else replace(where, ids=tuple(found))
+    if not _spans_projects(where) or (keyset.sort is None and not is_restricted):
+        return where
+    return replace(
+        where, ids=tuple(several_projects.find(conn, where, order, page, asked, is_restricted=is_restricted))
+    )
 
 
 def _spans_projects(where: RunFilter) -> bool:
@@ -146,11 +118,25 @@ def _spans_projects(where: RunFilter) -> bool:
 
 
 def _of_known_projects(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns a filter over all projects with their IDs, if they are few."""
-    if where.project_ids is not None or not _spans_projects(where):
+    """Returns a filter over all projects with the IDs of those whose runs may match, if these are known and few."""
+    if where.project_ids is not None:
         return where
-    owners = projects.few(conn, None)
-    return where if owners is None else replace(where, project_ids=owners)
+    if (of_flows := _projects_of_flows(where)) is not None:
+        owners = projects.few(conn, conn.execute(of_flows.limit(projects.FEW + 1)).scalars().all())
+    else:
+        owners = projects.few(conn, None) if _spans_projects(where) else None
+    return where if owners is None else replace(where, project_ids=tuple(owners))
+
+
+def _projects_of_flows(where: RunFilter) -> Select[Any] | None:
+    """Returns the query for the projects of the filter's flows, or of its versions; None if it has neither."""
+    owners = select(_flow.project_id).distinct()
+    if where.flow_ids is not None:
+        return owners.where(_flow.id.in_(where.flow_ids))
+    if where.flow_version_ids is not None:
+        of_versions = select(_version.flow_id).where(_version.id.in_(where.flow_version_ids))
+        return owners.where(_flow.id.in_(of_versions))
+    return None
 
 
 def _plain(where: RunFilter) -> RunFilter:

@@ -83,24 +83,31 @@ class Part(NamedTuple):
             last=self.last if last is None else min(last.value, last.value if self.last is None else self.last),
         )
 
-    def clipped(self, order: Order, page: Page) -> Page | None:
-        """Returns the page without the positions that are outside the range; None if it has no run of the range.
+    def clipped(self, order: Order, page: Page) -> "tuple[Part, Page] | None":
+        """Returns the part and the page without the bounds of either that are outside the other; None if the page has
+        no run of the part.
 
-        PostgreSQL may begin a walk at the bound that is farther from the range.
+        Of two bounds on one side, databases may begin a walk at the one that is farther away.
         """
         if order.sorted_by is None or not self.is_divided:
-            return page
-        lower, upper = _sides(order, page)
+            return self, page
+        part, (lower, upper) = self, _sides(order, page)
         if lower is not None:
             if self.last is not None and lower.value > self.last:
                 return None
-            lower = None if self.first is not None and lower.value < self.first else lower
+            if self.first is not None and lower.value < self.first:
+                lower = None
+            else:
+                part = part._replace(first=lower.value)
         if upper is not None:
             if self.first is not None and upper.value < self.first:
                 return None
-            upper = None if self.last is not None and upper.value > self.last else upper
+            if self.last is not None and upper.value > self.last:
+                upper = None
+            else:
+                part = part._replace(last=upper.value)
         after, before = (upper, lower) if order.keyset.descending else (lower, upper)
-        return replace(page, after=after, before=before)
+        return part, replace(page, after=after, before=before)
 
 
 def _sides(order: Order, page: Page) -> tuple[Position | None, Position | None]:

@@ -4,11 +4,13 @@ In a list by another order the planner cannot use them, and walks that order pas
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, select
 
+from db import projects
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, sort_key, table
 from db.narrowing import candidates
@@ -16,6 +18,8 @@ from domain.runs.run_filter import RunFilter
 
 _run = table(FlowRun).c
 _version = table(FlowVersion).c
+_Index = tuple[ColumnElement[Any], Sequence[Sequence[ColumnElement[bool]]]]
+"""The key of an index after the project, and the bounds of ranges of it."""
 DURATION = sort_key(_run.duration_ms)
 """The key of the index of durations."""
 NOT_ENDED = -1
@@ -23,15 +27,15 @@ NOT_ENDED = -1
 
 
 def is_searchable(where: RunFilter) -> bool:
-    """True if the filter has a range of times or durations, or a version, and belongs to one project."""
+    """True if the filter has a range of times or durations, or a version, and belongs to a few projects."""
     values = (
         *(where.started_after, where.started_before, where.finished_after, where.finished_before),
         *(where.started_within, where.finished_within, where.updated_within),
         *(where.updated_after, where.updated_before, where.min_duration_ms, where.max_duration_ms),
         where.flow_version_ids,
     )
-    is_of_one = where.project_ids is not None and len(where.project_ids) == 1
-    return is_of_one and any(value is not None for value in values)
+    is_of_few = where.project_ids is not None and len(where.project_ids) <= projects.FEW
+    return is_of_few and any(value is not None for value in values)
 
 
 def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | None:
@@ -45,14 +49,22 @@ def fewest(conn: Connection, where: RunFilter, most: int) -> Sequence[UUID] | No
         of_versions = select(_version.id).where(_version.id.in_(where.flow_version_ids)).limit(1)
         if conn.execute(of_versions).first() is None:
             return ()
-    found = candidates.fewest(
-        (
-            [key for part in parts for key in conn.execute(part.limit(most + 1)).scalars()]
-            for parts in _queries(where, where.project_ids[0])
-        ),
-        most,
-    )
+    indexes = (_found(conn, index, where.project_ids, most) for index in _indexes(where))
+    found = candidates.fewest(indexes, most)
     return None if found is None else tuple(found)
+
+
+def _found(conn: Connection, index: _Index, project_ids: Sequence[UUID], most: int) -> Sequence[UUID]:
+    """Returns the runs in the ranges of an index, up to one more than `most`."""
+    key, ranges = index
+    found: list[UUID] = []
+    for project_id, bounds in product(project_ids, ranges):
+        # Without the order, the planner may read the table from its beginning.
+        runs = select(_run.id).where(_run.project_id == project_id, *bounds).order_by(key, _run.id)
+        found += conn.execute(runs.limit(most + 1 - len(found))).scalars()
+        if len(found) > most:
+            break
+    return found
 
 
 def of_times(where: RunFilter) -> Iterator[tuple[ColumnElement[Any], Sequence[ColumnElement[bool]]]]:
@@ -75,15 +87,9 @@ def of_durations(where: RunFilter) -> Sequence[ColumnElement[bool]]:
     return [(least or 0) <= DURATION, *([] if most is None else [most >= DURATION])]
 
 
-def _queries(where: RunFilter, project_id: UUID) -> Iterator[Sequence[Select[Any]]]:
-    """Yields the queries of each index: together they find all runs that match."""
-    of_project = _run.project_id == project_id
-
-    def in_order(key: ColumnElement[Any], *bounds: ColumnElement[bool]) -> Select[Any]:
-        # Without the order, the planner may read the table from its beginning.
-        return select(_run.id).where(of_project, *bounds).order_by(key, _run.id)
-
+def _indexes(where: RunFilter) -> Iterator[_Index]:
+    """Yields each index with the ranges in which all runs that match are."""
     for key, bounds in of_times(where):
-        yield [in_order(key, *bounds)]
+        yield key, [bounds]
     if ended := of_durations(where):
-        yield [in_order(DURATION, *ended), in_order(DURATION, DURATION == NOT_ENDED)]
+        yield DURATION, [ended, [DURATION == NOT_ENDED]]

@@ -67,16 +67,18 @@ def fewest(conn: Connection, where: RunFilter, now: datetime, most: int) -> Sequ
     return found
 
 
-def intersection(conn: Connection, where: RunFilter) -> CompoundSelect[Any] | None:
+def intersection(conn: Connection, where: RunFilter, of_order: Select[Any]) -> CompoundSelect[Any] | None:
     """Returns the query for the runs that the smallest indexes have in common, which all that match are among; None if
-    each index finds many."""
+    each index finds many, or no fewer than there are in the order, `of_order`."""
     sized = []
     for query in _queries(conn, where):
         size = count_up_to(conn, query, _MOST + 1)
         if size <= _MOST:
             sized.append((size, query))
-    smallest = [query for _, query in sorted(sized, key=lambda each: each[0])[:_INTERSECTED]]
-    return intersect(*smallest) if smallest else None
+    smallest = sorted(sized, key=lambda each: each[0])[:_INTERSECTED]
+    if not smallest or count_up_to(conn, of_order, smallest[0][0] + 1) <= smallest[0][0]:
+        return None
+    return intersect(*(query for _, query in smallest))
 
 
 def _of_parts(conn: Connection, where: RunFilter, now: datetime) -> Sequence[UUID] | None:
