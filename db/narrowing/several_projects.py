@@ -57,7 +57,8 @@ def find(
 def _of_project(conn: Connection, where: RunFilter, owner: UUID, order: Order, page: Page) -> Select[Any]:
     """Returns the query for the first runs of the page of a project."""
     condition = matches(replace(where, project_ids=(owner,)), conn.dialect.name, sorted_by=order.sorted_by)
-    return order.keyset.slice(_keys(order).where(condition), first_runs.with_spare(page))
+    # SQLite walks by the first bounds of several: those of the filter are the widest.
+    return order.keyset.slice(_keys(order), first_runs.with_spare(page)).where(condition)
 
 
 def _of_any_projects(where: RunFilter, order: Order, page: Page) -> Subquery:
