@@ -133,7 +133,9 @@ def test_flow_is_run_scheduled_called_and_published(page: Page, service: Service
     expect(webhooks.get_by_role("alert")).to_contain_text("accepts no request as its input")
     webhooks.get_by_label("Input as JSON").fill('{"order": "{{ request.body.order }}"}')
     page.get_by_role("button", name="Add a webhook").click()
-    expect(page.get_by_text(f"curl -X POST {service.url}/hooks/")).to_be_visible()
+    command = page.get_by_text(f"curl -X POST {service.url}/hooks/")
+    expect(command).to_be_visible()
+    webhook_is_limited_rotated_and_deleted(page, webhooks, command)
     page.get_by_role("tab", name="Run now").click()
     page.get_by_label("Order").fill("A-4")
     page.get_by_role("button", name="Start a run").click()
@@ -150,6 +152,25 @@ def test_flow_is_run_scheduled_called_and_published(page: Page, service: Service
     page.get_by_role("button", name="Publish", exact=True).click()
     refused = page.get_by_role("alert", name="The definition was not published")
     expect(refused).to_contain_text("steps[0]")
+
+
+def webhook_is_limited_rotated_and_deleted(page: Page, webhooks: Locator, command: Locator) -> None:
+    limit = webhooks.get_by_role("spinbutton", name="Calls a minute: Shop")
+    limit.fill("2000000")
+    limit.press("Enter")
+    expect(webhooks.get_by_text("must be between 1 and 1,000,000")).to_be_visible()
+    limit.fill("60")
+    webhooks.get_by_role("button", name="Save").click()
+    expect(webhooks.get_by_role("button", name="Save")).to_be_hidden()
+    page.reload()
+    page.get_by_role("tab", name="Webhooks").click()
+    expect(limit).to_have_value("60")
+    webhooks.get_by_role("button", name="Rotate Shop").click()
+    page.get_by_role("button", name="Rotate the token").click()
+    expect(command).to_be_visible()
+    webhooks.get_by_role("button", name="Delete Shop").click()
+    page.get_by_role("button", name="Delete the webhook").click()
+    expect(webhooks).to_contain_text("No webhook starts this flow")
 
 
 def test_console_works_below_a_path(context: BrowserContext, service: Service) -> None:

@@ -1,15 +1,14 @@
 import { useState, type SubmitEvent } from 'react'
 import { Alert, Button, TextInput } from '@mantine/core'
 import '@mantine/core/styles/Alert.layer.css'
-import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { webhooks_flow$key } from '../__generated__/webhooks_flow.graphql'
-import type { webhooksAddMutation } from '../__generated__/webhooksAddMutation.graphql'
-import { CopyButton } from '../shared/copy'
-import { mutate, refused } from '../shared/mutate'
-import { Time } from '../shared/time'
-import { useMayAdminister } from '../shared/viewer'
+import { Failure, useAttempt } from '../shared/attempt'
 import { BASE_PATH } from '../shared/base-path'
+import { CopyButton } from '../shared/copy'
+import { useMayAdminister } from '../shared/viewer'
+import { addWebhook } from './webhook-requests'
+import { WebhookRow } from './webhook-row'
 
 const FRAGMENT = graphql`
   fragment webhooks_flow on Flow {
@@ -19,25 +18,9 @@ const FRAGMENT = graphql`
       name
       hint
       signatureHeader
+      callsPerMinute
       createdAt
-    }
-  }
-`
-
-const ADD = graphql`
-  mutation webhooksAddMutation($flowId: ID!, $name: String!, $input: JSON) {
-    createWebhook(flowId: $flowId, name: $name, input: $input) {
-      ... on CreateWebhookSuccess {
-        path
-        webhook {
-          flow {
-            ...webhooks_flow
-          }
-        }
-      }
-      ... on UserError {
-        message
-      }
+      rotatedAt
     }
   }
 `
@@ -48,29 +31,21 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
   const mayAdminister = useMayAdminister()
   const [name, setName] = useState('')
   const [input, setInput] = useState('')
+  const [limit, setLimit] = useState('')
   const [path, setPath] = useState('')
-  const [error, setError] = useState('')
+  const { error, attempt } = useAttempt()
   const add = async (event: SubmitEvent) => {
     event.preventDefault()
-    setError('')
-    try {
-      const variables = { flowId: flow.id, name, input: input.trim() ? (JSON.parse(input) as unknown) : undefined }
-      const { createWebhook } = await mutate<webhooksAddMutation>(environment, ADD, variables)
-      setPath(createWebhook.path ?? refused(createWebhook))
-      setName('')
-      setInput('')
-    } catch (reason) {
-      setError((reason as Error).message)
-    }
+    const made = await attempt(() => addWebhook(environment, flow.id, { name, input, callsPerMinute: limit }))
+    if (made === null) return
+    setPath(made)
+    setName('')
+    setInput('')
+    setLimit('')
   }
   return (
     <section className="panel" aria-label="Webhooks">
       {path && <NewPath path={path} />}
-      {error && (
-        <p role="alert" className="danger" style={{ padding: '0 12px' }}>
-          {error}
-        </p>
-      )}
       {flow.webhooks.length ? (
         <div className="scroll-x">
           <table className="plain">
@@ -79,29 +54,14 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
                 <th>Webhook</th>
                 <th>Token</th>
                 <th>Signature</th>
+                <th>Calls a minute</th>
                 <th>Created</th>
                 <th>What next</th>
               </tr>
             </thead>
             <tbody>
               {flow.webhooks.map((webhook) => (
-                <tr key={webhook.id}>
-                  <td>
-                    <b>{webhook.name}</b>
-                  </td>
-                  <td>
-                    <code className="mono">{webhook.hint}…</code>
-                  </td>
-                  <td>{webhook.signatureHeader ?? <span className="dim">not signed</span>}</td>
-                  <td className="dim nowrap">
-                    <Time at={webhook.createdAt} />
-                  </td>
-                  <td>
-                    <Link to="/" search={{ webhookIds: [webhook.id] }}>
-                      Runs
-                    </Link>
-                  </td>
-                </tr>
+                <WebhookRow key={webhook.id} webhook={webhook} flowId={flow.id} onPath={setPath} />
               ))}
             </tbody>
           </table>
@@ -130,15 +90,25 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
             value={input}
             onChange={(event) => setInput(event.currentTarget.value)}
           />
+          <TextInput
+            label="Calls a minute"
+            type="number"
+            min={1}
+            placeholder="default"
+            w={110}
+            value={limit}
+            onChange={(event) => setLimit(event.currentTarget.value)}
+          />
           <span className="dim">By default the request is the input.</span>
           <Button type="submit">Add a webhook</Button>
+          <Failure error={error} />
         </form>
       )}
     </section>
   )
 }
 
-/** The address of a new webhook, which is shown this once, as a command to paste. */
+/** The URL of a webhook with a new token, which is shown this once, as a command to paste. */
 function NewPath({ path }: { path: string }) {
   const command = `curl -X POST ${location.origin}${BASE_PATH}${path} -H 'content-type: application/json' -d '{}'`
   return (
