@@ -14,7 +14,6 @@ from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.context import attach, detach
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -27,6 +26,7 @@ from domain.log_context import log_fields
 from domain.observation import spans
 from domain.observation.spans import NO_SPAN, NOTHING, Attributes, Span, SpanKind, Tracer
 from service import VERSION
+from service.traces.exporter import OtlpExporter
 
 SERVICE_NAME = "flow-runs"
 """The name of the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` say another one."""
@@ -123,7 +123,7 @@ class OtlpTracer(Tracer):
         self._provider = TracerProvider(
             ALWAYS_ON, _HashedResource(resource), shutdown_on_exit=False, id_generator=self._ids
         )
-        self._exporter = exporter or OTLPSpanExporter()
+        self._exporter = exporter or OtlpExporter()
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer(SERVICE_NAME, VERSION)
 

@@ -23,6 +23,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.url = ""
+        self.refuses = False
         self.bodies: list[bytes] = []
         self.spans: list[Span] = []
         self.resources: list[dict[str, Any]] = []
@@ -44,6 +45,8 @@ class Receiver:
     async def receive(self, request: Request) -> Response:
         """Takes the spans of an export."""
         body = await request.body()
+        if self.refuses:
+            return Response("who are you", 401)
         if request.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         assert request.headers["content-type"] == "application/x-protobuf"

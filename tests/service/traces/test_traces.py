@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -17,6 +18,7 @@ from domain.log_context import current_log_fields
 from domain.observation import spans
 from domain.observation.spans import NO_SPAN, NO_TRACES, SpanKind
 from service.settings import Settings
+from service.traces.exporter import OtlpExporter
 from service.traces.loading import load_tracer
 from service.traces.otlp import OtlpTracer
 from tests.service.streams.test_socket import answer, signed_in
@@ -157,6 +159,37 @@ def test_spans_end_with_their_context_and_name_the_trace_in_log_lines() -> None:
     inner, first, new = kept.get_finished_spans()
     assert [each.name for each in (inner, first, new)] == ["inner", "outer", "new"]
     assert (inner.status.is_ok, inner.status.description, len(inner.events)) == (False, "ValueError", 0)
+
+
+async def test_a_collector_that_is_away_is_one_line_and_its_return_another(caplog: pytest.LogCaptureFixture) -> None:
+    async with receiving() as receiver:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+            exporter = OtlpExporter()
+        kept = InMemorySpanExporter()
+        tracer = OtlpTracer(1, kept)
+        with tracer.request("first", None, SpanKind.SERVER, {}), spans.current().child("second"):
+            pass
+        tracer.close()
+
+        async def export() -> SpanExportResult:
+            return await asyncio.to_thread(exporter.export, kept.get_finished_spans())
+
+        assert await export() is SpanExportResult.SUCCESS
+        assert caplog.messages == []
+        receiver.refuses = True
+        assert [await export() for _ in range(3)] == [SpanExportResult.FAILURE] * 3
+        receiver.refuses = False
+        assert [await export() for _ in range(2)] == [SpanExportResult.SUCCESS] * 2
+        exporter.shutdown()
+        exporter.shutdown()
+        assert await export() is SpanExportResult.FAILURE
+    begun, ended, closed = caplog.messages
+    assert begun.startswith("The collector does not take traces")
+    assert "401" in begun
+    assert ended == "The collector takes traces again. At least 6 spans were lost"
+    assert "already shutdown" in closed
+    assert len(receiver.spans) == 2 * 3
 
 
 async def test_nothing_is_traced_and_imported_by_default() -> None:
