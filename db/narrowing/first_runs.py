@@ -6,8 +6,7 @@ project. So a bounded part of the order is walked first. If it holds less than a
 of the order (`db.narrowing.parts`), or all matching runs are found by the indexes of the filter.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
@@ -23,6 +22,7 @@ from db.narrowing import sqlite
 from db.narrowing.parts import DURATION, Order, Part, by_end, splits, walked
 from db.runs.filter import matches
 from db.sql import query_plan
+from db.sql.bitmap_memory import memory_for_bitmaps
 from db.sql.keyset import Keyset, Page, Position
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter
@@ -202,16 +202,5 @@ def _of_indexes(conn: Connection, part: Part, order: Order, page: Page) -> Seque
     found = every.cte("found").prefix_with("MATERIALIZED")
     sorted_ = Keyset(found.c.id, None if keyset.sort is None else found.c.sort, keyset.descending)
     query = select(found.c.id).order_by(*sorted_.order(backward=page.backward)).limit(page.limit)
-    with _memory_for_bitmaps(conn):
+    with memory_for_bitmaps(conn):
         return conn.execute(query).scalars().all()
-
-
-@contextmanager
-def _memory_for_bitmaps(conn: Connection) -> Iterator[None]:
-    """Lets PostgreSQL keep each row in a bitmap of what indexes find in a million runs. With its default of 4 MB it
-    keeps whole pages, and looks at all runs on these again."""
-    conn.exec_driver_sql("SET work_mem = '16MB'")
-    try:
-        yield
-    finally:
-        conn.exec_driver_sql("RESET work_mem")

@@ -24,10 +24,13 @@ from db.models.types import Unindexed, table, to_microseconds
 from db.queue import due, slots
 from db.runs import claims
 from db.runs import reads as run_reads
+from db.runs.statistics import groups, pickers
+from db.runs.statistics.pickers import Picker
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.runs.run_group import RunGroup
 from tests.support import factory
 from tests.support.clock import START
 
@@ -267,6 +270,44 @@ async def test_a_page_in_another_order_cannot_be_read_from_the_partial_index_of_
 
     await filled.read(read, columns[name])
     await filled.read(refuse)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_groups_by_flow_are_not_read_in_the_order_of_flows(filled: Database) -> None:
+    """SQLite would, to sort nothing, and look for each run on another page."""
+
+    def read(conn: Connection, project_id: UUID) -> list[list[str]]:
+        where = RunFilter(project_ids=[project_id], min_duration_ms=1)
+        return plans_of(conn, lambda conn: groups.counts(conn, where, START, RunGroup.FLOW, 20))
+
+    plans = await filled.read(read, key_of(0))
+    assert any("GROUP BY" in node for node in plans[-1]), plans
+    assert not [node for node in plans[-1] if "ix_run_flow" in node], plans
+
+
+@pytest.mark.parametrize(
+    ("condition", "times"),
+    [
+        ({"tags": ["a"]}, 1),
+        ({"failed_step_name": "fetch"}, 0),
+        ({"error_fingerprint": "0"}, 0),
+        ({"ids": [key_of(0)]}, 0),
+    ],
+)
+async def test_errors_are_not_asked_for_where_the_filter_implies_them(
+    filled: Database, condition: Any, times: int
+) -> None:
+    """PostgreSQL would take the runs with both for a few, and read the indexes of both as a whole."""
+
+    def read(conn: Connection, project_id: UUID) -> list[tuple[str, Any]]:
+        where = RunFilter(project_ids=[project_id], **condition)
+        with pytest.MonkeyPatch.context() as patch, statements_on(conn) as statements:
+            patch.setattr(pickers, "narrow", lambda _, where, __: where)  # The few matching runs would be named.
+            pickers.values(conn, where, START, Picker.ERROR_CODE, (), "", 20)
+        return statements
+
+    statements = await filled.read(read, key_of(0))
+    assert [text.count("error_message IS NOT NULL") for text, _ in statements if "error_code" in text] == [times]
 
 
 async def test_family_is_read_from_the_index_of_its_root(filled: Database) -> None:

@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, case, func, select, true
+from sqlalchemy import ColumnElement, Connection, FromClause, Uuid, case, func, select, true
+from sqlalchemy.sql.functions import FunctionElement
 
 from db.models import FlowRun
-from db.models.types import table
+from db.models.types import Unindexed, table
 from db.narrowing.narrow import narrowed
 from db.rollups import answers
 from db.rollups.levels import FLOW, TRIGGER
 from db.runs.statistics.stats import bucket
+from db.sql.templates import write_by_templates
 from domain import ids
 from domain.runs.run_filter import RunFilter
 from domain.runs.run_group import RunGroup
@@ -26,13 +28,25 @@ _first_table = _table.alias("first_run")
 _first = _first_table.c
 
 _COLUMNS: Mapping[RunGroup, ColumnElement[Any]] = {
-    RunGroup.FLOW: _run.flow_id,
+    # SQLite would read all runs in the order of an index by flow, each from another page, to sort none.
+    RunGroup.FLOW: Unindexed(_run.flow_id),
     RunGroup.VERSION: _run.flow_version_id,
     RunGroup.TRIGGER: _run.trigger_method,
     RunGroup.ERROR: _run.error_fingerprint,
 }
 _COUNTED = {RunGroup.FLOW: FLOW, RunGroup.TRIGGER: TRIGGER}
 """Groups that the kept counts distinguish, with the column."""
+
+
+class GreatestId(FunctionElement[UUID]):
+    """SQL aggregate: the greatest ID, that of the newest run. PostgreSQL has none for UUIDs before version 18."""
+
+    inherit_cache = True
+    name = "greatest_id"
+    type = Uuid()
+
+
+write_by_templates(GreatestId, postgresql='CAST(max(CAST({0} AS TEXT) COLLATE "C") AS UUID)', sqlite="max({0})")
 
 
 class GroupCounts(NamedTuple):
@@ -110,41 +124,35 @@ def keyed(dialect: str, group: RunGroup) -> tuple[FromClause, ColumnElement[Any]
 
 def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[FailureGroup]:
     """Returns the `limit` errors with which most runs failed, in descending order of the number."""
-    fingerprint = _run.error_fingerprint
-    unrecovered = func.sum(case((_run.recovered_by_id.is_(None), 1), else_=0))
-    runs = (
+    fingerprint, runs = _run.error_fingerprint, func.count().label("runs")
+    found = (
         select(
             fingerprint.label("fingerprint"),
-            _run.id.label("run_id"),
-            _run.project_id.label("project_id"),
-            func.count().over(partition_by=fingerprint).label("runs"),
-            unrecovered.over(partition_by=fingerprint).label("unrecovered"),
-            func.max(_run.finished_at).over(partition_by=fingerprint).label("last_at"),
-            func.row_number().over(partition_by=fingerprint, order_by=_run.id.desc()).label("age"),
+            runs,
+            func.sum(case((_run.recovered_by_id.is_(None), 1), else_=0)).label("unrecovered"),
+            func.max(_run.finished_at).label("last_at"),
+            GreatestId(_run.id).label("run_id"),
         )
         .where(fingerprint.is_not(None), narrowed(conn, where, now))
-        .subquery("runs")
-    )
-    found = (
-        select(runs)
-        .where(runs.c.age == 1)
-        .order_by(runs.c.runs.desc(), runs.c.fingerprint)
+        .group_by(fingerprint)
+        .order_by(runs.desc(), fingerprint)
         .limit(limit)
         .subquery("found")
     )
     oldest = (
         select(_first.id)
-        .where(_first.project_id == found.c.project_id, _first.error_fingerprint == found.c.fingerprint)
+        .where(_first.project_id == _run.project_id, _first.error_fingerprint == _run.error_fingerprint)
         .order_by(_first.id)
         .limit(1)
     )
-    with_first = select(found, oldest.scalar_subquery().label("first_run_id")).subquery("with_first")
-    own = (with_first.c[name] for name in ("fingerprint", "runs", "unrecovered", "last_at", "run_id"))
+    with_first = (
+        select(*found.c, _run.error_code, _run.error_message, _run.failed_step_name, oldest.label("first_run_id"))
+        .join_from(found, _table, _run.id == found.c.run_id)
+        .subquery("with_first")
+    )
     query = (
-        select(*own, _run.error_code, _run.error_message, _run.failed_step_name, _first.id, _first.finished_at)
-        .select_from(with_first)
-        .join(_table, _run.id == with_first.c.run_id)
-        .join(_first_table, _first.id == with_first.c.first_run_id)
+        select(*with_first.c, _first.finished_at.label("first_at"))
+        .join_from(with_first, _first_table, _first.id == with_first.c.first_run_id)
         .order_by(with_first.c.runs.desc(), with_first.c.fingerprint)
     )
     return [FailureGroup._make(row) for row in conn.execute(query)]

@@ -6,6 +6,7 @@ which runs failed are counted over all matching runs where the kept counts answe
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ from db.models.types import table
 from db.narrowing.narrow import narrow
 from db.rollups import answers, extent
 from db.runs.filter import matches
+from db.sql.bitmap_memory import memory_for_bitmaps
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
@@ -116,10 +118,18 @@ def values(
         .subquery("found")
     )
     read = select(cast(null(), Text).label("value"), func.count().label("runs")).select_from(newest)
-    rows = conn.execute(union_all(select(found), read)).all()
+    with memory_for_bitmaps(conn) if _has_bitmaps(where) else nullcontext():
+        rows = conn.execute(union_all(select(found), read)).all()
     number = next(row.runs for row in rows if row.value is None)
     counts = [ValueCount(row.value, row.runs) for row in rows if row.value is not None]
     return ValueCounts(_most_frequent(counts, limit), number <= SAMPLE)
+
+
+def _has_bitmaps(where: RunFilter) -> bool:
+    """Returns True if the index of errors is read beside one of the filter's. Beside that of another filter PostgreSQL
+    reads the index of their texts, and keeping each of its entries takes longer than looking at runs again."""
+    fields = (where.flow_ids, where.flow_version_ids, where.tags, where.any_tags, where.metadata)
+    return any(value is not None for value in fields)
 
 
 def _of_steps(steps: Sequence[tuple[Any, str, int]], prefix: str, limit: int) -> ValueCounts:
@@ -137,14 +147,25 @@ def _most_frequent(counts: Sequence[ValueCount], limit: int) -> Sequence[ValueCo
 def _newest(conn: Connection, where: RunFilter, now: datetime, picker: Picker) -> CTE:
     """Returns the newest matching runs: one more than are counted, if there are more."""
     column = _COLUMNS.get(picker, _run.tags if picker is Picker.TAG else _run.metadata)
+    found = extent.bounded(conn, narrow(conn, where, now))
     # Only conditions whose index is in the order of creation: another index would have to be sorted as a whole. And no
-    # condition that others imply: PostgreSQL would take the runs with both for a few.
-    with_errors = where.statuses is not None and _WITH_ERRORS.issuperset(where.statuses)
-    of_errors = picker in (Picker.FAILED_STEP, Picker.ERROR_CODE) and not with_errors
+    # condition that others imply, or beside the names of runs: PostgreSQL would take the runs with both for a few.
+    is_restricted = found.ids is not None or _have_errors(conn.dialect.name, found)
+    of_errors = picker in (Picker.FAILED_STEP, Picker.ERROR_CODE) and not is_restricted
     failed = (_run.error_message.is_not(None),) if of_errors else ()
-    condition = matches(extent.bounded(conn, narrow(conn, where, now)), conn.dialect.name, now, reads_all=True)
+    condition = matches(found, conn.dialect.name, now, reads_all=True)
     query: Select[Any] = select(_run.id, column.label("value")).where(condition, *failed)
     return query.order_by(_run.id.desc()).limit(SAMPLE + 1).cte("newest")
+
+
+def _have_errors(dialect: str, where: RunFilter) -> bool:
+    """Returns True if a planner knows from the filter that runs have an error."""
+    restricted = (where.failed_step_name, where.error_fingerprint, where.error_contains)
+    if any(value is not None for value in restricted):
+        return True
+    if where.unrecovered and dialect != "sqlite":
+        return True  # By the statuses, of which only stopped runs may have no error. SQLite needs to be told.
+    return where.statuses is not None and _WITH_ERRORS.issuperset(where.statuses)
 
 
 def _exploded(
