@@ -168,6 +168,8 @@ def _pickers() -> Iterator[Read]:
         ("", {}),
         (", of a flow", {"flowIds": [ids.encode(IdKind.FLOW, flow_id(7))]}),
         (", of failed runs", {"statuses": ["FAILED"]}),
+        (", of a failed step", {"failedStepName": "charge"}),
+        (", of a tag", {"tags": ["team-1"]}),
     ]
     for of, given in filters:
         for title, fields in (

@@ -102,3 +102,14 @@ async def test_lists_are_bounded_and_say_so(
         f'metadataKeys(path: "{"a." * 60}")',
     ):
         assert await idle_app.error_code(f"{{ pickers {{ {field} {{ isExact }} }} }}") == "INVALID_ARGUMENT"
+
+
+async def test_runs_without_an_error_do_not_displace_those_with_one(
+    idle_app: App, published: PublishedFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_runs(idle_app, published, *[{"status": RunStatus.STOPPED}] * 4)
+    monkeypatch.setattr(pickers, "SAMPLE", 3)
+    expected = [("HTTP_ERROR", 2), ("TIMEOUT", 1)]
+    for where in ({}, {"unrecovered": True}, {"statuses": ["FAILED"]}, {"environments": ["PRODUCTION"]}):
+        assert await picked(idle_app, "errorCodes", where) == expected
+    assert await picked(idle_app, "errorCodes", {"failedStepName": "charge"}) == [("HTTP_ERROR", 1), ("TIMEOUT", 1)]
