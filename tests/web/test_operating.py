@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytest
@@ -263,12 +264,23 @@ def test_operator_holds_starts_and_sees_no_tab_that_refuses(browser: Browser, se
             expect(page.get_by_role("button", name="Hold default")).to_have_count(1)
 
 
+@contextmanager
+def endpoint_and_alert(service: Service, receiver: str) -> Iterator[None]:
+    """An endpoint and an alert, which are deleted at the end: other tests use the same service."""
+    text = """mutation ($url: String!) {
+        createEndpoint(input: {name: "Seen", url: $url}) { ... on CreateEndpointSuccess { endpoint { id } } }
+        createAlert(input: {name: "Seen", target: "mailto:a@example.com"}) {
+            ... on CreateAlertSuccess { alert { id } } } }"""
+    made = service.ask(text, url=receiver)
+    endpoint_id, alert_id = made["createEndpoint"]["endpoint"]["id"], made["createAlert"]["alert"]["id"]
+    try:
+        yield
+    finally:
+        service.ask("mutation ($id: ID!) { deleteEndpoint(id: $id) { __typename } }", id=endpoint_id)
+        service.ask("mutation ($id: ID!) { deleteAlert(id: $id) { __typename } }", id=alert_id)
+
+
 def test_pages_are_accessible_and_fit_a_narrow_screen(context: BrowserContext, service: Service, receiver: str) -> None:
-    service.ask(
-        'mutation ($url: String!) { createEndpoint(input: {name: "Seen", url: $url}) { __typename } }', url=receiver
-    )
-    service.ask('mutation { createAlert(input: {name: "Seen", target: "mailto:a@example.com"}) { __typename } }')
-    service.run("hello")
     # What a page looks like does not depend on the database, so each shows half of the looks.
     on_sqlite = service.database_url.startswith("sqlite")
     size, scheme = (WIDE, "light") if on_sqlite else (NARROW, "dark")
@@ -281,7 +293,8 @@ def test_pages_are_accessible_and_fit_a_narrow_screen(context: BrowserContext, s
         "keys": "API keys",
         "audit": "Audit log",
     }
-    with page_of(context, service.url) as page:
+    with endpoint_and_alert(service, receiver), page_of(context, service.url) as page:
+        service.run("hello")
         page.set_viewport_size(size)  # type: ignore[arg-type]
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         for tab, region in tabs.items():

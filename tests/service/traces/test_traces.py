@@ -176,7 +176,6 @@ async def test_a_collector_that_is_away_is_one_line_and_its_return_another(caplo
             return await asyncio.to_thread(exporter.export, kept.get_finished_spans())
 
         assert await export() is SpanExportResult.SUCCESS
-        assert caplog.messages == []
         receiver.refuses = True
         assert [await export() for _ in range(3)] == [SpanExportResult.FAILURE] * 3
         receiver.refuses = False
@@ -184,7 +183,9 @@ async def test_a_collector_that_is_away_is_one_line_and_its_return_another(caplo
         exporter.shutdown()
         exporter.shutdown()
         assert await export() is SpanExportResult.FAILURE
-    begun, ended, closed = caplog.messages
+    begun, ended, closed = (
+        each.getMessage() for each in caplog.records if each.name.startswith(("service.traces", "opentelemetry"))
+    )
     assert begun.startswith("The collector does not take traces")
     assert "401" in begun
     assert ended == "The collector takes traces again. At least 6 spans were lost"
