@@ -62,4 +62,4 @@ class OtlpExporter(OTLPSpanExporter):
         """Gives up what is being sent. Does nothing the second time."""
         if not self._is_closed:
             self._is_closed = True
-            super().shutdown()  # type: ignore[no-untyped-call]
+            super().shutdown()  # type: ignore[no-untyped-call]  # the library gives it no types

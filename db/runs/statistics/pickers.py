@@ -65,6 +65,10 @@ class Picker(Enum):
     """The strings, numbers and booleans at a path in the metadata, as JSON texts."""
 
 
+_OF_ERRORS = (Picker.FAILED_STEP, Picker.ERROR_CODE)
+"""The lists of values that only runs with an error have."""
+
+
 class ValueCount(NamedTuple):
     """A value, and the number of runs that have it."""
 
@@ -118,7 +122,7 @@ def values(
         .subquery("found")
     )
     read = select(cast(null(), Text).label("value"), func.count().label("runs")).select_from(newest)
-    with memory_for_bitmaps(conn) if _has_bitmaps(where) else nullcontext():
+    with memory_for_bitmaps(conn) if picker in _OF_ERRORS and _has_bitmaps(where) else nullcontext():
         rows = conn.execute(union_all(select(found), read)).all()
     number = next(row.runs for row in rows if row.value is None)
     counts = [ValueCount(row.value, row.runs) for row in rows if row.value is not None]
@@ -148,8 +152,7 @@ def _newest(conn: Connection, where: RunFilter, now: datetime, picker: Picker) -
     """Returns the newest matching runs: one more than are counted, if there are more."""
     column = _COLUMNS.get(picker, _run.tags if picker is Picker.TAG else _run.metadata)
     found = extent.bounded(conn, narrow(conn, where, now))
-    of_errors = picker in (Picker.FAILED_STEP, Picker.ERROR_CODE)
-    failed = _with_errors(conn.dialect.name, found) if of_errors else ()
+    failed = _with_errors(conn.dialect.name, found) if picker in _OF_ERRORS else ()
     condition = matches(found, conn.dialect.name, now, reads_all=True)
     query: Select[Any] = select(_run.id, column.label("value")).where(condition, *failed)
     return query.order_by(_run.id.desc()).limit(SAMPLE + 1).cte("newest")

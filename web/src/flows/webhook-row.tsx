@@ -1,10 +1,11 @@
 import { useState, type SubmitEvent } from 'react'
-import { Button, TextInput } from '@mantine/core'
+import { Button, TextInput, type TextInputProps } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 import { useRelayEnvironment } from 'react-relay/hooks'
 import type { webhooks_flow$data } from '../__generated__/webhooks_flow.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
 import { Confirm } from '../shared/confirm'
+import { RowButton } from '../shared/row-button'
 import { Time } from '../shared/time'
 import { useMayAdminister } from '../shared/viewer'
 import { deleteWebhook, limitWebhook, rotateWebhook } from './webhook-requests'
@@ -36,11 +37,6 @@ export function WebhookRow({ webhook, flowId, onPath }: Props) {
     rotate: async () => onPath(await rotateWebhook(environment, id)),
     delete: () => deleteWebhook(environment, flowId, id),
   }
-  const button = (label: string, asked: keyof typeof QUESTIONS) => (
-    <Button variant="default" size="compact-xs" aria-label={`${label} ${name}`} onClick={() => setQuestion(asked)}>
-      {label}
-    </Button>
-  )
   return (
     <tr>
       <td>
@@ -66,8 +62,8 @@ export function WebhookRow({ webhook, flowId, onPath }: Props) {
           <Link to="/" search={{ webhookIds: [id] }}>
             Runs
           </Link>
-          {mayAdminister && button('Rotate', 'rotate')}
-          {mayAdminister && button('Delete', 'delete')}
+          {mayAdminister && <RowButton label="Rotate" of={name} onClick={() => setQuestion('rotate')} />}
+          {mayAdminister && <RowButton label="Delete" of={name} onClick={() => setQuestion('delete')} />}
         </div>
         {question && (
           <Confirm
@@ -96,12 +92,8 @@ function Limit({ webhook }: { webhook: Webhook }) {
   }
   return (
     <form className="line" onSubmit={save}>
-      <TextInput
+      <CallsField
         aria-label={`Calls a minute: ${webhook.name}`}
-        type="number"
-        min={1}
-        placeholder="default"
-        w={110}
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}
       />
@@ -113,4 +105,9 @@ function Limit({ webhook }: { webhook: Webhook }) {
       <Failure error={error} />
     </form>
   )
+}
+
+/** The field of a limit; empty, the service's default holds. */
+export function CallsField(props: TextInputProps) {
+  return <TextInput type="number" min={1} placeholder="default" w={110} {...props} />
 }

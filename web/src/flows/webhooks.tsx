@@ -8,7 +8,7 @@ import { BASE_PATH } from '../shared/base-path'
 import { CopyButton } from '../shared/copy'
 import { useMayAdminister } from '../shared/viewer'
 import { addWebhook } from './webhook-requests'
-import { WebhookRow } from './webhook-row'
+import { CallsField, WebhookRow } from './webhook-row'
 
 const FRAGMENT = graphql`
   fragment webhooks_flow on Flow {
@@ -90,12 +90,8 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
             value={input}
             onChange={(event) => setInput(event.currentTarget.value)}
           />
-          <TextInput
+          <CallsField
             label="Calls a minute"
-            type="number"
-            min={1}
-            placeholder="default"
-            w={110}
             value={limit}
             onChange={(event) => setLimit(event.currentTarget.value)}
           />

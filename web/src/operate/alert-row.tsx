@@ -1,11 +1,11 @@
 import { useState } from 'react'
-import { Button } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { alertRow_alert$key } from '../__generated__/alertRow_alert.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
 import { Confirm } from '../shared/confirm'
 import { CopyableId } from '../shared/copy'
+import { RowButton } from '../shared/row-button'
 import { words } from '../shared/status'
 import { duration, Time } from '../shared/time'
 import { deleteAlert, enableAlert, testAlert } from './alert-requests'
@@ -51,11 +51,6 @@ export function AlertRow({ alert: key }: { alert: alertRow_alert$key }) {
   const { error, attempt } = useAttempt()
   const [question, setQuestion] = useState<'disable' | 'delete' | null>(null)
   const { id, name, notifications } = alert
-  const button = (label: string, onClick: () => void) => (
-    <Button variant="default" size="compact-xs" aria-label={`${label} ${name}`} onClick={onClick}>
-      {label}
-    </Button>
-  )
   return (
     <tr>
       <td>
@@ -95,11 +90,17 @@ export function AlertRow({ alert: key }: { alert: alertRow_alert$key }) {
       </td>
       <td>
         <div className="operate-actions">
-          {button('Test', () => void attempt(() => testAlert(environment, id)))}
-          {alert.enabled
-            ? button('Disable', () => setQuestion('disable'))
-            : button('Enable', () => void attempt(() => enableAlert(environment, id, true)))}
-          {button('Delete', () => setQuestion('delete'))}
+          <RowButton label="Test" of={name} onClick={() => void attempt(() => testAlert(environment, id))} />
+          {alert.enabled ? (
+            <RowButton label="Disable" of={name} onClick={() => setQuestion('disable')} />
+          ) : (
+            <RowButton
+              label="Enable"
+              of={name}
+              onClick={() => void attempt(() => enableAlert(environment, id, true))}
+            />
+          )}
+          <RowButton label="Delete" of={name} onClick={() => setQuestion('delete')} />
         </div>
         <Failure error={error} />
         {question && (

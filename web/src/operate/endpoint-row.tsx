@@ -1,11 +1,11 @@
 import { useState } from 'react'
-import { Button } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { endpointRow_endpoint$data, endpointRow_endpoint$key } from '../__generated__/endpointRow_endpoint.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
 import { Confirm } from '../shared/confirm'
 import { CopyableId } from '../shared/copy'
+import { RowButton } from '../shared/row-button'
 import { words } from '../shared/status'
 import { Time } from '../shared/time'
 import { EndpointConsequences } from './endpoint-consequences'
@@ -60,11 +60,6 @@ export function EndpointRow({ endpoint: key, onSecret }: Props) {
     rotate: async () => onSecret(await rotateEndpoint(environment, id)),
     redeliver: () => redeliverFailed(environment, id),
   }
-  const button = (label: string, onClick: () => void) => (
-    <Button variant="default" size="compact-xs" aria-label={`${label} ${name}`} onClick={onClick}>
-      {label}
-    </Button>
-  )
   return (
     <tr>
       <td>
@@ -106,13 +101,19 @@ export function EndpointRow({ endpoint: key, onSecret }: Props) {
       </td>
       <td>
         <div className="operate-actions">
-          {button('Test', () => void attempt(() => testEndpoint(environment, id)))}
-          {endpoint.enabled
-            ? button('Disable', () => setQuestion('disable'))
-            : button('Enable', () => void attempt(() => enableEndpoint(environment, id, true)))}
-          {button('Redeliver', () => setQuestion('redeliver'))}
-          {button('Rotate', () => setQuestion('rotate'))}
-          {button('Delete', () => setQuestion('delete'))}
+          <RowButton label="Test" of={name} onClick={() => void attempt(() => testEndpoint(environment, id))} />
+          {endpoint.enabled ? (
+            <RowButton label="Disable" of={name} onClick={() => setQuestion('disable')} />
+          ) : (
+            <RowButton
+              label="Enable"
+              of={name}
+              onClick={() => void attempt(() => enableEndpoint(environment, id, true))}
+            />
+          )}
+          <RowButton label="Redeliver" of={name} onClick={() => setQuestion('redeliver')} />
+          <RowButton label="Rotate" of={name} onClick={() => setQuestion('rotate')} />
+          <RowButton label="Delete" of={name} onClick={() => setQuestion('delete')} />
         </div>
         <Failure error={error} />
         {question && (

@@ -1,9 +1,10 @@
 import { useState } from 'react'
-import { Button, NativeSelect } from '@mantine/core'
+import { NativeSelect } from '@mantine/core'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { keyRow_apiKey$key } from '../__generated__/keyRow_apiKey.graphql'
 import { Confirm } from '../shared/confirm'
 import { CopyableId } from '../shared/copy'
+import { RowButton } from '../shared/row-button'
 import { words } from '../shared/status'
 import { Time } from '../shared/time'
 import { revokeKey, rotateKey } from './key-requests'
@@ -45,11 +46,6 @@ export function KeyRow({ apiKey: key, onSecret }: Props) {
   const [overlap, setOverlap] = useState('P1D')
   const { id, name, expiresAt, revokedAt, lastUsedAt } = apiKey
   const isValid = !revokedAt && !(expiresAt && Date.parse(expiresAt) <= Date.now())
-  const button = (label: string, onClick: () => void) => (
-    <Button variant="default" size="compact-xs" aria-label={`${label} ${name}`} onClick={onClick}>
-      {label}
-    </Button>
-  )
   return (
     <tr>
       <td>
@@ -83,8 +79,8 @@ export function KeyRow({ apiKey: key, onSecret }: Props) {
       <td>
         {isValid && (
           <div className="operate-actions">
-            {!apiKey.userId && button('Rotate', () => setQuestion('rotate'))}
-            {button('Revoke', () => setQuestion('revoke'))}
+            {!apiKey.userId && <RowButton label="Rotate" of={name} onClick={() => setQuestion('rotate')} />}
+            <RowButton label="Revoke" of={name} onClick={() => setQuestion('revoke')} />
           </div>
         )}
         {question === 'revoke' && (
