@@ -43,7 +43,7 @@ class _Scope:
     now: datetime
     """The instant until which runs that have not ended have lasted."""
     reads_all: bool = False
-    """See `matches`."""
+    """True if all runs that match are read, and no keys name them."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -75,7 +75,7 @@ def matches(
     # Runs given by ID are read by their keys. SQLite would otherwise walk an index in the requested order.
     by_keys = by_keys or where.ids is not None
     indexed = frozenset({"id"} if by_keys else {"project_id", sorted_by} if sorted_by else ())
-    condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
+    condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all and not by_keys), indexed)
     if by_keys:
         return condition
     return and_(condition, *_implied(where, sorted_by, walks=dialect == "sqlite" and not reads_all))

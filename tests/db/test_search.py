@@ -270,6 +270,18 @@ async def test_index_serves_a_rare_text(database: Database, published: Published
     assert len(named.ids) == 1
 
 
+async def test_texts_of_named_runs_are_read_run_by_run(database: Database, published: PublishedFlow) -> None:
+    """The index has named them already: a second search in it would take as long as the first."""
+    texts = [{"input": json_of(f"text {number}")} for number in range(20)]
+    run_ids = await database.write(factory.make_runs, published, texts)
+    where = RunFilter(ids=run_ids[:15], search="text 1")
+    condition = matches(where, database.dialect, reads_all=True)
+    written = str(await database.read(lambda conn: condition.compile(dialect=conn.dialect)))
+    assert "EXISTS" in written
+    assert not {"MATCH", "LIKE"}.intersection(written.split())
+    assert await database.read(reads.count, where, None) == 6
+
+
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_vacuum_keeps_the_index(database: Database, database_url: str, published: PublishedFlow) -> None:
     runs = await database.write(factory.make_runs, published, [{"input": json_of(f"text {n}")} for n in range(9)])
