@@ -246,7 +246,7 @@ class Settings(BaseSettings):
         " `OTEL_EXPORTER_OTLP_ENDPOINT`, by default http://localhost:4318.",
     )
     traces_ratio: float = Field(
-        default=0.01,
+        default=0.005,
         ge=0,
         le=1,
         description="The share of requests and runs that are traced, unless their client says so in `traceparent`.",
