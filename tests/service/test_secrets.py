@@ -50,7 +50,7 @@ RUN = """status output input error { code message stepName } statusHistory { mes
 async def echo() -> AsyncIterator[Echo]:
     """Yields a server that repeats what it receives."""
     server = Echo()
-    routes = [Route("/{path}", server.respond, methods=["GET", "POST"])]
+    routes = [Route("/{path:path}", server.respond, methods=["GET", "POST"])]
     async with answering(Starlette(routes=routes)) as server.url:
         yield server
 
@@ -132,6 +132,21 @@ async def test_no_value_of_a_secret_is_stored_logged_or_answered(
         (place, form) for value in (TOKEN, PASSWORD) for place, where in texts.items() for form in found(value, where)
     }
     assert not leaks
+
+
+@pytest.mark.parametrize("template", ["{{ secrets.HOOK }}", "http://{{ secrets.HOOK }}"])
+async def test_log_and_errors_repeat_no_part_of_a_secret_url(app: App, echo: Echo, template: str) -> None:
+    """A call is logged without the query of its URL, and the server repeats the path that it gets."""
+    url = f"{echo.url}/hooks/T0/token-of-a-hook/fail?wait=true#part"
+    await create(app, "HOOK", url if template.startswith("{") else url.partition("://")[2])
+    call = {"name": "call", "kind": "http", "input": {"method": "POST", "url": template}}
+    started = await app.start(await app.create_flow({"steps": [call]}))
+    failed = await app.wait_until_final(started["run"]["id"], RUN)
+    assert echo.requests[0][0] == url.partition("#")[0]
+    assert failed["steps"][0]["error"]["details"]["status"] == 500
+    assert failed["logs"]["nodes"][0]["message"].startswith("POST http://")
+    assert "token-of-a-hook" not in json.dumps(failed)
+    assert "token-of-a-hook" not in await app.database.read(all_rows)
 
 
 async def test_secrets_are_listed_without_values_and_belong_to_project_and_environment(app: App) -> None:

@@ -36,7 +36,7 @@ class Echo:
             self.is_stuck.set()
         if request.url.path in ("/hang", "/stuck"):
             await asyncio.Event().wait()
-        return JSONResponse(everything, 500 if request.url.path == "/fail" else 200)
+        return JSONResponse(everything, 500 if request.url.path.endswith("/fail") else 200)
 
 
 @contextmanager
