@@ -183,12 +183,16 @@ class RunSecrets:
         masked = self._masked(value)
         return masked, encode_output(masked)
 
-    def error(self, error: StepError) -> StepError:
-        """Returns `error` with values, and the parts of URLs, masked in its code, message and details."""
-        if self._of_run.is_empty and self._of_project.is_empty and self.marker not in f"{error.message}{error.details}":
-            return error
-        code, message, details = (self._masked_cut(value) for value in (error.code, error.message, error.details))
-        return StepError(code, message, retryable=error.retryable, details=details)
+    def error(self, error: StepError, redaction: Redaction | None = None) -> StepError:
+        """Returns `error` with values, and the parts of URLs, masked in its code, message and details; and with the
+        parts of a response redacted that `redaction` names in the output."""
+        code, message, details = error.code, error.message, error.details
+        if redaction:
+            details, removed = redaction.removed_of_error(details)
+            self.add_masks(text for _, part in removed for text in texts(part))
+        if not self._of_run.is_empty or not self._of_project.is_empty or self.marker in f"{message}{details}":
+            code, message, details = (self._masked_cut(value) for value in (code, message, details))
+        return StepError(code, message, retryable=error.retryable, details=details, retry_after=error.retry_after)
 
     def byte_forms(self) -> list[bytes]:
         """Returns the forms that are masked in files, longest first."""
