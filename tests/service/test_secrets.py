@@ -372,6 +372,63 @@ async def test_redacted_values_are_unreadable_and_later_steps_have_them(
     assert lost["error"]["code"] == "SECRET_UNREADABLE"
 
 
+COMPLETE = """mutation($run: ID!, $output: JSON) { it: completeStep(runId: $run, stepName: "login", output: $output) {
+    ... on CompleteStepSuccess { run { id } } ... on UserError { code message } } }"""
+
+
+async def test_parts_of_the_response_of_a_failed_call_are_redacted(app: App, echo: Echo) -> None:
+    """Where the response cannot be read as JSON, because it is cut, nothing of it is shown."""
+    login = {"method": "POST", "url": f"{echo.url}/fail", "json": "{{ run.input }}"}
+    steps = [{"name": "login", "kind": "http", "input": login, "redact": ["output.body.body"]}]
+    flow_id = await app.create_flow({"steps": steps})
+    bodies = []
+    for token in ("token-4711", "token-4711" * 1_000):
+        run = (await app.start(flow_id, input={"token": token}))["run"]["id"]
+        (step,) = (await app.wait_until_final(run, "steps { error { details } attempts { error { details } } }"))[
+            "steps"
+        ]
+        assert step["error"]["details"]["status"] == 500
+        assert "token-4711" not in json.dumps(step)
+        bodies.append(step["error"]["details"]["body"])
+    whole, truncated = bodies
+    assert json.loads(whole)["body"] == "***"
+    assert json.loads(whole)["url"] == f"{echo.url}/fail"
+    assert truncated == "***"
+
+
+async def test_output_by_hand_is_redacted_and_masked_like_that_of_the_step(app: App, echo: Echo) -> None:
+    await create(app, "TOKEN", TOKEN)
+    login = {"method": "POST", "url": f"{echo.url}/fail"}
+    use = {"method": "POST", "url": f"{echo.url}/use", "json": "{{ steps.login.output }}"}
+    steps = [
+        {"name": "login", "kind": "http", "input": login, "redact": ["output.body.token"]},
+        {"name": "use", "kind": "http", "input": use},
+    ]
+    run = (await app.start(await app.create_flow({"steps": steps})))["run"]["id"]
+    await app.wait_until_final(run)
+    output = {"body": {"token": "token by hand", "about": f"not {TOKEN}"}}
+    retry = (await app.query(COMPLETE, {"run": run, "output": output}))["it"]["run"]["id"]
+    done = await app.wait_until_final(retry, RUN)
+    assert done["status"] == "SUCCEEDED"
+    assert done["steps"][0]["output"] == {"body": {"token": "***", "about": "not ***"}}
+    assert done["steps"][1]["input"]["json"] == {"body": {"token": "***", "about": "not ***"}}
+    assert json.loads(echo.requests[-1][2]) == {"body": {"token": "token by hand", "about": "not ***"}}
+    rows = await app.database.read(all_rows)
+    assert "token by hand" not in rows
+    assert found(TOKEN, rows) == []
+
+
+async def test_output_by_hand_that_no_key_encrypts_is_refused(database_url: str) -> None:
+    steps = [{"name": "login", "kind": "http", "input": {"url": "http://127.0.0.1:1"}, "redact": ["output.body"]}]
+    async with run_app(database_url, with_worker=True, secret_keys="") as app:
+        run = (await app.start(await app.create_flow({"steps": steps})))["run"]["id"]
+        await app.wait_until_final(run)
+        if "postgresql" in database_url:  # With SQLite there is a key file.
+            refused = (await app.query(COMPLETE, {"run": run, "output": {"body": 1}}))["it"]
+            assert refused["code"] == "SECRET_KEYS_MISSING"
+        assert "run" in (await app.query(COMPLETE, {"run": run, "output": {"status": 204}}))["it"]
+
+
 async def test_publication_warns_of_literals_that_look_like_credentials(app: App) -> None:
     headers = {"Authorization": "Bearer abcdef123456", "X-Api-Key": "{{ run.input.key }}", "Accept": "text/html"}
     args = {
