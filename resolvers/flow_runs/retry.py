@@ -59,6 +59,9 @@ _REFUSALS: Mapping[str, type[UserError]] = {
     **{error.code: error for error in (AlreadyRecoveredError, RetryUnderWayError, RetriedSinceError)},
 }
 """The errors that refuse a retry, by code. The last three name another run."""
+_RECOVERY_DELETED = (
+    "A retry of the run has succeeded, and was deleted since. Set `force` to retry the run again, or start a new run."
+)
 ERASED = "The input of the run was erased, and the outputs of its steps. Start a new run instead."
 """The message of STEP_DATA_EXPIRED for a run whose payloads were erased."""
 
@@ -329,7 +332,9 @@ def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency,
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
     """Returns the error for a code of `retries.refusal`."""
     if code == AlreadyRecoveredError.code and run.recovered_by_id is not None:
-        return AlreadyRecoveredError(run.recovered_by_id)
+        if reads.by_ids(uow.conn, [run.recovered_by_id], frozenset()):
+            return AlreadyRecoveredError(run.recovered_by_id)
+        return RunNotRetryableError(_RECOVERY_DELETED)
     if code == RetryUnderWayError.code:
         return RetryUnderWayError(retries.live_retry(uow.conn, run.id))
     if code == RetriedSinceError.code:

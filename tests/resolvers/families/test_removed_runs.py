@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.resolvers.families.harness import BOOM, ON_LATEST, Families, loop
+from tests.resolvers.families.harness import BOOM, ON_LATEST, ONCE, Families, loop
 
 START = """mutation($id: ID!, $input: JSON) { retry(runId: $id, strategy: ON_LATEST_VERSION, input: $input) {
     ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
@@ -97,3 +97,15 @@ class TestItems:
         assert (lost["status"], lost["error"]["code"]) == ("FAILED", "CHILD_DELETED")
         done = await families.run((await families.retry(third))["run"]["id"])
         assert (done["status"], done["output"]) == ("SUCCEEDED", [0, 1])
+
+
+async def test_run_whose_recovery_was_deleted_stays_recovered(families: Families) -> None:
+    """The answer names no run that does not exist, so that a client does not repeat the request."""
+    run = await families.start(await families.flow(ONCE))
+    recovery = (await families.retry(run))["run"]["id"]
+    assert await families.status(recovery) == "SUCCEEDED"
+    await remove(families, "bulkDelete", recovery)
+    refused = await families.retry(run)
+    assert (refused["__typename"], refused["code"]) == ("RunNotRetryable", "RUN_NOT_RETRYABLE")
+    assert "deleted" in refused["message"]
+    assert (await families.retry(run, force=True))["__typename"] == "RetrySuccess"
