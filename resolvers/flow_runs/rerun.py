@@ -204,6 +204,7 @@ def _create(
     if request.step_name is not None:
         message += f" from the step {request.step_name!r}"
     if request.input_text is not None:
+        columns["input_secrets"] = None  # What a client writes is text: it refers to no secret.
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.step_name is not None:

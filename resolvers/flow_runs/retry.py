@@ -267,8 +267,8 @@ def _create_retry(
             raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
         accepted = checker.accept_input(json_codec.decode(request.input_text))
         # Another input is another operation: another service would refuse the old idempotency key, or answer for the
-        # old input.
-        columns |= {"input": values.encode_input(accepted), "first_run_id": None}
+        # old input. And it is text: the parent's references to secrets do not hold for what a client writes.
+        columns |= {"input": values.encode_input(accepted), "input_secrets": None, "first_run_id": None}
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.strategy in retries.KEEPING:

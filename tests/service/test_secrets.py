@@ -198,6 +198,31 @@ async def test_secrets_are_listed_without_values_and_belong_to_project_and_envir
     assert failed["steps"][0]["input"]["args"] == {"value": "{{ secrets.NAME }}"}
 
 
+WITH_INPUT = """mutation($run: ID!, $input: JSON) {
+    retry: retry(runId: $run, strategy: FROM_FAILED_STEP, input: $input) { ... on RetrySuccess { run { id } } }
+    rerun: rerun(runId: $run, input: $input) { ... on RerunSuccess { run { id } } } }"""
+
+
+async def test_other_input_of_a_child_run_refers_to_no_secret(app: App, echo: Echo) -> None:
+    """A key that cannot publish flows would otherwise use each secret of the project by its name."""
+    for name, value in (("TOKEN", TOKEN), ("OTHER", PASSWORD)):
+        await create(app, name, value)
+    child = json.loads(json.dumps(CHILD))
+    child["steps"][0]["input"]["url"] = f"{echo.url}/fail"
+    await app.create_flow(child, "child")
+    given = {"token": "k={{ secrets.TOKEN }}", "text": "-"}
+    call = {"name": "call", "kind": "flow", "input": {"flow": "child", "input": given}}
+    parent = (await app.start(await app.create_flow({"steps": [call]}, "parent")))["run"]["id"]
+    (failed,) = (await app.wait_until_final(parent, "childRuns { nodes { id input } }"))["childRuns"]["nodes"]
+    assert failed["input"] == given
+    other = {**given, "token": "k={{ secrets.OTHER }}"}
+    started = await app.query(WITH_INPUT, {"run": failed["id"], "input": other}, key=app.keys.operator)
+    for result in started.values():
+        await app.wait_until_final(result["run"]["id"])
+    bodies = [json.loads(body)["got"] for _, _, body in echo.requests]
+    assert bodies == [f"k={TOKEN}", "k={{ secrets.OTHER }}", "k={{ secrets.OTHER }}"]
+
+
 async def test_retired_values_stay_masked(app: App) -> None:
     secret = (await create(app, "TOKEN", "the first value"))["secret"]["id"]
     await app.query(ROTATE, {"id": secret, "value": "the second value"})
