@@ -16,7 +16,7 @@ from engine.secrets.placeholders import PLACEHOLDER, Offsets, Placeholders
 from engine.secrets.redaction import Redaction, put, texts
 from engine.secrets.store import SecretStore
 from engine.secrets.url_masks import maskers_of_parts
-from engine.step_values import encode_input, encode_output
+from engine.step_values import encode_input, encode_output, json_details
 
 LARGE_SEARCH = 20_000_000
 """Number of compared characters above which a search runs in a thread, so that it does not block the event loop.
@@ -186,7 +186,7 @@ class RunSecrets:
     def error(self, error: StepError, redaction: Redaction | None = None) -> StepError:
         """Returns `error` with values, and the parts of URLs, masked in its code, message and details; and with the
         parts of a response redacted that `redaction` names in the output."""
-        code, message, details = error.code, error.message, error.details
+        code, message, details = str(error.code), str(error.message), json_details(error)
         if redaction:
             details, removed = redaction.removed_of_error(details)
             self.add_masks(text for _, part in removed for text in texts(part))

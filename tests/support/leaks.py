@@ -103,6 +103,7 @@ def leaking_flow(url: str) -> dict[str, Any]:
             step("saved", "http", {**call, "json": body, "saveAs": "response.json"}),
             python("repeated", "repeat.return"),
             python("raised", "repeat.raise", retry={"attempts": 2, "delay": 0}),
+            python("detailed", "repeat.details"),
             python("program", "repeat.run"),
             step("failed", "http", {**call, "url": f"{url}/fail"}),
             step("hanging", "http", {**call, "url": f"{url}/hang"}, timeout=0.2),
