@@ -16,6 +16,9 @@ _TOKEN = re.compile(
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MAX_LENGTH = 2_000
 """Characters of the longest value that is taken for a URL. Keys and certificates have slashes and lines."""
+_MAX_VALUES = 100
+"""Values of one run whose parts are masked. Making a masker takes a millisecond, and a redacted output can have
+thousands of texts."""
 _KEPT = 200
 """Maskers that are kept, for endpoints that get many deliveries: making one takes a millisecond, and 20 KB."""
 
@@ -39,7 +42,7 @@ def maskers_of_parts(values: Iterable[str]) -> list[Masker]:
     """
     stripped = (value.strip() for value in values)
     urls = [value for value in stripped if "/" in value and len(value) <= _MAX_LENGTH and len(value.split()) == 1]
-    return [masker for url in urls if (masker := _masker_of_parts(url)) is not None]
+    return [masker for url in sorted(urls)[:_MAX_VALUES] if (masker := _masker_of_parts(url)) is not None]
 
 
 def _masker_of_parts(url: str) -> Masker | None:

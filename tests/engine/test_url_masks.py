@@ -62,4 +62,5 @@ def test_values_that_are_no_urls_have_no_parts() -> None:
         maskers_of_parts(["no-slash-in-this", "two words/and more", pem, "https://[broken/path", f"a/{'b' * 2_000}"])
         == []
     )
+    assert len(maskers_of_parts(f"a/{number}" for number in range(200))) == 100
     assert len(maskers_of_parts([URL, " hooks.example/T0000001?wait \n"])) == 2
