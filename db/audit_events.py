@@ -1,16 +1,31 @@
 """Reads and writes of the audit log."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, and_, delete, insert, literal_column, or_, select, true
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Uuid,
+    and_,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import AuditEvent
 from db.models.types import table
+from db.sql.any_of import any_of
 from db.sql.listing import Listing
 from domain import ids
 from domain.actor import Origin
@@ -76,6 +91,24 @@ def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     # An ID begins with the time of the event, so the oldest events are the first of the primary key.
     old = select(_event.id).where(_event.id < ids.first_uuid_at(before)).order_by(_event.id).limit(limit)
     return uow.conn.execute(delete(_table).where(_event.id.in_(old))).rowcount
+
+
+def erase(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
+    """Removes the details of the events about runs, and about answer links to their questions, which name recipients.
+
+    Who did what and when stays: to whose tags a run was changed is a payload.
+    """
+    has_details = _event.details.is_not(None)
+    uow.conn.execute(update(_table).where(any_of(_event.object_id, run_ids), has_details).values(details=None))
+    # The object of the event is the link. It is younger than its run, and IDs are in the order of time.
+    of_links = (_RARE, _event.action == AuditAction.CREATE_ANSWER_LINK, _event.id > min(run_ids), has_details)
+    behind_prefix = len(f"{IdKind.RUN.value}_") + 1
+    run_id: ColumnElement[Any]
+    if uow.conn.dialect.name == "sqlite":
+        run_id = func.substr(func.json_extract(_event.details, "$.runId"), behind_prefix)
+    else:
+        run_id = cast(func.substr(_event.details.cast(JSON)["runId"].as_string(), behind_prefix), Uuid)
+    uow.conn.execute(update(_table).where(*of_links, any_of(run_id, run_ids)).values(details=None))
 
 
 def _matches(where: AuditFilter, _: datetime) -> ColumnElement[bool]:

@@ -65,8 +65,12 @@ def _upgrade_sqlite(url: URL) -> None:
     engine = sqlite.writing_engine(url)
     try:
         # SQLite's own lock is not enough: of two processes that put a new file into WAL mode at once, one would fail.
-        with FileLock(file.with_name(file.name + ".migrating")), engine.begin() as conn:
-            _run(conn)
+        with FileLock(file.with_name(file.name + ".migrating")):
+            if not file.exists():
+                # It contains the data of runs, so only its owner can read it; SQLite's files beside it follow.
+                file.touch(mode=0o600)
+            with engine.begin() as conn:
+                _run(conn)
     except DBAPIError as error:
         raise MigrationError(f"The database file {file} cannot be used: {first_line(error.orig)}.") from error
     except OSError as error:

@@ -58,7 +58,7 @@ class BulkReason(DescribedEnum):
         "RETRY_LIMIT_REACHED",
         "The chain of retries has reached its limit.",
     )
-    STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED", "Retention has deleted the data of the steps that the retry would keep."
+    STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED", "Retention or an erasure has deleted data that the retry would use."
     STEP_NOT_REACHED = (
         "STEP_NOT_REACHED",
         "The run has no step with the name `stepName` at or before the one at which it ended.",

@@ -174,7 +174,7 @@ class StepExecutor:
         except StepError as error:
             secrets = attempt.execution.secrets
             await secrets.refresh()
-            await self._fail(attempt, storable_error(secrets.error(error)))
+            await self._fail(attempt, storable_error(secrets.error(error, attempt.step.redacted_output)))
 
     async def _check_condition(self, attempt: Attempt) -> bool:
         """Skip the step if its `when` does not hold. Later attempts do not evaluate it again."""

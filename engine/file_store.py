@@ -9,9 +9,12 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import obstore
 from obstore.exceptions import BaseError
@@ -153,9 +156,13 @@ def open_store(url: str) -> "ObjectStore":
         ValueError, BaseError: `url` is not the URL of a store.
     """
     parts = urlsplit(url)
-    if parts.scheme == "file":
-        return LocalStore.from_url(url, mkdir=True)
-    return from_url(url) if parts.scheme else LocalStore(url, mkdir=True)
+    if parts.scheme not in ("", "file"):
+        return from_url(url)
+    folder = url2pathname(parts.path) if parts.scheme else url
+    with suppress(OSError):  # The store reports what is wrong with the folder.
+        # Its files contain the data of runs, so only the owner can read them.
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return LocalStore.from_url(url, mkdir=True) if parts.scheme else LocalStore(url, mkdir=True)
 
 
 async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:

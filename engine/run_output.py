@@ -66,7 +66,7 @@ class RunOutputBuffer:
     def log(self, step: str, attempt: int, message: str, level: LogLevel = LogLevel.INFO) -> None:
         """Add a line."""
         if self.secrets is not None:
-            message = self.secrets.text(message)
+            message = self.secrets.log_line(message)
         line = Line(clock.now(), level, step, attempt, storable(message, MAX_MESSAGE))
         with self._lock:
             # One line more than the log keeps: the database then records that lines were dropped.

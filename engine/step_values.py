@@ -60,6 +60,17 @@ def storable_error(error: StepError) -> StepError:
     return stored
 
 
+def json_details(error: StepError) -> Any:
+    """Returns the details of `error` as a JSON value, whose texts can be masked; None if they cannot be one.
+
+    Actions may raise errors with any details.
+    """
+    try:
+        return json_codec.decode(json_codec.encode(error.details, limit=json_codec.MAX_INPUT_BYTES, what="error"))
+    except FlowRunsError:
+        return None
+
+
 def error_columns(step_name: str | None, error: StepError) -> dict[str, Any]:
     """Returns the columns of a run that ended with `error`, at the step `step_name` if any."""
     return {

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import Table, delete, literal, update
 
-from db import text_indexes
+from db import audit_events, text_indexes
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import removal as deliveries
 from db.events import log as event_log
-from db.models import AuditEvent, FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
+from db.models import FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import Latest, table
 from db.runs.output import files
 from db.search import switch
@@ -32,7 +32,6 @@ _steps = table(StepResult)
 _attempts = table(StepAttempt)
 _requests = table(InputRequest)
 _logs = table(RunLog)
-_audited = table(AuditEvent)
 
 _ERASED_COLUMNS: list[tuple[Table, dict[str, Any]]] = [
     (
@@ -70,9 +69,7 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
     # They have tags and metadata, before and after.
     changes = (of_runs, _event.kind == event_log.RUN_CHANGED, _event.data.is_not(None))
     uow.conn.execute(update(_events).where(*changes).values(data="{}"))
-    # The audit log keeps who did what and when: to whose tags a run was changed is a payload.
-    of_audited = (any_of(_audited.c.object_id, run_ids), _audited.c.details.is_not(None))
-    uow.conn.execute(update(_audited).where(*of_audited).values(details=None))
+    audit_events.erase(uow, run_ids)
     text_indexes.forget(uow.conn, run_ids)
     switch.forget(uow.conn)
     is_erased = any_of(_run.id, run_ids)

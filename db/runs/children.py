@@ -9,7 +9,7 @@ is executed again, by a retry of its run or by its own retry policy, keeps the r
 and retries the others from their failed steps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -226,16 +226,22 @@ def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[U
     of_attempts = tuple_(_run.parent_run_id, _run.parent_position, _run.parent_attempt).in_(attempts)
     holders = group_by(fetch_all(conn, select(_item_runs_of(of_attempts))), "parent_run_id")
     plans = {step.run_id: ItemPlan.parse(step.input) for step in steps}
-    kept: dict[UUID, set[int]] = {}
+    kept: dict[UUID, Mapping[int, UUID]] = {}
     unfinished: dict[UUID, set[UUID]] = {}
     for run_id, plan in plans.items():
         found = {child.item_index: child for child in holders.get(run_id, ())}
-        kept[run_id] = {*plan.kept, *(item for item, child in found.items() if child.status == RunStatus.SUCCEEDED)}
+        succeeded = {item: child.id for item, child in found.items() if child.status == RunStatus.SUCCEEDED}
+        kept[run_id] = {**plan.kept, **succeeded}
         retried = {key for item, key in plan.retried.items() if item not in found}
         unfinished[run_id] = retried | {child.id for item, child in found.items() if item not in kept[run_id]}
     latest = latest_of_chains(conn, [key for keys in unfinished.values() for key in keys])
-    recovered = {key for key, last in latest.items() if last.status == RunStatus.SUCCEEDED}
-    counts = {run_id: len(items) + len(unfinished[run_id] & recovered) for run_id, items in kept.items()}
+    recovered = {key: last.id for key, last in latest.items() if last.status == RunStatus.SUCCEEDED}
+    of_items = {
+        run_id: [*items.values(), *(recovered[key] for key in unfinished[run_id] & recovered.keys())]
+        for run_id, items in kept.items()
+    }
+    found_outputs = with_output(conn, [key for keys in of_items.values() for key in keys])
+    counts = {run_id: sum(key in found_outputs for key in keys) for run_id, keys in of_items.items()}
     return {
         run_id: ItemCounts(counts[run_id], len(plan.inputs) - counts[run_id])
         for run_id, plan in plans.items()
@@ -260,9 +266,15 @@ def output_size(conn: Connection, run_ids: Sequence[UUID]) -> int:
     return size
 
 
+def with_output(conn: Connection, run_ids: Sequence[UUID]) -> Collection[UUID]:
+    """Returns the runs among `run_ids` that were neither erased nor deleted."""
+    query = select(_run.id).where(any_of(_run.id, run_ids), _run.erased_at.is_(None))
+    return set(conn.execute(query).scalars())
+
+
 def outputs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-    """Returns the outputs of runs as JSON text."""
-    rows = conn.execute(select(_run.id, _run.output).where(any_of(_run.id, run_ids)))
+    """Returns the outputs of runs as JSON text, without those of runs that were erased or deleted."""
+    rows = conn.execute(select(_run.id, _run.output).where(any_of(_run.id, run_ids), _run.erased_at.is_(None)))
     return {row.id: row.output for row in rows}
 
 

@@ -77,6 +77,8 @@ class Completion:
 
     output: str | None
     """The output as JSON text; None: the step is skipped."""
+    sealed: str | None
+    """The redacted parts of the output, encrypted; None if there are none."""
     by: Actor
     """The actor that gives it."""
     note: str | None
@@ -137,6 +139,7 @@ def complete_step(uow: UnitOfWork, retry_id: UUID, step: StepRow, completion: Co
         "attempts_count": 0,
         "finished_at": clock.now(),
         "output": completion.output,
+        "sealed": completion.sealed,
         "completed_by": completion.by.text,
         "completion_note": completion.note,
     }

@@ -6,6 +6,7 @@ never changes a parent run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -47,6 +48,7 @@ class RerunJudgement:
     """Whether a run can be run again."""
 
     status: str
+    erased_at: datetime | None
     published_version_id: UUID | None
     refusal: str | None
     """The code of the error that refuses a rerun of all steps on the published version; None if it is allowed."""
@@ -54,15 +56,16 @@ class RerunJudgement:
     """The code of the error that refuses a rerun from a step, on the version of the run; None if it is allowed."""
 
 
-def lock(uow: UnitOfWork, run_id: UUID, step_name: str | None, *, force: bool) -> LockedRun | None:
+def lock(uow: UnitOfWork, run_id: UUID, step_name: str | None, *, force: bool, has_input: bool) -> LockedRun | None:
     """Locks and returns a run, with whether it can be rerun; None if it does not exist."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
     retries.lock_for_retry(uow, [links.root_run_id] if links.parent_run_id else (), [run_id])
-    refusal = _refusal(literal(step_name) if step_name is not None else None, force=force).label("refusal")
+    step = literal(step_name) if step_name is not None else None
+    refusal = _refusal(step, force=force, has_input=has_input)
     row: LockedRun | None = fetch_first(
-        uow.conn, select(*_runs.c, refusal).select_from(retries.WITH_FLOWS).where(_run.id == run_id)
+        uow.conn, select(*_runs.c, refusal.label("refusal")).select_from(retries.WITH_FLOWS).where(_run.id == run_id)
     )
     return row
 
@@ -91,15 +94,18 @@ def judgements_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUI
     is_unpublished = _flow.published_version_id.is_(None)
     own = _refusal(None)
     of_all = case((own.is_(None) & is_unpublished, FlowNotPublishedError.code), else_=own)
-    query = select(_run.id, _run.status, _flow.published_version_id, of_all, _refusal(null()))
+    query = select(_run.id, _run.status, _run.erased_at, _flow.published_version_id, of_all, _refusal(null()))
     rows = conn.execute(query.select_from(retries.WITH_FLOWS).where(_run.id.in_(run_ids)))
     return {run_id: RerunJudgement(*values) for run_id, *values in rows}
 
 
-def _refusal(step_name: ColumnElement[Any] | None, *, force: bool = False) -> ColumnElement[str | None]:
+def _refusal(
+    step_name: ColumnElement[Any] | None, *, force: bool = False, has_input: bool = False
+) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses a rerun; null if it is allowed.
 
-    With a `step_name`, the rerun starts at that step; a name that is null stands for any reached step.
+    With a `step_name`, the rerun starts at that step; a name that is null stands for any reached step. With
+    `has_input`, the rerun does not need the input of the run.
     """
     conditions: list[tuple[ColumnElement[bool], str]] = [
         (_run.status.not_in(sorted(FINAL)), RunNotFinalError.code),
@@ -111,4 +117,6 @@ def _refusal(step_name: ColumnElement[Any] | None, *, force: bool = False) -> Co
             (_run.steps_purged_at.is_not(None), StepDataExpiredError.code),
             (step_name.is_not(None) & ~kept_steps.has_reached(step_name), StepNotReachedError.code),
         ]
+    elif not has_input:
+        conditions.append((_run.erased_at.is_not(None), StepDataExpiredError.code))
     return case(*conditions, else_=None)

@@ -9,6 +9,7 @@ the retry's result is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -114,6 +115,7 @@ class RetryJudgement:
     retry_limit: int
     published_version_id: UUID | None
     recovered_by_id: UUID | None
+    erased_at: datetime | None
     refusals: Mapping[RetryStrategy, str | None]
     """The code of the error that refuses a retry with the strategy; None if it is allowed."""
 
@@ -154,18 +156,24 @@ REPLACES_IN_PARENT: ColumnElement[bool] = and_(
 
 
 def refusal(
-    strategy: RetryStrategy, step_name: ColumnElement[Any] | None = None, *, force: bool = False
+    strategy: RetryStrategy,
+    step_name: ColumnElement[Any] | None = None,
+    *,
+    force: bool = False,
+    has_input: bool = False,
 ) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses to retry a row of WITH_FLOWS; null if it can be retried.
 
     A retry FROM_STEP must name a step that the run reached; without `step_name` this is not checked. With `force`, a
-    run can be retried although it has a retry already.
+    run can be retried although it has a retry already. With `has_input`, the retry does not need the input of the run.
     """
     last: list[tuple[ColumnElement[bool], str]] = []
     if strategy in _OF_LATEST_VERSION:
         last.append((_flow.published_version_id.is_(None), FlowNotPublishedError.code))
     if strategy in KEEPING:
         last.append((_run.steps_purged_at.is_not(None), StepDataExpiredError.code))
+    elif not has_input:
+        last.append((_run.erased_at.is_not(None), StepDataExpiredError.code))
     if strategy is RetryStrategy.FROM_STEP and step_name is not None:
         last.append((~kept_steps.has_reached(step_name), StepNotReachedError.code))
     retried = (
@@ -253,15 +261,22 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
 
 
 def lock(
-    uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, step_name: str | None = None, *, force: bool = False
+    uow: UnitOfWork,
+    run_id: UUID,
+    strategy: RetryStrategy,
+    step_name: str | None = None,
+    *,
+    force: bool = False,
+    has_input: bool = False,
 ) -> LockedRun | None:
-    """Locks a run and its parent, and returns the run with whether and how it can be retried."""
+    """Locks a run and its parent, and returns the run with whether and how it can be retried. See `refusal`."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
     lock_for_retry(uow, [links.root_run_id] if links.parent_run_id else (), [run_id], links.parent_run_id)
+    step = None if step_name is None else literal(step_name)
     judgement = (
-        refusal(strategy, None if step_name is None else literal(step_name), force=force).label("refusal"),
+        refusal(strategy, step, force=force, has_input=has_input).label("refusal"),
         version(strategy).label("version"),
         REPLACES_IN_PARENT.label("replaces_in_parent"),
     )
@@ -301,11 +316,15 @@ def live_retry(conn: Connection, run_id: UUID) -> UUID:
 def judgements_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, RetryJudgement]:
     """Returns for each run whether it can be retried with each strategy."""
     refusals = [refusal(strategy).label(strategy.value) for strategy in RetryStrategy]
-    columns = (_run.id, _run.status, _run.attempt, _project.retry_limit, _flow.published_version_id)
-    query = select(*columns, _run.recovered_by_id, *refusals).select_from(WITH_FLOWS).where(_run.id.in_(run_ids))
+    of_run = (_run.id, _run.status, _run.attempt, _run.recovered_by_id, _run.erased_at)
+    query = (
+        select(*of_run, _project.retry_limit, _flow.published_version_id, *refusals)
+        .select_from(WITH_FLOWS)
+        .where(_run.id.in_(run_ids))
+    )
     return {
         run_id: RetryJudgement(
-            status, attempt, limit, version_id, recovered_by, dict(zip(RetryStrategy, codes, strict=True))
+            status, attempt, limit, version_id, recovered_by, erased_at, dict(zip(RetryStrategy, codes, strict=True))
         )
-        for run_id, status, attempt, limit, version_id, recovered_by, *codes in conn.execute(query)
+        for run_id, status, attempt, recovered_by, erased_at, limit, version_id, *codes in conn.execute(query)
     }

@@ -2,17 +2,21 @@
 
 Apprise is imported in a process of its own. Its plugins take seconds to load, block while they send, and follow
 whatever a URL asks for. Here a guard of the interpreter refuses each connection to an address that is not allowed, also
-after a redirect or a second look-up of a name, and the parent ends the process when its time is over.
+after a redirect or a second look-up of a name, and the parent ends the process when its time is over. Files of this
+machine are out of reach: a target could name one as a template or a key, and requests would take a password for the
+host from the file `.netrc`.
 """
 
 import json
 import logging
+import os
 import sys
 from ipaddress import ip_address
 from typing import Any
 
 import apprise
 import requests
+from apprise.attachment.file import AttachFile
 from requests.adapters import HTTPAdapter
 
 from domain import reasons
@@ -64,6 +68,8 @@ def _send(request: dict[str, Any]) -> str | None:
     """Sends a message; returns why it was not sent, None if it was."""
     if request["is_guarded"]:
         sys.addaudithook(_refuse_private)
+    AttachFile.location = apprise.ContentLocation.INACCESSIBLE
+    os.environ["NETRC"] = os.devnull
     asset = apprise.AppriseAsset(app_id="Flow Runs", app_url="", async_mode=False, secure_logging=True)
     plugin = apprise.Apprise.instantiate(request["url"], asset=asset, suppress_exceptions=True)
     if plugin is None:

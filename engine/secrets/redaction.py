@@ -8,6 +8,10 @@ encrypted.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
+from domain import json_codec
+from domain.errors import NumberOutOfRangeError
 from engine.secrets.masks import MASK, MIN_LENGTH
 
 Key = str | int
@@ -33,6 +37,29 @@ class Redaction:
         # A part inside of another redacted part is removed with it.
         outer = {place: part for place, part in found.items() if not any(place[:n] in found for n in range(len(place)))}
         return put(value, dict.fromkeys(outer, MASK)), list(outer.items())
+
+    def removed_of_error(self, details: Any) -> tuple[Any, list[tuple[Location, Any]]]:
+        """Returns the details of an error like `removed`. Their `body` is the start of a response as text: as JSON it
+        has the parts of the output that the step would have had."""
+        body = details.get("body") if self and isinstance(details, dict) else None
+        if not isinstance(body, str):
+            return details, []
+        try:
+            parsed = json_codec.parse(body.encode(errors="replace"))
+        except (ValueError, NumberOutOfRangeError):
+            # Of JSON that was cut, nothing tells the parts.
+            parsed = MASK if body.lstrip()[:1] in ("{", "[") and self._concerns("body") else body
+        shown, removed = self.removed({**details, "body": parsed})
+        if parsed is MASK:
+            return shown, removed
+        if not removed:
+            return details, removed
+        is_text = isinstance(shown["body"], str)
+        return {**shown, "body": shown["body"] if is_text else orjson.dumps(shown["body"]).decode()}, removed
+
+    def _concerns(self, name: str) -> bool:
+        """Returns True if a path leads to the member `name` of the output, or into it."""
+        return any(not path or path[0].lower() in ("*", name) for path in self._paths)
 
 
 def put(value: Any, parts: Mapping[Location, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,8 @@ from engine.secrets.masks import Masker
 from engine.secrets.placeholders import PLACEHOLDER, Offsets, Placeholders
 from engine.secrets.redaction import Redaction, put, texts
 from engine.secrets.store import SecretStore
-from engine.step_values import encode_input, encode_output
+from engine.secrets.url_masks import maskers_of_parts
+from engine.step_values import encode_input, encode_output, json_details
 
 LARGE_SEARCH = 20_000_000
 """Number of compared characters above which a search runs in a thread, so that it does not block the event loop.
@@ -50,6 +51,8 @@ class RunSecrets:
         self._placeholders = Placeholders(self.marker)
         self._of_project = Masker()
         self._of_run = Masker()
+        self._of_parts: Sequence[Masker] = ()
+        """Of the parts of URLs that the run has used. Outputs keep such parts: later steps use them."""
         self._used: set[str] = set()
         self._lost_key: str | None = None
 
@@ -97,10 +100,18 @@ class RunSecrets:
         if not self._used.issuperset(values := set(values)):
             self._used |= values
             self._of_run = Masker(self._used)
+            self._of_parts = maskers_of_parts(self._used)
 
     def text(self, text: str) -> str:
         """Returns `text` with placeholders instead of references, and with values masked."""
         return self._of_project.text(self._of_run.text(self._placeholders.shown(text)))
+
+    def log_line(self, text: str) -> str:
+        """Returns a line of the run's log: `text`, with the parts of URLs masked, too."""
+        text = self.text(text)
+        for masker in self._of_parts:
+            text = masker.text(text)
+        return text
 
     def check_readable(self) -> None:
         """Check that the redacted outputs of earlier steps were decrypted.
@@ -172,13 +183,16 @@ class RunSecrets:
         masked = self._masked(value)
         return masked, encode_output(masked)
 
-    def error(self, error: StepError) -> StepError:
-        """Returns `error` with values masked in its code, message and details."""
-        if self._of_run.is_empty and self._of_project.is_empty and self.marker not in f"{error.message}{error.details}":
-            return error
-        code, message = (self._masked(text, was_cut=True) for text in (error.code, error.message))
-        details = self._masked(error.details, was_cut=True)
-        return StepError(code, message, retryable=error.retryable, details=details)
+    def error(self, error: StepError, redaction: Redaction | None = None) -> StepError:
+        """Returns `error` with values, and the parts of URLs, masked in its code, message and details; and with the
+        parts of a response redacted that `redaction` names in the output."""
+        code, message, details = str(error.code), str(error.message), json_details(error)
+        if redaction:
+            details, removed = redaction.removed_of_error(details)
+            self.add_masks(text for _, part in removed for text in texts(part))
+        if not self._of_run.is_empty or not self._of_project.is_empty or self.marker in f"{message}{details}":
+            code, message, details = (self._masked_cut(value) for value in (code, message, details))
+        return StepError(code, message, retryable=error.retryable, details=details, retry_after=error.retry_after)
 
     def byte_forms(self) -> list[bytes]:
         """Returns the forms that are masked in files, longest first."""
@@ -194,8 +208,15 @@ class RunSecrets:
             return any(masker.found_in_json(text) for masker in maskers)
         return await asyncio.to_thread(lambda: any(masker.found_in_json(text) for masker in maskers))
 
-    def _masked(self, value: Any, *, was_cut: bool = False) -> Any:
-        return self._without_values(self._placeholders.shown(value), was_cut=was_cut)
+    def _masked(self, value: Any) -> Any:
+        return self._without_values(self._placeholders.shown(value))
+
+    def _masked_cut(self, value: Any) -> Any:
+        """Returns a part of an error, which may have been cut, masked."""
+        value = self._without_values(self._placeholders.shown(value), was_cut=True)
+        for masker in self._of_parts:
+            value = masker.value(value, was_cut=True)
+        return value
 
     def _without_values(self, value: Any, *, was_cut: bool = False) -> Any:
         for masker in (self._of_run, self._of_project):

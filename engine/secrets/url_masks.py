@@ -1,7 +1,8 @@
-"""Masks the parts of a URL that may be a token, in what its receiver answers."""
+"""Masks the parts of a URL that may be a token, in what its receiver answers, and in logs and errors of runs that use
+it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import unquote, unquote_plus, urlsplit
 
@@ -12,6 +13,12 @@ _TOKEN = re.compile(
     re.IGNORECASE,
 )
 """Matches a word that may be a token: 10 letters and digits or more, with some of both."""
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_MAX_LENGTH = 2_000
+"""Characters of the longest value that is taken for a URL. Keys and certificates have slashes and lines."""
+_MAX_VALUES = 100
+"""Values of one run whose parts are masked. Making a masker takes a millisecond, and a redacted output can have
+thousands of texts."""
 _KEPT = 200
 """Maskers that are kept, for endpoints that get many deliveries: making one takes a millisecond, and 20 KB."""
 
@@ -26,6 +33,23 @@ def url_masker(url: str) -> Masker:
     """
     parts = {form for part in _parts(url) for form in (part, unquote(part), unquote_plus(part))}
     return Masker(sorted(part for part in parts if len(part) >= MIN_LENGTH), masks_log=False)
+
+
+def maskers_of_parts(values: Iterable[str]) -> list[Masker]:
+    """Returns the maskers of the parts of those values that may be URLs, with or without a scheme.
+
+    An HTTP call is logged without the query of its URL, and servers repeat paths: neither has the value as a whole.
+    """
+    stripped = (value.strip() for value in values)
+    urls = [value for value in stripped if "/" in value and len(value) <= _MAX_LENGTH and len(value.split()) == 1]
+    return [masker for url in sorted(urls)[:_MAX_VALUES] if (masker := _masker_of_parts(url)) is not None]
+
+
+def _masker_of_parts(url: str) -> Masker | None:
+    try:
+        return url_masker(url if _SCHEME.match(url) else f"https://{url}")
+    except ValueError:
+        return None  # No URL: nothing takes it apart.
 
 
 def origin_of(url: str) -> str:

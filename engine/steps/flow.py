@@ -147,8 +147,8 @@ class FlowKind(StepKind):
         """Returns the outputs of the child runs, or the wait for those that have not ended.
 
         Raises:
-            StepError: CHILD_FAILED, a child run ended without success and fails its parent; FLOW_DISABLED, the flow was
-                disabled before all child runs were started.
+            StepError: CHILD_FAILED, a child run ended without success and fails its parent; CHILD_DELETED, one whose
+                result was kept is gone; FLOW_DISABLED, the flow was disabled before all child runs were started.
         """
         holders = await call.database.read(children.of_attempt, call.run.id, call.position, call.attempt)
         if any(child.status in LIVE for child in holders.values()):
@@ -198,14 +198,25 @@ async def _continued_plan(call: StepCall, flow_id: UUID, plan: ItemPlan) -> Item
             kept[item] = last.id
         elif last.steps_purged_at is None:
             retried[item] = last.id
-    return replace(plan, kept=kept, retried=retried)
+    # An item whose run was erased or deleted since has no result: it gets a new run.
+    left = await call.database.read(children.with_output, list(kept.values()))
+    return replace(plan, kept={item: key for item, key in kept.items() if key in left}, retried=retried)
 
 
 async def _outputs(call: StepCall, run_ids: Sequence[UUID]) -> list[Any] | None:
-    """Returns the outputs of runs; None if together they are larger than the output of a step may be."""
+    """Returns the outputs of runs; None if together they are larger than the output of a step may be.
+
+    Raises:
+        StepError: CHILD_DELETED, a run that an earlier attempt had executed was erased or deleted since.
+    """
     if await call.database.read(children.output_size, run_ids) > json_codec.MAX_INPUT_BYTES:
         return None
     outputs = await call.database.read(children.outputs, run_ids)
+    if missing := len(run_ids) - len(outputs):
+        message = (
+            f"{missing} child runs whose results the step kept were erased or deleted. A retry repeats their items."
+        )
+        raise StepError("CHILD_DELETED", message)
     return [json_codec.decode(outputs[run_id]) for run_id in run_ids]
 
 

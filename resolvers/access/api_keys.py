@@ -119,6 +119,11 @@ def _check_limit(viewer: Viewer, cost_per_minute: int | None) -> None:
         PrivilegeExceededError: the viewer's own key has a lower one.
     """
     limits.check_key({"cost_per_minute": cost_per_minute})
+    _check_within_own(viewer, cost_per_minute)
+
+
+def _check_within_own(viewer: Viewer, cost_per_minute: int | None) -> None:
+    """Raises PrivilegeExceededError if the viewer's own key has a lower rate limit."""
     own = viewer.cost_per_minute
     if own is not None and (cost_per_minute is None or cost_per_minute > own):
         raise PrivilegeExceededError
@@ -155,7 +160,8 @@ async def rotate(
 
     Raises:
         InvalidIdError, InvalidArgumentError, ApiKeyNotFoundError, ApiKeyNotActiveError.
-        PrivilegeExceededError: the key has a higher role than the viewer's own.
+        PrivilegeExceededError: the key has a higher role than the viewer's own, access to payloads that the viewer does
+            not have, or a higher rate limit.
     """
     end = _expiry(expires_at, expires_in)
     old_ends_at = values.end_of("overlap", overlap, clock.now())
@@ -174,6 +180,7 @@ def _rotate(
         )
     if key.payloads and not viewer.payloads:
         raise PrivilegeExceededError
+    _check_within_own(viewer, key.cost_per_minute)
     _check_active(key)
     new_id = ids.new_uuid()
     return IssuedKey(new_id, api_keys.rotate(uow, key, old_ends_at, expires_at, new_id, origin))

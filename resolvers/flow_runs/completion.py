@@ -13,12 +13,15 @@ from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import RetryStrategy
-from domain.errors import InvalidArgumentError, StepNotFailedError
+from domain.errors import InvalidArgumentError, SecretKeysMissingError, StepNotFailedError
 from domain.ids import IdKind
 from engine import run_creation
+from engine.errors import StepError
 from engine.run_creation import Idempotency
+from engine.secrets.run_secrets import RunSecrets
+from engine.secrets.store import SecretStore
 from resolvers.context import Context, Viewer
-from resolvers.flow_runs import retry
+from resolvers.flow_runs import retry, runs
 from resolvers.flow_runs.start_check import StartCheck, definition, step_names
 
 MAX_NOTE_LENGTH = 1_000
@@ -63,13 +66,37 @@ async def complete_step(context: Context, request: CompletionRequest) -> UUID:
         AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, StepNotFailedError,
         FlowDisabledError, IdempotencyConflictError.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
+        SecretKeysMissingError: the definition redacts parts of the output, and no key encrypts them.
     """
-    run_id = ids.decode(IdKind.RUN, request.run_id)
     if request.note is not None and (not 1 <= len(request.note) <= MAX_NOTE_LENGTH or "\0" in request.note):
         raise InvalidArgumentError(f"`note` must have 1 to {MAX_NOTE_LENGTH:,} characters, none of them U+0000.")
+    run = await runs.get_existing(context, request.run_id, frozenset({"project_id", "environment", "flow_version_id"}))
+    completion = await _completion(context, run, request)
     return await run_creation.create_idempotent(
-        context.database, _create, context.viewer, context.origin, run_id, request, request.idempotency()
+        context.database, _create, context.viewer, context.origin, run.id, request, completion, request.idempotency()
     )
+
+
+async def _completion(context: Context, run: RunRow, request: CompletionRequest) -> Completion:
+    """Returns the given result in the form that the journal keeps: redacted and masked like an output of the step.
+
+    Raises:
+        SecretKeysMissingError
+    """
+    by, note = context.origin.actor, request.note
+    if request.output_text is None:
+        return Completion(None, None, by, note)
+    flow = await context.flows.get(run.flow_version_id)
+    step = next((step for step in flow.steps if step.definition.name == request.step_name), None)
+    if step is None:
+        return Completion(request.output_text, None, by, note)  # The run did not end at it, so the request is refused.
+    secrets = RunSecrets(SecretStore(context.database, context.secret_keys), run.project_id, run.environment)
+    await secrets.refresh()
+    try:
+        kept = await secrets.redacted(step.redacted_output, request.step_name, json_codec.decode(request.output_text))
+    except StepError:  # The size of the output was checked before.
+        raise SecretKeysMissingError from None
+    return Completion(kept.text, kept.sealed, by, note)
 
 
 async def completability(context: Context, run: RunRow) -> tuple[str | None, StartCheck]:
@@ -96,6 +123,7 @@ def _create(
     origin: Origin,
     run_id: UUID,
     request: CompletionRequest,
+    completion: Completion,
     idempotency: Idempotency,
 ) -> UUID:
     start = retry.RetryStart(RetryStrategy.FROM_FAILED_STEP, force=request.force)
@@ -115,7 +143,7 @@ def _create(
     message = f"Retry of {ids.encode(IdKind.RUN, found.id)}, step {step.name!r} {done} with the key {viewer.name!r}"
     transitions.create(uow, columns, message)
     kept_steps.copy_kept(uow, [new_id])
-    kept_steps.complete_step(uow, new_id, step, Completion(request.output_text, origin.actor, request.note))
+    kept_steps.complete_step(uow, new_id, step, completion)
     details = {
         "retryOfId": ids.encode(IdKind.RUN, found.id),
         "stepName": step.name,

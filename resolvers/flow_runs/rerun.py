@@ -8,7 +8,7 @@ from db import audit_events, flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import kept_steps, reads, reruns, transitions
-from db.runs.reruns import LockedRun
+from db.runs.reruns import LockedRun, RerunJudgement
 from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
@@ -33,6 +33,7 @@ from engine.deliveries.callbacks import RunCallback
 from engine.run_creation import Idempotency
 from resolvers import authorize, values
 from resolvers.context import Context, Viewer
+from resolvers.flow_runs import retry
 from resolvers.flow_runs.start_check import StartCheck, definition, step_names
 from resolvers.outbound.endpoints import checked_callback
 
@@ -48,7 +49,7 @@ _REFUSALS: dict[str, type[UserError]] = {
     )
 }
 """The errors that refuse a rerun, by code."""
-_RUN_COLUMNS = frozenset({"flow_id", "flow_version_id", "input"})
+_RUN_COLUMNS = frozenset({"flow_id", "flow_version_id", "input", "erased_at"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,8 @@ def _accepted_input(context: Context, version: CompiledFlow, run: RunRow, reques
     """
     if request.input_text is not None:
         return version.accept_input(json_codec.decode(request.input_text))
+    if run.erased_at is not None:
+        return {}  # There is no input to judge: `reruns.lock` refuses the rerun.
     with authorize.problems_hidden(context.viewer, "input"):
         return version.accept_input(json_codec.decode(run.input))
 
@@ -144,7 +147,7 @@ async def rerunnability(context: Context, run: RunRow, step_name: str | None) ->
         else:
             kept = [step.name for step in reached if step.is_kept and step.position < start]
     if code is not None:
-        return StartCheck(reason=code, message=_refusal_message(code, judgement.status))
+        return StartCheck(reason=code, message=_refusal_message(code, judgement))
     return StartCheck(reason=None, message=None, reused=kept, rerun=[name for name in names if name not in set(kept)])
 
 
@@ -182,7 +185,8 @@ def _create(
     idempotency: Idempotency,
     callback: RunCallback | None,
 ) -> UUID:
-    run = reruns.lock(uow, run_id, request.step_name, force=request.force)
+    has_input = request.input_text is not None
+    run = reruns.lock(uow, run_id, request.step_name, force=request.force, has_input=has_input)
     if run is None or not authorize.can_see(viewer, run):
         raise RunNotFoundError
     earlier = idempotency.take(uow, run.project_id)
@@ -200,6 +204,7 @@ def _create(
     if request.step_name is not None:
         message += f" from the step {request.step_name!r}"
     if request.input_text is not None:
+        columns["input_secrets"] = None  # What a client writes is text: it refers to no secret.
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.step_name is not None:
@@ -216,10 +221,12 @@ def _create(
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
     if code == RerunUnderWayError.code:
         return RerunUnderWayError(reruns.live_rerun(uow.conn, run.id))
-    return _REFUSALS[code](_refusal_message(code, run.status))
+    return _REFUSALS[code](_refusal_message(code, run))
 
 
-def _refusal_message(code: str, status: str) -> str:
+def _refusal_message(code: str, run: RerunJudgement | LockedRun) -> str:
     if code == RunNotFinalError.code:
-        return f"The run is {status}. Only runs that have ended can be run again."
+        return f"The run is {run.status}. Only runs that have ended can be run again."
+    if code == StepDataExpiredError.code and run.erased_at is not None:
+        return retry.ERASED
     return default_message(_REFUSALS[code])

@@ -59,6 +59,11 @@ _REFUSALS: Mapping[str, type[UserError]] = {
     **{error.code: error for error in (AlreadyRecoveredError, RetryUnderWayError, RetriedSinceError)},
 }
 """The errors that refuse a retry, by code. The last three name another run."""
+_RECOVERY_DELETED = (
+    "A retry of the run has succeeded, and was deleted since. Set `force` to retry the run again, or start a new run."
+)
+ERASED = "The input of the run was erased, and the outputs of its steps. Start a new run instead."
+"""The message of STEP_DATA_EXPIRED for a run whose payloads were erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +169,8 @@ class RetryStart:
     """The step at which a retry FROM_STEP begins."""
     force: bool = False
     """True if the retry may begin although the run has a retry already."""
+    has_input: bool = False
+    """True if the retry has an input of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +198,7 @@ class RetryRequest:
     @property
     def start(self) -> RetryStart:
         """Returns the start of the retry."""
-        return RetryStart(self.strategy, self.step_name, self.force)
+        return RetryStart(self.strategy, self.step_name, self.force, self.input_text is not None)
 
     @property
     def _is_changed(self) -> bool:
@@ -260,8 +267,8 @@ def _create_retry(
             raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
         accepted = checker.accept_input(json_codec.decode(request.input_text))
         # Another input is another operation: another service would refuse the old idempotency key, or answer for the
-        # old input.
-        columns |= {"input": values.encode_input(accepted), "first_run_id": None}
+        # old input. And it is text: the parent's references to secrets do not hold for what a client writes.
+        columns |= {"input": values.encode_input(accepted), "input_secrets": None, "first_run_id": None}
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.strategy in retries.KEEPING:
@@ -286,7 +293,7 @@ def lock(
     Raises:
         RunNotFoundError, IdempotencyConflictError, QuotaExceededError, and the errors of a refused retry.
     """
-    retried = retries.lock(uow, retried_id, start.strategy, start.step_name, force=start.force)
+    retried = _locked(uow, retried_id, start)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
     earlier = idempotency.take(uow, retried.project_id)
@@ -295,12 +302,16 @@ def lock(
     if earlier.refused_id is not None:
         # The quota refused this request before. The run that it created then is the last one of the chain.
         last_id = retries.newest_retry(uow.conn, retried_id)
-        retried = retries.lock(uow, last_id, start.strategy, start.step_name, force=start.force)
+        retried = _locked(uow, last_id, start)
         if retried is None:  # It was deleted just now.
             raise RunNotFoundError
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
     return retried
+
+
+def _locked(uow: UnitOfWork, run_id: UUID, start: RetryStart) -> LockedRun | None:
+    return retries.lock(uow, run_id, start.strategy, start.step_name, force=start.force, has_input=start.has_input)
 
 
 def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency, by: Actor) -> dict[str, Any]:
@@ -321,7 +332,9 @@ def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency,
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
     """Returns the error for a code of `retries.refusal`."""
     if code == AlreadyRecoveredError.code and run.recovered_by_id is not None:
-        return AlreadyRecoveredError(run.recovered_by_id)
+        if reads.by_ids(uow.conn, [run.recovered_by_id], frozenset()):
+            return AlreadyRecoveredError(run.recovered_by_id)
+        return RunNotRetryableError(_RECOVERY_DELETED)
     if code == RetryUnderWayError.code:
         return RetryUnderWayError(retries.live_retry(uow.conn, run.id))
     if code == RetriedSinceError.code:
@@ -343,4 +356,6 @@ def refusal_message(code: str, run: RetryJudgement | LockedRun) -> str:
             f"The run is retry {run.attempt - 1} of its chain, and the project's `retryLimit` is {run.retry_limit}."
             " Start a new run instead."
         )
+    if code == StepDataExpiredError.code and run.erased_at is not None:
+        return ERASED
     return default_message(_REFUSALS[code])

@@ -198,8 +198,8 @@ async def _redelivered(context: Context, first_id: UUID) -> Delivery | None:
             retry_id = await retry.retry(context, request)
     except (RetryUnderWayError, AlreadyRecoveredError) as error:
         return Delivery(error.run_id, is_duplicate=True)
-    except RunNotRetryableError:
-        # In the meantime the run succeeded, or a retry of it was started.
+    except (RunNotRetryableError, StepDataExpiredError):
+        # In the meantime the run succeeded, or a retry of it was started; or its input was erased.
         return Delivery(last_id, is_duplicate=True)
     return Delivery(retry_id, retry_of=last_id)
 

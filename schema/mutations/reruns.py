@@ -88,6 +88,7 @@ CompleteStepResult = Annotated[
     | InputTooLargeError
     | FlowDisabledError
     | QuotaExceededError
+    | SecretKeysMissingError
     | IdempotencyConflictError,
     result("CompleteStepResult", "The new run, or an error that says why the step was not completed."),
 ]
@@ -165,7 +166,11 @@ class RerunMutation:
             ),
         ],
         output: Annotated[
-            JSON | None, argument("The output of the step, which later steps use. Default: null.")
+            JSON | None,
+            argument(
+                "The output of the step, which later steps use. Values of secrets are masked in it, and no client "
+                "can read the parts that the step redacts. Default: null."
+            ),
         ] = None,
         skip: Annotated[
             bool,

@@ -146,6 +146,12 @@ async def test_an_upgrade_makes_the_file_and_its_folders(empty_url: str) -> None
     assert await query(empty_url, "SELECT count(*) FROM flow_run") == 0
 
 
+def test_only_the_owner_can_read_a_new_file(tmp_path: Path) -> None:
+    file = tmp_path / "new.db"
+    migrate.upgrade(f"sqlite+aiosqlite:///{file}")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_empty_tables_do_not_count_as_empty_for_the_planner(database_url: str, database: Database) -> None:
     unknown = "SELECT reltuples FROM pg_class WHERE oid = '{}'::regclass"

@@ -20,7 +20,8 @@ def test_store_urls(tmp_path: Path) -> None:
     for number, url in enumerate((str(tmp_path / "a" / "0"), (tmp_path / "a" / "1").as_uri())):
         folder = open_store(url)
         assert isinstance(folder, LocalStore)
-        assert (tmp_path / "a" / str(number)).is_dir()
+        # Only its owner can read it, as the database.
+        assert (tmp_path / "a" / str(number)).stat().st_mode & 0o777 == 0o700
     assert isinstance(open_store("memory:///"), MemoryStore)
 
 

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from engine.secrets.url_masks import origin_of, url_masker
+from engine.secrets.url_masks import maskers_of_parts, origin_of, url_masker
 
 URL = "https://account-1:pass%2Bword@hooks.example/services/T0000001/B%20token%201?key=query+token&flag-token#fragment1"
 REPEATED = (
@@ -54,3 +54,13 @@ def test_origin_is_shown_without_labels_that_may_be_tokens(url: str, origin: str
 def test_short_parts_are_not_masked() -> None:
     message = "The receiver answered 404 Not Found: /a/b"
     assert url_masker("https://hooks.example/a/b?c=d").cut_text(message) == message
+
+
+def test_values_that_are_no_urls_have_no_parts() -> None:
+    pem = "-----BEGIN KEY-----\nMIIEvQ/IBADANBg\n-----END KEY-----"
+    assert (
+        maskers_of_parts(["no-slash-in-this", "two words/and more", pem, "https://[broken/path", f"a/{'b' * 2_000}"])
+        == []
+    )
+    assert len(maskers_of_parts(f"a/{number}" for number in range(200))) == 100
+    assert len(maskers_of_parts([URL, " hooks.example/T0000001?wait \n"])) == 2

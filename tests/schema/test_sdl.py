@@ -302,7 +302,7 @@ UNIONS = {
         SecretKeysMissing""",
     "CompleteStepResult": """CompleteStepSuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
         RetryLimitReached StepDataExpired StepNotFailed InputTooLarge FlowDisabled QuotaExceeded
-        IdempotencyConflict""",
+        SecretKeysMissing IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
         InputInvalid InputTooLarge InputExpired IdempotencyConflict""",

@@ -14,7 +14,8 @@ from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support.app import App, run_app
 from tests.support.leaks import all_rows, contents, found
 
-VALUE = 'zoë "quoted" \\ q5-9Kx'
+VALUE = 'zoë "quoted" \\ q5-9Kx-to-erase'
+"""The last word is found however often the rest is escaped."""
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ FLOW = {
     "summary": "For {{ run.input.customer | default('unknown') }}",
 }
 
+LINK = """mutation($id: ID!, $to: String!) { it: createAnswerLink(requestId: $id, recipient: $to) { __typename } }"""
 BY_TAG = """mutation($value: String!) { it: bulkErase(filter: {tags: [$value]}) {
     ... on BulkOperationSuccess { operation { filter matched } } } }"""
 CHANGE = """mutation($id: ID!, $value: String!) {
@@ -55,6 +57,8 @@ CHANGE = """mutation($id: ID!, $value: String!) {
 async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp_path: Path) -> None:
     await app.create_flow(CHILD, "child")
     run, asked = await paused(app, FLOW)
+    linked = await app.query(LINK, {"id": asked["id"], "to": VALUE})
+    assert linked["it"]["__typename"] == "CreateAnswerLinkSuccess"
     labels: dict[str, Any] = {"tags": [VALUE], "metadata": {"customer": VALUE}, "input": {"customer": VALUE}}
     flow = (await app.query("query($id: ID!) { flowRun(id: $id) { flowId } }", {"id": run}))["flowRun"]["flowId"]
     labelled, _second = (await app.start(flow, **labels))["run"]["id"], None

@@ -50,7 +50,7 @@ RUN = """status output input error { code message stepName } statusHistory { mes
 async def echo() -> AsyncIterator[Echo]:
     """Yields a server that repeats what it receives."""
     server = Echo()
-    routes = [Route("/{path}", server.respond, methods=["GET", "POST"])]
+    routes = [Route("/{path:path}", server.respond, methods=["GET", "POST"])]
     async with answering(Starlette(routes=routes)) as server.url:
         yield server
 
@@ -91,7 +91,7 @@ async def test_no_value_of_a_secret_is_stored_logged_or_answered(
         answered = await app.wait_until_final(started["run"]["id"], RUN)
     by_name = {done["name"]: done for done in answered["steps"]}
     statuses = {name: done["status"] for name, done in by_name.items()}
-    failing = {"raised", "program", "failed", "hanging", "refused"}
+    failing = {"raised", "detailed", "program", "failed", "hanging", "refused"}
     assert statuses == {name: "FAILED" if name in failing else "SUCCEEDED" for name in statuses}, by_name
 
     # The values arrive where they are meant to.
@@ -132,6 +132,21 @@ async def test_no_value_of_a_secret_is_stored_logged_or_answered(
         (place, form) for value in (TOKEN, PASSWORD) for place, where in texts.items() for form in found(value, where)
     }
     assert not leaks
+
+
+@pytest.mark.parametrize("template", ["{{ secrets.HOOK }}", "http://{{ secrets.HOOK }}"])
+async def test_log_and_errors_repeat_no_part_of_a_secret_url(app: App, echo: Echo, template: str) -> None:
+    """A call is logged without the query of its URL, and the server repeats the path that it gets."""
+    url = f"{echo.url}/hooks/T0/token-of-a-hook/fail?wait=true#part"
+    await create(app, "HOOK", url if template.startswith("{") else url.partition("://")[2])
+    call = {"name": "call", "kind": "http", "input": {"method": "POST", "url": template}}
+    started = await app.start(await app.create_flow({"steps": [call]}))
+    failed = await app.wait_until_final(started["run"]["id"], RUN)
+    assert echo.requests[0][0] == url.partition("#")[0]
+    assert failed["steps"][0]["error"]["details"]["status"] == 500
+    assert failed["logs"]["nodes"][0]["message"].startswith("POST http://")
+    assert "token-of-a-hook" not in json.dumps(failed)
+    assert "token-of-a-hook" not in await app.database.read(all_rows)
 
 
 async def test_secrets_are_listed_without_values_and_belong_to_project_and_environment(app: App) -> None:
@@ -181,6 +196,31 @@ async def test_secrets_are_listed_without_values_and_belong_to_project_and_envir
     failed = await app.wait_until_final(run, "status error { code message } steps { input }")
     assert failed["error"]["code"] == "SECRET_NOT_FOUND"
     assert failed["steps"][0]["input"]["args"] == {"value": "{{ secrets.NAME }}"}
+
+
+WITH_INPUT = """mutation($run: ID!, $input: JSON) {
+    retry: retry(runId: $run, strategy: FROM_FAILED_STEP, input: $input) { ... on RetrySuccess { run { id } } }
+    rerun: rerun(runId: $run, input: $input) { ... on RerunSuccess { run { id } } } }"""
+
+
+async def test_other_input_of_a_child_run_refers_to_no_secret(app: App, echo: Echo) -> None:
+    """A key that cannot publish flows would otherwise use each secret of the project by its name."""
+    for name, value in (("TOKEN", TOKEN), ("OTHER", PASSWORD)):
+        await create(app, name, value)
+    child = json.loads(json.dumps(CHILD))
+    child["steps"][0]["input"]["url"] = f"{echo.url}/fail"
+    await app.create_flow(child, "child")
+    given = {"token": "k={{ secrets.TOKEN }}", "text": "-"}
+    call = {"name": "call", "kind": "flow", "input": {"flow": "child", "input": given}}
+    parent = (await app.start(await app.create_flow({"steps": [call]}, "parent")))["run"]["id"]
+    (failed,) = (await app.wait_until_final(parent, "childRuns { nodes { id input } }"))["childRuns"]["nodes"]
+    assert failed["input"] == given
+    other = {**given, "token": "k={{ secrets.OTHER }}"}
+    started = await app.query(WITH_INPUT, {"run": failed["id"], "input": other}, key=app.keys.operator)
+    for result in started.values():
+        await app.wait_until_final(result["run"]["id"])
+    bodies = [json.loads(body)["got"] for _, _, body in echo.requests]
+    assert bodies == [f"k={TOKEN}", "k={{ secrets.OTHER }}", "k={{ secrets.OTHER }}"]
 
 
 async def test_retired_values_stay_masked(app: App) -> None:
@@ -355,6 +395,63 @@ async def test_redacted_values_are_unreadable_and_later_steps_have_them(
     third = (await app.query(retry, {"id": again}))["retry"]["run"]["id"]
     lost = await app.wait_until_final(third, "error { code message }")
     assert lost["error"]["code"] == "SECRET_UNREADABLE"
+
+
+COMPLETE = """mutation($run: ID!, $output: JSON) { it: completeStep(runId: $run, stepName: "login", output: $output) {
+    ... on CompleteStepSuccess { run { id } } ... on UserError { code message } } }"""
+
+
+async def test_parts_of_the_response_of_a_failed_call_are_redacted(app: App, echo: Echo) -> None:
+    """Where the response cannot be read as JSON, because it is cut, nothing of it is shown."""
+    login = {"method": "POST", "url": f"{echo.url}/fail", "json": "{{ run.input }}"}
+    steps = [{"name": "login", "kind": "http", "input": login, "redact": ["output.body.body"]}]
+    flow_id = await app.create_flow({"steps": steps})
+    bodies = []
+    for token in ("token-4711", "token-4711" * 1_000):
+        run = (await app.start(flow_id, input={"token": token}))["run"]["id"]
+        (step,) = (await app.wait_until_final(run, "steps { error { details } attempts { error { details } } }"))[
+            "steps"
+        ]
+        assert step["error"]["details"]["status"] == 500
+        assert "token-4711" not in json.dumps(step)
+        bodies.append(step["error"]["details"]["body"])
+    whole, truncated = bodies
+    assert json.loads(whole)["body"] == "***"
+    assert json.loads(whole)["url"] == f"{echo.url}/fail"
+    assert truncated == "***"
+
+
+async def test_output_by_hand_is_redacted_and_masked_like_that_of_the_step(app: App, echo: Echo) -> None:
+    await create(app, "TOKEN", TOKEN)
+    login = {"method": "POST", "url": f"{echo.url}/fail"}
+    use = {"method": "POST", "url": f"{echo.url}/use", "json": "{{ steps.login.output }}"}
+    steps = [
+        {"name": "login", "kind": "http", "input": login, "redact": ["output.body.token"]},
+        {"name": "use", "kind": "http", "input": use},
+    ]
+    run = (await app.start(await app.create_flow({"steps": steps})))["run"]["id"]
+    await app.wait_until_final(run)
+    output = {"body": {"token": "token by hand", "about": f"not {TOKEN}"}}
+    retry = (await app.query(COMPLETE, {"run": run, "output": output}))["it"]["run"]["id"]
+    done = await app.wait_until_final(retry, RUN)
+    assert done["status"] == "SUCCEEDED"
+    assert done["steps"][0]["output"] == {"body": {"token": "***", "about": "not ***"}}
+    assert done["steps"][1]["input"]["json"] == {"body": {"token": "***", "about": "not ***"}}
+    assert json.loads(echo.requests[-1][2]) == {"body": {"token": "token by hand", "about": "not ***"}}
+    rows = await app.database.read(all_rows)
+    assert "token by hand" not in rows
+    assert found(TOKEN, rows) == []
+
+
+async def test_output_by_hand_that_no_key_encrypts_is_refused(database_url: str) -> None:
+    steps = [{"name": "login", "kind": "http", "input": {"url": "http://127.0.0.1:1"}, "redact": ["output.body"]}]
+    async with run_app(database_url, with_worker=True, secret_keys="") as app:
+        run = (await app.start(await app.create_flow({"steps": steps})))["run"]["id"]
+        await app.wait_until_final(run)
+        if "postgresql" in database_url:  # With SQLite there is a key file.
+            refused = (await app.query(COMPLETE, {"run": run, "output": {"body": 1}}))["it"]
+            assert refused["code"] == "SECRET_KEYS_MISSING"
+        assert "run" in (await app.query(COMPLETE, {"run": run, "output": {"status": 204}}))["it"]
 
 
 async def test_publication_warns_of_literals_that_look_like_credentials(app: App) -> None:

@@ -36,7 +36,7 @@ class Echo:
             self.is_stuck.set()
         if request.url.path in ("/hang", "/stuck"):
             await asyncio.Event().wait()
-        return JSONResponse(everything, 500 if request.url.path == "/fail" else 200)
+        return JSONResponse(everything, 500 if request.url.path.endswith("/fail") else 200)
 
 
 @contextmanager
@@ -103,6 +103,7 @@ def leaking_flow(url: str) -> dict[str, Any]:
             step("saved", "http", {**call, "json": body, "saveAs": "response.json"}),
             python("repeated", "repeat.return"),
             python("raised", "repeat.raise", retry={"attempts": 2, "delay": 0}),
+            python("detailed", "repeat.details"),
             python("program", "repeat.run"),
             step("failed", "http", {**call, "url": f"{url}/fail"}),
             step("hanging", "http", {**call, "url": f"{url}/hang"}, timeout=0.2),

@@ -6,10 +6,12 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from engine.actions import action
+from engine.errors import StepError
 from engine.steps import ThreadContext
 
 received: list[str] = []
@@ -58,6 +60,19 @@ def raised(ctx: ThreadContext, value: str) -> None:
     """Raises an error with the value, at a place where the message is cut, too."""
     received.append(value)
     raise ValueError(f"bad {forms(value)}" + "." * 1_500 + value * 100)
+
+
+@dataclass
+class Account:
+    """An object that is written as JSON."""
+
+    password: str
+
+
+@action("repeat.details")
+def detailed(ctx: ThreadContext, value: str) -> None:
+    """Raises an error whose details have the value in an object."""
+    raise StepError("REFUSED", "The account is locked.", details={"account": Account(value)}, retryable=False)
 
 
 @action("repeat.run")

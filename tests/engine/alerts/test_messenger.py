@@ -1,6 +1,9 @@
 """Messages to services over Apprise, in a process of its own, and to mail servers that do not behave."""
 
 import asyncio
+import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +26,34 @@ async def test_services_get_messages_over_http_and_private_ones_none() -> None:
         assert (got.path, got.json["title"], got.json["message"]) == ("/ok/chat", MESSAGE.title, "All of them.")
     assert refused is not None
     assert await open_.send("mailto:a@example.com", MESSAGE) == "The worker has no mail server: set FLOWRUNS_SMTP_URL."
+
+
+async def test_target_cannot_name_a_file_of_the_machine(tmp_path: Path) -> None:
+    """Neither its content is sent, nor does the answer say whether it exists."""
+    there, missing = tmp_path / "there.json", tmp_path / "missing.json"
+    there.write_text('{"content": "a secret of the machine"}')
+    messenger = Messenger(None, allow_private=False, use_proxies=False)
+    webhook = f"discord://1234567890/{'a1' * 34}"
+    problems = [await messenger.send(f"{webhook}?template={path}", MESSAGE) for path in (there, missing)]
+    messenger.close()
+    assert problems == [f"Could not access Discord template file://{path}." for path in (there, missing)]
+
+
+async def test_passwords_of_the_machine_are_not_sent(tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login operator password secret\n")
+    async with receiving() as receiver:
+        target = receiver.url.replace("http://", "json://") + "/ok/chat"
+        request = {"url": target, "title": MESSAGE.title, "body": MESSAGE.body, "is_guarded": False}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine.alerts.chat_process"),
+            env={"HOME": str(tmp_path)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate(json.dumps(request).encode())
+        assert json.loads(output) == {"problem": None}
+        (got,) = receiver.requests
+        assert "authorization" not in {name.lower() for name in got.headers}
 
 
 def test_mail_servers_are_read_from_urls() -> None:

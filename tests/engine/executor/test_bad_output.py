@@ -129,11 +129,18 @@ async def test_blocking_action_does_not_block_other_runs(worker: WorkerHarness, 
     assert (await worker.run(stuck)).error_code == "TIMEOUT"
 
 
-async def test_unstorable_parts_of_an_error_are_replaced(worker: WorkerHarness) -> None:
-    def strange() -> None:
-        raise StepError("ODD\0", "half \ud800 and nothing \0" + "." * MAX_MESSAGE, details={"no": {"JSON"}})
+@pytest.mark.parametrize("details", [{"no": {"JSON"}}, {1: 2}])
+@pytest.mark.parametrize("redact", [[], ["input.args.key"]])
+async def test_unstorable_parts_of_an_error_are_replaced(
+    worker: WorkerHarness, details: Any, redact: list[str]
+) -> None:
+    """Also if there are values that are masked in errors."""
 
-    run_id = await worker.execute(await worker.publish(python("a", "strange")), strange=strange)
+    def strange(key: str) -> None:
+        raise StepError("ODD\0", "half \ud800 and nothing \0" + "." * MAX_MESSAGE, details=details)
+
+    step = python("a", "strange", args={"key": "a key of an API"}, redact=redact)
+    run_id = await worker.execute(await worker.publish(step), strange=strange)
     run = await worker.run(run_id)
     assert (run.status, run.error_code) == ("FAILED", "ODD\N{REPLACEMENT CHARACTER}")
     assert run.error_message.startswith("half ? and nothing \N{REPLACEMENT CHARACTER}...")

@@ -144,13 +144,16 @@ async def test_error_has_the_seconds_of_retry_after(
     assert (caught.value.details or {}).get("retryAfter") == seconds
 
 
+@pytest.mark.parametrize("redact", [[], ["input.headers.x-key"]])
 @pytest.mark.parametrize(("asked", "waited"), [("30", 30), ("900", 100), ("0", 1)])
 async def test_step_waits_as_long_as_the_server_asks_within_its_policy(
-    worker: WorkerHarness, fake_clock: FakeClock, server: Server, asked: str, waited: int
+    worker: WorkerHarness, fake_clock: FakeClock, server: Server, asked: str, waited: int, redact: list[str]
 ) -> None:
+    """Also if there are values that are masked in errors."""
     server.responses = [Response("{}", 503, headers={"retry-after": asked})]
     retry = {"attempts": 2, "delay": 1, "jitter": 0, "maxDelay": 100}
-    flow = await worker.publish({"name": "call", "kind": "http", "retry": retry, "input": {"url": server.url}})
+    given = {"url": server.url, "headers": {"x-key": "a key of an API"}}
+    flow = await worker.publish({"name": "call", "kind": "http", "retry": retry, "input": given, "redact": redact})
     run_id = await worker.execute(flow)
     due_at = (await worker.run(run_id)).due_at
     assert due_at == clock.now() + timedelta(seconds=waited)

@@ -130,6 +130,9 @@ async def test_limits_are_given_and_changed_within_ones_own(idle_app: App) -> No
     for limit in (None, 2_000):
         result = (await idle_app.query(UPDATE, {"id": key_id, "limit": limit}, key=key))["it"]
         assert result["code"] == "PRIVILEGE_EXCEEDED"
+    unlimited = (await limited_key(idle_app, None))["apiKey"]["id"]
+    rotate = "mutation($id: ID!) { it: rotateApiKey(id: $id) { __typename ... on UserError { code } } }"
+    assert (await idle_app.query(rotate, {"id": unlimited}, key=key))["it"]["code"] == "PRIVILEGE_EXCEEDED"
     lowered = (await idle_app.query(UPDATE, {"id": key_id, "limit": 900}, key=key))["it"]
     assert lowered["apiKey"]["costPerMinute"] == 900
     for limit in (0, 2_000_000_000):

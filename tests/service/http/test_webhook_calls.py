@@ -287,6 +287,19 @@ async def test_delivery_whose_run_was_retried_by_hand_is_delivered(app: App) -> 
     assert (again.status_code, again.json()["runId"], again.json()["duplicate"]) == (200, retried, True)
 
 
+async def test_failed_delivery_whose_retry_was_erased_starts_no_run_without_its_input(app: App) -> None:
+    path = (await create(app, FAILING))["path"]
+    headers = {"svix-id": "m"}
+    await app.http.post(f"{path}?wait=30000", json=1, headers=headers)
+    retried = (await app.http.post(f"{path}?wait=30000", json=1, headers=headers)).json()["runId"]
+    erase = """mutation($id: ID!) { bulkErase(filter: {ids: [$id]}) {
+        ... on BulkOperationSuccess { operation { succeeded } } } }"""
+    erased = await app.query(erase, {"id": retried})
+    assert erased["bulkErase"]["operation"]["succeeded"] == 1
+    again = await app.http.post(path, json=1, headers=headers)
+    assert (again.status_code, again.json()) == (202, {"runId": retried, "duplicate": True})
+
+
 async def test_stopped_delivery_stays_stopped(idle_app: App) -> None:
     path = (await create(idle_app))["path"]
     first = await idle_app.http.post(path, json=1, headers={"svix-id": "m"})
