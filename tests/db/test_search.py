@@ -34,6 +34,7 @@ from domain.text import fold, searched_json
 from domain.time import clock
 from engine.worker import maintenance
 from tests.support import factory
+from tests.support.databases.postgres import waits_for_lock
 from tests.support.factory import PublishedFlow
 
 _RUNS = table(FlowRun)
@@ -259,8 +260,7 @@ class TestSwitch:
         removing = asyncio.create_task(database.write(remove))
         await removed.wait()
         filling = asyncio.create_task(database.write(switch.fill, 10))
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        while not filling.done() and not await database.read(lambda conn: conn.execute(text(waits)).scalar_one()):
+        while not filling.done() and not await database.read(waits_for_lock):
             pass
         may_commit.set()
         await asyncio.gather(removing, filling)
