@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select
 
 from db import api_keys
 from db.api_keys import ActiveKey
@@ -13,10 +13,12 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import RevokedToken
 from db.models.types import table
 from db.sql.any_of import any_of
+from db.sql.insert_if_missing import InsertIfMissing
 from domain.time import clock
 
 _table = table(RevokedToken)
 _token = _table.c
+_INSERT = InsertIfMissing(_table)
 
 
 def active_key(conn: Connection, token_id: UUID, key_id: UUID) -> ActiveKey | None:
@@ -33,9 +35,8 @@ def revoked(conn: Connection, token_ids: Collection[UUID]) -> set[UUID]:
 
 def revoke(uow: UnitOfWork, token_id: UUID, expires_at: datetime) -> bool:
     """Revokes a token. Returns False if it was revoked before."""
-    if revoked(uow.conn, [token_id]):
+    if not _INSERT.execute(uow.conn, {"id": token_id, "expires_at": expires_at}):
         return False
-    uow.conn.execute(insert(_table).values(id=token_id, expires_at=expires_at))
     uow.publish_after_commit(pubsub.KEY_REVOKED)
     return True
 

@@ -2,7 +2,7 @@
 
 import ssl
 
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, FlowRunsError
 
 
 def of_connection(error: BaseException) -> str:
@@ -20,8 +20,9 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-def of_database(error: DatabaseUnavailableError) -> str:
-    """Returns why the database is unavailable, for the log: what the driver says. Clients get the message alone."""
+def of_database(error: FlowRunsError) -> str:
+    """Returns why the database is unavailable, or that a read took too long, for the log: what the driver says. Clients
+    get the message alone."""
     cause = error.__cause__
     if cause is None or error.message != DatabaseUnavailableError().message:
         return error.message

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from db.runs import changes, claims, step_journal
 from db.runs.claims import Claimed, LeaseLostError
 from db.runs.step_journal import End
 from db.runs.transitions import Ending, Lease
 from domain import ids, json_codec, reasons
 from domain.enums import RunStatus, StepStatus
-from domain.errors import DatabaseUnavailableError, FlowRunsError
+from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from domain.json_codec import KIB
 from domain.log_context import log_fields
@@ -95,7 +95,7 @@ class Executor:
             except LeaseLostError:
                 _logger.warning("lease lost")
                 self._observer.lease_lost()
-            except DatabaseUnavailableError as error:
+            except UNREADABLE as error:
                 # The lease expires, and the next worker resumes the run from its journal.
                 _logger.warning(
                     "database unavailable while executing a run", extra={"reason": reasons.of_database(error)}
@@ -149,7 +149,7 @@ class Executor:
                 step_journal.finish, lease, result, RunStatus.INTERNAL_ERROR, error.message, columns, is_retry=False
             )
             self._ended(RunStatus.INTERNAL_ERROR)
-        except (LeaseLostError, DatabaseUnavailableError) as cause:
+        except (LeaseLostError, *UNREADABLE) as cause:
             fields = {"reason": type(cause).__name__}
             _logger.warning("run not ended after an internal error", extra=fields)
 

@@ -15,12 +15,11 @@ from typing import Protocol
 from uuid import UUID
 
 from db.core import pubsub
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition, NeededOfRuns, Tail
 from db.row_types import RunRow
 from domain import reasons
-from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from live.events import LogEvent, MatchedEvent, ReadBatch, SubscriptionError, TailerFailedError
 from live.topics import Topic, match_all, routing_keys, routing_keys_of_event
@@ -165,7 +164,7 @@ class LogTailer:
             notified.clear()
             try:
                 has_more = await self._read()
-            except DatabaseUnavailableError as error:
+            except UNREADABLE as error:
                 if not is_unavailable:
                     fields = {"retry_seconds": RETRY_SECONDS, "reason": reasons.of_database(error)}
                     _logger.warning("event log unavailable", extra=fields)

@@ -16,9 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from db import migrate
 from db.core import pg_notify
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from db.queue import holds
-from domain.errors import DatabaseUnavailableError
 from domain.observation.observer import SILENT, Limited
 from domain.observation.spans import NO_TRACES, Tracer
 from engine.compiled_flow import FlowCache
@@ -227,7 +226,7 @@ class _Readiness:
             problem = await self._database.read(migrate.problem)
             missing = await missing_keys(self._database, self._keys) if problem is None else {}
             drained_since = await self._database.read(holds.drained_since) if problem is None else None
-        except DatabaseUnavailableError as error:
+        except UNREADABLE as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if problem is not None:
             return PlainTextResponse(f"{problem}\n", status_code=503)

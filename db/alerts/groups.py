@@ -202,5 +202,7 @@ def prune(uow: UnitOfWork, now: datetime, limit: int) -> int:
     old = (_group.notify_at.is_(None), _group.last_at < now - _KEPT)
     found = uow.conn.execute(select(_group.alert_id, _group.group_key).where(*old).limit(limit)).all()
     for row in found:
-        uow.conn.execute(delete(_table).where(_group.alert_id == row.alert_id, _group.group_key == row.group_key))
+        # An event that was counted since keeps its group.
+        same = (_group.alert_id == row.alert_id, _group.group_key == row.group_key)
+        uow.conn.execute(delete(_table).where(*same, *old))
     return len(found)

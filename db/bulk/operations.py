@@ -125,7 +125,9 @@ def delete_part(uow: UnitOfWork, operation_id: UUID, limit: int) -> None:
     in_operation = _outcome.operation_id == operation_id
     part = select(_outcome.run_id).where(in_operation).order_by(_outcome.run_id).limit(limit)
     if uow.conn.execute(delete(OUTCOMES).where(in_operation, _outcome.run_id.in_(part))).rowcount < limit:
-        uow.conn.execute(delete(_operations).where(_operation.id == operation_id))
+        # The number says nothing if another worker has just deleted the same part.
+        is_empty = ~exists().where(in_operation)
+        uow.conn.execute(delete(_operations).where(_operation.id == operation_id, is_empty))
 
 
 def in_project(project_id: UUID | None) -> ColumnElement[bool]:

@@ -60,6 +60,11 @@ _MAX_ATTEMPTS = 5
 """Attempts after a deadlock. Each deadlock lets at least one transaction through, so five are plenty."""
 
 
+UNREADABLE = (DatabaseUnavailableError, QueryTimeoutError)
+"""Errors after which background work reads again later. It reads what takes milliseconds: where that exceeds the time
+limit, the database is at fault, for example while a migration has locked a table."""
+
+
 class ConflictError(Exception):
     """A write was refused because it would have broken a rule of the database schema, such as a unique name."""
 

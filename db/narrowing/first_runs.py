@@ -84,7 +84,7 @@ def find(conn: Connection, where: RunFilter, order: Order, page: Page, asked: Ru
     parts = by_end(where, order)
     if len(parts) > 1:
         return _of_parts(conn, parts, order, with_spare(page))
-    key = (asked, order.sorted_by, order.keyset.descending, page.backward)
+    key = (asked, order.sorted_by, order.keyset.descending, page.backward, page.limit)
     way = None if page.is_bounded else _ways.find(conn.engine.pool, key)
     if way is None:
         # Without spare runs, so that PostgreSQL plans the page as it will when it is read.

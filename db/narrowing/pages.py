@@ -41,7 +41,7 @@ def is_left_alone(pool: Pool, where: RunFilter, keyset: Keyset, page: Page, sort
 
 
 def _key(where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> tuple[object, ...]:
-    return where, sorted_by, keyset.descending, page.backward
+    return where, sorted_by, keyset.descending, page.backward, page.limit
 
 
 @lru_cache(_KEPT_FILTERS)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import CostBudget
 from db.models.types import table
+from db.sql.insert_if_missing import InsertIfMissing
 from domain.time import clock
 
 PERIOD = timedelta(minutes=1)
@@ -31,10 +31,7 @@ _LOCKED = select(_budget.remaining, _budget.refilled_at).where(_OF_KEY).with_for
 _UPDATE = (
     update(_table).where(_OF_KEY).values(remaining=bindparam("new_remaining"), refilled_at=bindparam("new_refilled_at"))
 )
-_INSERT = {
-    "sqlite": sqlite.insert(_table).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(_table).on_conflict_do_nothing(),
-}
+_INSERT = InsertIfMissing(_table)
 
 
 class Budget(NamedTuple):
@@ -91,7 +88,7 @@ def take(uow: UnitOfWork, key_id: UUID, limit: int, needed: int, requested: int)
     row = uow.conn.execute(_LOCKED, of_key).first()
     if row is None:
         new = {"key_id": key_id, "remaining": limit, "refilled_at": clock.now()}
-        uow.conn.execute(_INSERT[uow.conn.dialect.name], new)
+        _INSERT.execute(uow.conn, new)
         row = uow.conn.execute(_LOCKED, of_key).one()
     grant = granted(Budget(*row).refilled(limit, clock.now()), needed, requested)
     if not grant.taken and grant.budget.refilled_at >= row.refilled_at:

@@ -20,6 +20,7 @@ from db.models import Flow, FlowRun, Project, StartHold
 from db.models.types import table
 from db.queue import slots
 from db.row_types import StartHoldRow
+from db.sql.insert_if_missing import InsertIfMissing
 from db.sql.rows import fetch_all, fetch_first, select_columns
 from domain import ids
 from domain.actor import Actor
@@ -33,6 +34,7 @@ _run = table(FlowRun).c
 
 DRAIN = UUID(int=0)
 """The ID of the drain."""
+_INSERT = InsertIfMissing(_table)
 _IS_DRAINED = select(exists().where(_hold.id == DRAIN))
 
 
@@ -103,10 +105,7 @@ def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> 
 
 def drain(uow: UnitOfWork, reason: str | None, actor: Actor) -> bool:
     """Keeps workers from taking runs. Returns False if they did not take any before."""
-    if uow.conn.execute(_IS_DRAINED).scalar():
-        return False
-    uow.conn.execute(insert(_table).values({"id": DRAIN, **_made(reason, actor)}))
-    return True
+    return _INSERT.execute(uow.conn, {"id": DRAIN, **_made(reason, actor)})
 
 
 def undrain(uow: UnitOfWork) -> bool:

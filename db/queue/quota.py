@@ -10,15 +10,14 @@ must be preceded by `take`, which returns how many of them are within the quota.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import Project, QuotaUse
 from db.models.types import table
+from db.sql.insert_if_missing import InsertIfMissing
 from domain.quota import ProjectQuota, QuotaPeriod
 from domain.time import clock
 
@@ -42,10 +41,7 @@ _TAKE = (
 _ADD_TO = update(_table).where(*_SAME_PERIOD).values(used=_use.used + _ADD)
 _USED = select(_use.used).where(*_SAME_PERIOD).with_for_update()
 _DELETE_OLD = delete(_table).where(_SAME_PERIOD[0], _SAME_PERIOD[1], _use.began_at < bindparam("of_began_at"))
-_INSERT: Mapping[str, Any] = {
-    "sqlite": sqlite.insert(_table).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(_table).on_conflict_do_nothing(),
-}
+_INSERT = InsertIfMissing(_table)
 
 
 def quota_of(project_id: UUID, runs: int | None, period: str | None) -> ProjectQuota | None:
@@ -99,7 +95,7 @@ def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime
     if uow.conn.execute(_TAKE, {**period_key, "runs": requested, "quota": quota}).first() is not None:
         return requested
     # This is the first run of the period, or the quota is nearly used up.
-    uow.conn.execute(_INSERT[uow.conn.dialect.name], {**{name: period_key[f"of_{name}"] for name in _KEY}, "used": 0})
+    _INSERT.execute(uow.conn, {**{name: period_key[f"of_{name}"] for name in _KEY}, "used": 0})
     used: int = uow.conn.execute(_USED, period_key).scalar_one()
     taken = min(requested, max(0, quota - used))
     uow.conn.execute(_ADD_TO, {**period_key, "runs": taken})

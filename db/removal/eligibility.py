@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, case, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, case, exists, false, or_, select, union_all
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
@@ -17,7 +17,8 @@ _runs = table(FlowRun)
 _run = _runs.c
 _root = _runs.alias("root")
 _member = _runs.alias("member")
-_retry = _runs.alias("live_retry")
+_retry = _runs.alias("retry")
+_rerun = _runs.alias("live_rerun")
 _linked = _runs.alias("linked")
 _IS_FAMILY_LIVE = or_(
     exists().where(_root.c.id == _run.root_run_id, _root.c.status.in_(sorted(LIVE))).correlate(_runs),
@@ -29,16 +30,27 @@ _IS_FAMILY_LIVE = or_(
     )
     .correlate(_runs),
 )
-# A live retry looks at the child runs that steps of its run have started.
-_HAS_LIVE_RETRY = (
-    exists()
-    .where(or_(_retry.c.retry_of_id == _run.id, _retry.c.rerun_of_id == _run.id), _retry.c.status.in_(sorted(LIVE)))
+_later = (
+    select(_retry.c.id, _retry.c.status)
+    .where(_retry.c.retry_of_id == _run.id)
     .correlate(_runs)
+    .cte("later", recursive=True, nesting=True)
 )
+_next = _runs.alias("next_retry")
+_later = _later.union_all(select(_next.c.id, _next.c.status).join(_later, _next.c.retry_of_id == _later.c.id))
+# A live retry looks at the child runs that steps of its run have started, or that its run has kept from an earlier one.
+_HAS_LIVE_RETRY = case(
+    (
+        exists().where(_retry.c.retry_of_id == _run.id).correlate(_runs),
+        exists(select(_later.c.id).where(_later.c.status.in_(sorted(LIVE)))),
+    ),
+    else_=false(),
+)
+_HAS_LIVE_RERUN = exists().where(_rerun.c.rerun_of_id == _run.id, _rerun.c.status.in_(sorted(LIVE))).correlate(_runs)
 REFUSAL: ColumnElement[str | None] = case(
     (_run.status.not_in(sorted(FINAL)), BulkReason.RUN_NOT_FINAL.value),
     (_IS_FAMILY_LIVE, BulkReason.FAMILY_NOT_FINAL.value),
-    (_HAS_LIVE_RETRY, BulkReason.RETRY_UNDER_WAY.value),
+    (or_(_HAS_LIVE_RETRY, _HAS_LIVE_RERUN), BulkReason.RETRY_UNDER_WAY.value),
     else_=None,
 )
 """SQL for why nothing of a run of `flow_run` can be removed; null if it can be."""
@@ -72,6 +84,8 @@ def with_descendants(conn: Connection, run_ids: Collection[UUID]) -> list[UUID]:
 
 
 def _linked_to(conn: Connection, run_ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Returns the retries and reruns of runs."""
-    is_linked = or_(any_of(_run.retry_of_id, run_ids), any_of(_run.rerun_of_id, run_ids))
-    return conn.execute(select(_run.id).where(is_linked)).scalars().all()
+    """Returns the retries of runs, direct and through other retries, and the reruns."""
+    later = select(_run.id).where(any_of(_run.retry_of_id, run_ids)).cte("later", recursive=True)
+    later = later.union(select(_run.id).join(later, _run.retry_of_id == later.c.id))
+    reruns = select(_run.id).where(any_of(_run.rerun_of_id, run_ids))
+    return conn.execute(union_all(select(later.c.id), reruns)).scalars().all()

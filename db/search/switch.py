@@ -93,9 +93,9 @@ def fill(uow: UnitOfWork, limit: int) -> int:
     if is_complete:
         return 0
     after = position or _NIL
-    # A purge locks its runs and deletes their texts: it waits, or has ended before these are read.
+    # What purges, erases or deletes runs locks them first: it waits, or has ended before their texts are read.
     runs = select(_run.id).where(_run.id > after).order_by(_run.id).limit(limit)
-    keys = conn.execute(runs.with_for_update(read=True, key_share=True)).scalars().all()
+    keys = conn.execute(runs.with_for_update(read=True)).scalars().all()
     if not keys:
         conn.execute(update(_fill).values(is_complete=True))
         return 0

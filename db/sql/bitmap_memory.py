@@ -1,9 +1,10 @@
 """Memory for the bitmaps of what indexes find."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 
 @contextmanager
@@ -16,5 +17,9 @@ def memory_for_bitmaps(conn: Connection) -> Iterator[None]:
     conn.exec_driver_sql("SET work_mem = '16MB'")
     try:
         yield
-    finally:
-        conn.exec_driver_sql("RESET work_mem")
+    except DBAPIError:
+        # In a transaction, which reads have behind a pooler, the error has ended it, and the setting with it.
+        with suppress(DBAPIError):
+            conn.exec_driver_sql("RESET work_mem")
+        raise
+    conn.exec_driver_sql("RESET work_mem")

@@ -20,7 +20,9 @@ from domain.time import clock
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_OTHER_TIME = timedelta(days=1)
+_LATER = timedelta(days=400)
+"""Time after which a condition that depends on the present instant differs: an earlier bound of the filter no longer
+covers it, and months have other ends."""
 _MARKS = {"postgresql": re.compile(r"\$(\d+)"), "sqlite": re.compile(r":(\d+)")}
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": asyncpg.dialect(),  # type: ignore[no-untyped-call]
@@ -79,7 +81,7 @@ class ClauseTexts:
         now = clock.now()
         text = clause_text(build(now), dialect)
         if known is None:
-            moves = clause_text(build(now - _OTHER_TIME), dialect) != text
+            moves = clause_text(build(now + _LATER), dialect) != text
             self._recent.put((dialect, key), _Moving.YES if moves else text)
         return text
 

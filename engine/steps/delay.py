@@ -79,7 +79,8 @@ class DelayKind(StepKind):
 
     async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the end of the delay, or the rest of the wait if it is too early."""
-        until = end_of_delay(json_codec.decode(paused.input), paused.started_at)
+        # The step may have started earlier, with an attempt that failed.
+        until = end_of_delay(json_codec.decode(paused.input), paused.attempt_started_at or paused.started_at)
         if until > clock.now():
             return StillWaiting(f"Still waiting until {_shown(until)}", until)
         return Resumed({"until": until.isoformat()})

@@ -12,13 +12,14 @@ from db.runs.claims import JournalRow
 from db.runs.waits import input_requests
 from domain import ids, json_codec
 from domain.enums import InputRequestStatus
-from domain.errors import InputInvalidError
+from domain.errors import FlowRunsError, InputInvalidError
 from domain.flows.definition import LanguageModel, Seconds, Step, json_schema_problems
 from domain.flows.json_defaults import CheckedSchema
 from domain.flows.templated import Templated, has_template
 from domain.problem import Problem
 from domain.time import clock
 from engine.errors import StepError
+from engine.step_values import encode_input
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait, invalid_input, validated_input
 
 MAX_TITLE = 1_000
@@ -79,13 +80,17 @@ class HumanInputKind(StepKind):
         """Returns the wait for a response, with the input request to create.
 
         Raises:
-            StepError: INPUT_INVALID, the rendered input is invalid, or has a default that does not match its schema.
+            StepError: INPUT_INVALID, the rendered input is invalid, or has a default that does not match its schema;
+                INPUT_TOO_LARGE, NUMBER_OUT_OF_RANGE, a text field has a value that cannot be turned into text.
         """
         step_input = _asked(rendered, call.step)
         created_at = clock.now()
         seconds = min(filter(None, (step_input.expires_in, call.step.timeout)), default=None)
         expires_at = created_at + timedelta(seconds=seconds) if seconds else None
-        schema = json_codec.encode(step_input.answer_schema, limit=json_codec.MAX_DEFINITION_BYTES, what="schema")
+        try:
+            schema = json_codec.encode(step_input.answer_schema, limit=json_codec.MAX_DEFINITION_BYTES, what="schema")
+        except FlowRunsError as error:
+            raise invalid_input(f"The question is invalid: {error.message}") from None
         request = {
             "id": ids.new_uuid(),
             "run_id": call.run.id,
@@ -157,5 +162,5 @@ async def _expire(call: StepCall, request: InputRequestRow) -> bool:
 def _text(rendered: Any, length: int) -> str | None:
     if rendered is None:
         return None
-    text = rendered if isinstance(rendered, str) else json_codec.encode(rendered, limit=length, what="text")
+    text = rendered if isinstance(rendered, str) else encode_input(rendered)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:length]

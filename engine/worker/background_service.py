@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 
+from db.core.database import UNREADABLE
 from db.core.pubsub import PubSub
 from domain import reasons
-from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from engine.file_store import FileStoreError
 
@@ -88,7 +88,7 @@ class BackgroundService(ABC):
         """Runs one turn; returns the seconds until the next one."""
         try:
             seconds = await self.work()
-        except DatabaseUnavailableError as error:
+        except UNREADABLE as error:
             return await self._back_off(logging.WARNING, "database unavailable", reason=reasons.of_database(error))
         except FileStoreError as error:
             return await self._back_off(logging.WARNING, "file store unavailable", reason=str(error))

@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from db.core import pubsub
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from db.queue import due, holds
 from db.runs import claims
 from db.runs.claims import Claimed
 from db.runs.transitions import Lease
 from domain import ids, reasons
-from domain.errors import DatabaseUnavailableError
+from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from domain.observation.observer import SILENT, Observer
 from domain.time import clock
@@ -102,7 +102,7 @@ class Dispatcher:
                     self._wake.clear()
                     try:
                         await self._claim_batch(execute)
-                    except DatabaseUnavailableError as error:
+                    except UNREADABLE as error:
                         await self._back_off(error)
                     else:
                         await self._wait()
@@ -150,13 +150,13 @@ class Dispatcher:
     async def _postpone(self, leases: Sequence[Lease]) -> None:
         try:
             await self._database.write(claims.postpone, leases, self._interval)
-        except DatabaseUnavailableError as error:
+        except UNREADABLE as error:
             # The leases expire.
             _logger.warning(
                 "database unavailable", extra={"service": "dispatcher", "reason": reasons.of_database(error)}
             )
 
-    async def _back_off(self, error: DatabaseUnavailableError) -> None:
+    async def _back_off(self, error: FlowRunsError) -> None:
         """Waits for the next attempt. Nothing shortens the pause: runs are due, also while none can be claimed."""
         fields = {
             "service": "dispatcher",
@@ -172,7 +172,7 @@ class Dispatcher:
         if not timedelta(0) <= now - self._drain_seen_at < self._interval:
             try:
                 self._drained = await self._database.read(holds.is_drained)
-            except DatabaseUnavailableError:
+            except UNREADABLE:
                 return self._drained  # the claim finds that out too
             self._drain_seen_at = now
         return self._drained
@@ -188,7 +188,7 @@ class Dispatcher:
         if self._seen_at - now > self._interval:
             try:
                 count = await self._database.write(claims.reschedule_after_clock_change, self._seen_at + self._interval)
-            except DatabaseUnavailableError:
+            except UNREADABLE:
                 return
             fields = {"seconds": (self._seen_at - now).total_seconds(), "runs": count}
             _logger.warning("clock set back", extra=fields)
@@ -213,7 +213,7 @@ class Dispatcher:
     async def _seconds_until_due(self) -> float:
         try:
             due_at = await self._database.read(due.next_due)
-        except DatabaseUnavailableError:
+        except UNREADABLE:
             due_at = None
         return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()
 
@@ -246,7 +246,7 @@ class Dispatcher:
                 held = await self._database.read(claims.valid_leases, leases)
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
             stopped = await self._database.read(claims.find_cancelled, list(lost.values())) if lost else ()
-        except DatabaseUnavailableError as error:
+        except UNREADABLE as error:
             fields = {"service": "leases", "runs": len(leases), "reason": reasons.of_database(error)}
             _logger.warning("database unavailable", extra=fields)
             return

@@ -17,14 +17,14 @@ from uuid import UUID
 
 from db import schedules
 from db.core import pubsub
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from db.core.unit_of_work import UnitOfWork
 from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
 from domain.actor import Actor, ActorKind
 from domain.enums import MissedFires, ScheduleOverlap, SkipReason, TriggerMethod
-from domain.errors import DatabaseUnavailableError, InputInvalidError, InputTooLargeError
+from domain.errors import InputInvalidError, InputTooLargeError
 from domain.ids import IdKind
 from domain.time import clock
 from domain.time.cron import CronSchedule, get_zone
@@ -119,7 +119,7 @@ class Scheduler(BackgroundService):
             return json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input"), None
         except (InputInvalidError, InputTooLargeError):
             return schedule.input, SkipReason.INPUT_INVALID
-        except DatabaseUnavailableError:
+        except UNREADABLE:
             raise
         except Exception:
             # One broken schedule must not block the others.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from db import access_tokens, audit_events
 from db.core.unit_of_work import UnitOfWork
@@ -53,7 +54,9 @@ async def create(
     token = AccessToken(ids.new_uuid(), viewer.key_id, filter_text, payloads, expires_at)
     text = context.token_keys.sign(token)
     details = {"filter": json_codec.decode(filter_text), "payloads": payloads, "expiresAt": expires_at}
-    await context.database.write(_record, context.origin, AuditAction.CREATE_ACCESS_TOKEN, token, viewer, details)
+    await context.database.write(
+        _record, context.origin, AuditAction.CREATE_ACCESS_TOKEN, token, viewer.project_id, details
+    )
     return IssuedToken(token, text)
 
 
@@ -74,11 +77,17 @@ def _revoke(uow: UnitOfWork, origin: Origin, viewer: Viewer, token: AccessToken)
     key = access_tokens.active_key(uow.conn, token.id, token.key_id)
     if key is None or viewer.project_id not in (None, key.project_id):
         raise AccessTokenNotFoundError
-    access_tokens.revoke(uow, token.id, token.expires_at)
-    _record(uow, origin, AuditAction.REVOKE_ACCESS_TOKEN, token, viewer, {})
+    if not access_tokens.revoke(uow, token.id, token.expires_at):
+        raise AccessTokenNotFoundError
+    _record(uow, origin, AuditAction.REVOKE_ACCESS_TOKEN, token, key.project_id, {})
 
 
 def _record(
-    uow: UnitOfWork, origin: Origin, action: AuditAction, token: AccessToken, viewer: Viewer, details: dict[str, Any]
+    uow: UnitOfWork,
+    origin: Origin,
+    action: AuditAction,
+    token: AccessToken,
+    project_id: UUID | None,
+    details: dict[str, Any],
 ) -> None:
-    audit_events.record(uow, origin, action, IdKind.ACCESS_TOKEN, token.id, viewer.project_id, details=details)
+    audit_events.record(uow, origin, action, IdKind.ACCESS_TOKEN, token.id, project_id, details=details)

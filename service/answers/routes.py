@@ -10,11 +10,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from domain import json_codec
 from domain.access_token import TokenKeys
 from domain.errors import (
-    DatabaseUnavailableError,
     InputInvalidError,
     InputTooLargeError,
     InvalidArgumentError,
@@ -86,7 +85,7 @@ class AnswerPages:
     async def _show(self, request: Request) -> Response:
         try:
             opened = await self._opened(request)
-        except DatabaseUnavailableError:
+        except UNREADABLE:
             return _unavailable()
         except RateLimitedError as error:
             return _limited(error)
@@ -100,7 +99,7 @@ class AnswerPages:
             if isinstance(opened, LinkState):
                 return _message(opened)
             return await self._answered(opened, await request.body())
-        except DatabaseUnavailableError:
+        except UNREADABLE:
             return _unavailable()
         except RateLimitedError as error:
             return _limited(error)

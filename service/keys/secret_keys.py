@@ -4,8 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from db import secrets
-from db.core.database import Database
-from domain.errors import DatabaseUnavailableError, QueryTimeoutError
+from db.core.database import UNREADABLE, Database
 from engine.secrets.key_ring import KeyRing, new_key, parse_keys
 from service.keys import key_files
 from service.settings import Settings
@@ -42,7 +41,7 @@ async def report_missing_keys(database: Database, keys: KeyRing) -> None:
     """Logs the keys that the ring lacks: the log of a start is what people read first. `/readyz` repeats it."""
     try:
         missing = await missing_keys(database, keys)
-    except (DatabaseUnavailableError, QueryTimeoutError):
+    except UNREADABLE:
         return
     for key, count in missing.items():
         _logger.error("key of secrets is missing in FLOWRUNS_SECRET_KEYS", extra={"key": key, "secrets": count})

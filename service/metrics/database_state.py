@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from db import flows, projects
 from db.bulk import reads as bulk_reads
 from db.bulk.reads import Progress
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from db.deliveries import queue as delivery_queue
 from db.deliveries.queue import Backlog
 from db.events import log as event_log
@@ -21,7 +21,6 @@ from db.queue import load
 from db.queue.load import QueueLoad
 from db.rollups import answers
 from db.rollups.levels import FLOW
-from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 from domain.runs.run_filter import RunFilter
 from domain.time import clock
 from service.metrics.operations import OTHER
@@ -71,7 +70,7 @@ class StateReader:
             if time.monotonic() - self._read_at > self.max_age:
                 try:
                     self._state = await self._database.read(_read)
-                except (DatabaseUnavailableError, QueryTimeoutError):
+                except UNREADABLE:
                     self._state = None
                 self._read_at = time.monotonic()
             return self._state

@@ -14,9 +14,8 @@ from typing import Protocol
 from uuid import UUID
 
 from db import access_tokens
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from domain.errors import (
-    DatabaseUnavailableError,
     TooManyConnectionsError,
     TooManySubscriptionsError,
     UnauthenticatedError,
@@ -176,7 +175,7 @@ class ConnectionRegistry:
         tokens = {each.token_id for each in shown if each.token_id is not None}
         try:
             active = await self._database.read(access_tokens.active, keys, tokens)
-        except DatabaseUnavailableError:
+        except UNREADABLE:
             return  # The next check finds out which keys are active.
         for each in shown:
             has_expired = each.expires_at is not None and each.expires_at <= clock.now()

@@ -29,8 +29,8 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from db.core.database import UNREADABLE
 from domain.errors import (
-    DatabaseUnavailableError,
     PayloadTooLargeError,
     RequestError,
     TooManyConnectionsError,
@@ -265,7 +265,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.close(code=4403, reason="Forbidden")
         except TooManyConnectionsError as error:
             await self.websocket.close(code=4429, reason=error.code)
-        except DatabaseUnavailableError as error:
+        except UNREADABLE as error:
             await self.websocket.close(code=_TRY_AGAIN_LATER, reason=error.code)
         else:
             await self.send_message({"type": "connection_ack"})

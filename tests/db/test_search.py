@@ -1,5 +1,6 @@
 """The search of inputs, outputs and logs: what is found, on which states of its switch, and by which index."""
 
+import asyncio
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from uuid import UUID
 import orjson
 import pytest
 from sqlalchemy import Connection, Text, bindparam, func, select, text, update
+from sqlalchemy.util import await_only
 
 from db import retention
 from db.core.database import Database
@@ -18,11 +20,12 @@ from db.models.types import table
 from db.narrowing import narrow
 from db.narrowing.candidates import FEW
 from db.removal import deletion, erasure
-from db.runs import reads
+from db.runs import families, reads
 from db.runs.filter import matches
 from db.runs.output.logs import Line, append
 from db.search import switch
 from db.sql.keyset import Page
+from domain.enums import RunStatus
 from domain.errors import SearchOffError
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
@@ -31,6 +34,7 @@ from domain.text import fold, searched_json
 from domain.time import clock
 from engine.worker import maintenance
 from tests.support import factory
+from tests.support.databases.postgres import waits_for_lock
 from tests.support.factory import PublishedFlow
 
 _RUNS = table(FlowRun)
@@ -232,6 +236,36 @@ class TestSwitch:
         assert await found(database, "needle") == {*runs[:4], later}
         assert await found(database, "step") == {runs[0]}
         assert await found(database, "changed") == {runs[4]}
+
+    @pytest.mark.parametrize("dialect", ["postgresql"])  # SQLite has one writer
+    @pytest.mark.parametrize("removal", ["erase", "delete"])
+    async def test_fill_waits_for_what_removes_texts(self, database: Database, removal: str) -> None:
+        published = await database.write(factory.make_project_with_flow)
+        run_id = await database.write(factory.make_run, published, input=json_of("needle"), status=RunStatus.SUCCEEDED)
+        await database.write(factory.make_steps, run_id, [{"input": json_of("needle"), "output": json_of("needle")}])
+        await database.write(append, run_id, [Line(clock.now(), LogLevel.INFO, "a", 1, "needle")], 10)
+        await database.write(switch.switch_on)
+        removed, may_commit = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def remove(uow: UnitOfWork) -> None:
+            families.lock_runs(uow, [run_id])
+            if removal == "erase":
+                erasure.erase(uow, [run_id], clock.now())
+            else:
+                deletion.delete_runs(uow, [run_id], clock.now())
+            loop.call_soon(removed.set)
+            await_only(may_commit.wait())
+
+        removing = asyncio.create_task(database.write(remove))
+        await removed.wait()
+        filling = asyncio.create_task(database.write(switch.fill, 10))
+        while not filling.done() and not await database.read(waits_for_lock):
+            pass
+        may_commit.set()
+        await asyncio.gather(removing, filling)
+        left = "SELECT count(*) FROM run_text"
+        assert await database.read(lambda conn: conn.execute(text(left)).scalar_one()) == 0
 
     async def test_switching_off_drops_everything(self, database: Database, published: PublishedFlow) -> None:
         await database.write(factory.make_run, published, input=json_of("needle"))

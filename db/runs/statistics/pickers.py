@@ -200,8 +200,12 @@ def _exploded(
     if picker is Picker.METADATA_KEY:
         return inner.c.key, inner.c.key, source, conditions
     conditions.append(inner.c.type.in_(_SQLITE_SCALARS))
+    # The value of a boolean is a number; its type is its text.
     is_boolean = inner.c.type.in_(("true", "false"))
-    return case((is_boolean, inner.c.type), else_=func.json_quote(inner.c.value)), inner.c.value, source, conditions
+    value, text = (
+        case((is_boolean, inner.c.type), else_=each) for each in (func.json_quote(inner.c.value), inner.c.value)
+    )
+    return value, text, source, conditions
 
 
 def _exploded_on_postgresql(
@@ -210,13 +214,15 @@ def _exploded_on_postgresql(
     if picker is Picker.TAG:
         tag = func.unnest(newest.c.value).table_valued("value", joins_implicitly=True).render_derived()
         return tag.c.value, tag.c.value, newest.join(tag, true()), []
-    keys = literal(list(path), ARRAY(Text()))
-    inner = cast(newest.c.value, JSONB).op("#>")(keys) if path else cast(newest.c.value, JSONB)
+    inner: ColumnElement[Any] = cast(newest.c.value, JSONB)
+    for name in path:
+        # `->` with a text reads only keys of objects, where `#>` would also read elements of lists.
+        inner = inner.op("->", return_type=JSONB())(literal(name, Text()))
     if picker is Picker.METADATA_KEY:
         found = case((func.jsonb_typeof(inner) == "object", inner), else_=cast(literal("{}", Text()), JSONB))
         key = func.jsonb_object_keys(found).table_valued("value", joins_implicitly=True).render_derived()
         return key.c.value, key.c.value, newest.join(key, true()), []
-    text = cast(newest.c.value, JSONB).op("#>>", return_type=Text())(keys)
+    text = inner.op("#>>", return_type=Text())(literal([], ARRAY(Text())))
     return cast(inner, Text), text, newest, [func.jsonb_typeof(inner).in_(_SCALARS)]
 
 

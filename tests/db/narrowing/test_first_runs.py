@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from db import projects
 from db.core.database import Database
@@ -172,3 +172,19 @@ async def test_pages_have_the_runs_that_match(filled: Database) -> None:
     searched = await filled.read(check)
     assert searched[1] > DRAWS // 40
     assert searched[2] > DRAWS // 40
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])  # PostgreSQL plans to sort these runs
+@pytest.mark.usefixtures("fake_clock")
+async def test_a_longer_page_is_found_by_itself(filled: Database) -> None:
+    numbers = [*range(40), COUNT - 1]
+    tagged = update(table(FlowRun)).where(_run.id.in_(map(key_of, numbers))).values({_run.tags: ["seldom"]})
+    await filled.write(lambda uow: uow.conn.execute(tagged) and None)
+
+    def ids_of(conn: Connection, limit: int) -> Sequence[UUID] | None:
+        project_id = conn.execute(select(_run.project_id).where(_run.id == key_of(COUNT - 1))).scalar_one()
+        where = RunFilter(project_ids=(project_id,), tags=("seldom",))
+        return reads.narrowed_page(conn, where, RunOrder(RunOrderField.CREATED_AT, descending=True), Page(limit)).ids
+
+    assert await filled.read(ids_of, 1) is None  # a walk finds it at once
+    assert await filled.read(ids_of, 20) is not None

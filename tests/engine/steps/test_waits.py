@@ -100,6 +100,17 @@ async def test_delay_with_an_invalid_time_fails_the_step(worker: WorkerHarness, 
     assert not any(word in run.error_message for word in ("float", "isoformat", "NoneType", "C int"))
 
 
+async def test_delay_of_a_further_attempt_begins_with_it(worker: WorkerHarness, still: FakeClock) -> None:
+    step = delay(**{"for": 10}) | {"timeout": 6, "retry": {"attempts": 2, "delay": 1, "jitter": 0}}
+    _, run_id = await begin(worker, step)
+    for seconds in (6, 1, 6):
+        await still.advance(seconds)
+        await work_off(worker)
+    run = await worker.run(run_id)
+    assert (run.status, run.error_code) == ("FAILED", "TIMEOUT")
+    assert await worker.tries(run_id) == [("wait", 1, "FAILED"), ("wait", 2, "FAILED")]
+
+
 async def test_thousand_paused_runs_hold_no_lease(worker: WorkerHarness) -> None:
     flow = await worker.publish(delay(**{"for": 3600}))
     run_ids = await worker.start_many(flow, 200)
@@ -119,6 +130,20 @@ async def test_response_is_the_output_of_the_step(worker: WorkerHarness) -> None
     await work_off(worker)
     run = await worker.run(run_id)
     assert (run.status, run.output) == ("SUCCEEDED", "true")
+
+
+async def test_long_values_in_texts_of_a_question_are_cut(worker: WorkerHarness) -> None:
+    long = transform("long", {"items": ["x" * 50] * 60})
+    _, run_id = await begin(worker, long, human_input(title="{{ steps.long.output }}", assignee="{{ 7 }}"))
+    request = await request_of(worker, run_id)
+    assert (len(request.title), request.title[:14], request.assignee) == (1_000, '{"items":["xxx', "7")
+
+
+async def test_too_large_schema_of_a_question_fails_the_step(worker: WorkerHarness) -> None:
+    asked = human_input(schema={"enum": "{{ [steps.half.output, steps.half.output] }}"})
+    _, run_id = await begin(worker, transform("half", ["x" * 1_000] * 400), asked)
+    run = await worker.run(run_id)
+    assert (run.status, run.error_code, "schema" in run.error_message) == ("FAILED", "INPUT_INVALID", True)
 
 
 async def test_run_claimed_too_early_is_suspended_again(worker: WorkerHarness, still: FakeClock) -> None:

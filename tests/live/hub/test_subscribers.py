@@ -13,6 +13,7 @@ from db.events import log as event_log
 from db.events.log import EVERYTHING, NOTHING, LogPosition
 from db.migrate import upgrade
 from db.row_types import EventRow, RunRow
+from domain.errors import QueryTimeoutError
 from domain.runs.run_filter import RunFilter
 from live.events import (
     CaughtUp,
@@ -23,6 +24,7 @@ from live.events import (
 from live.hub import Hub
 from live.topics import NEVER_ENDS, RunsTopic, TopicState
 from tests.live.hub.harness import ALL, BEGINNING, END, PATIENCE, _event, complete, receive_to_the_end, take
+from tests.support.clock import FakeClock
 from tests.support.databases.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -239,3 +241,34 @@ async def test_unavailable_database_loses_no_event(own_postgres: PostgresServer)
     finally:
         await hub.close()
         await database.close()
+
+
+async def test_read_that_takes_too_long_ends_no_subscription(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a migration has locked the log."""
+    fake_clock.watch(database)
+    hub, refused = Hub(database), asyncio.Event()
+    read = database.read
+
+    async def too_slow(query: Any, *args: Any) -> Any:
+        if query is event_log.tail:
+            refused.set()
+            raise QueryTimeoutError
+        return await read(query, *args)
+
+    async with aclosing(hub.subscribe(ALL, None)) as feed:
+        await anext(feed)
+        coming = asyncio.create_task(anext(feed))
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "read", too_slow)
+            await fake_clock.advance(2)
+            assert refused.is_set()
+            run_id = await worker.start(flow)
+            await fake_clock.advance(2)
+            assert not coming.done()
+        await fake_clock.advance(2)
+        item = await coming
+        assert isinstance(item, MatchedEvent)
+        assert item.row.run_id == run_id
+    await hub.close()

@@ -213,6 +213,13 @@ async def test_revoked_token_and_token_of_a_revoked_key_end(idle_app: App) -> No
     assert await idle_app.error_code(IDS, key=second) == "UNAUTHENTICATED"
 
 
+async def test_revocation_by_an_operator_is_in_the_log_of_the_project(idle_app: App) -> None:
+    token = await token_for(idle_app, SCOPES[0])
+    await idle_app.query(REVOKE, {"token": token}, key=idle_app.keys.all_projects)
+    logged = await idle_app.query("{ auditEvents(first: 1) { nodes { action } } }")
+    assert logged["auditEvents"]["nodes"] == [{"action": "REVOKE_ACCESS_TOKEN"}]
+
+
 async def test_token_expires_on_time_and_with_its_key(fake_clock: FakeClock, idle_app: App) -> None:
     made = await idle_app.query(
         'mutation { it: createApiKey(name: "short", role: OPERATOR, expiresIn: "PT2M") { ... on CreateApiKeySuccess {'

@@ -28,7 +28,7 @@ async def published(idle_app: App) -> PublishedFlow:
             "metadata": '{"customer": {"id": 7, "vip": true}, "n": null}',
         },
         {"tags": ["customer:2", "red"], "source": "shop", "metadata": '{"customer": {"id": "7"}, "a.b": 1}'},
-        {"tags": ["50%_off"], "source": "Mail", "metadata": '{"customer": "none"}'},
+        {"tags": ["50%_off"], "source": "Mail", "metadata": '{"customer": "none", "lines": [{"sku": 7}]}'},
         {**FAILED, "failed_step_name": "charge"},
         {**FAILED, "failed_step_name": "charge", "error_code": "TIMEOUT"},
         {**FAILED, "failed_step_name": "Mail", "tags": ["red"]},
@@ -59,7 +59,7 @@ async def test_values_have_counts_and_are_found_by_prefix(idle_app: App, publish
     assert await picked(idle_app, "failedSteps", {"tags": ["red"]}) == [("Mail", 1)]
     assert await picked(idle_app, "errorCodes") == [("HTTP_ERROR", 2), ("TIMEOUT", 1)]
     assert await picked(idle_app, "sources") == [("shop", 2), ("Mail", 1)]
-    assert await picked(idle_app, "metadataKeys") == [("customer", 3), ("a.b", 1), ("n", 1)]
+    assert await picked(idle_app, "metadataKeys") == [("customer", 3), ("a.b", 1), ("lines", 1), ("n", 1)]
     assert await picked(idle_app, 'metadataKeys(path: "customer")') == [("id", 2), ("vip", 1)]
     assert await picked(idle_app, 'metadataKeys(path: "customer.id")') == []
     values = await picked(idle_app, 'metadataValues(path: "customer.id")')
@@ -68,6 +68,11 @@ async def test_values_have_counts_and_are_found_by_prefix(idle_app: App, publish
     assert await picked(idle_app, 'metadataValues(path: "a\\\\.b")') == [(1, 1)]
     assert await picked(idle_app, 'metadataValues(path: "n")') == []
     assert await picked(idle_app, 'metadataValues(path: "customer", prefix: "No")') == [("none", 1)]
+    assert await picked(idle_app, 'metadataValues(path: "customer.vip", prefix: "TR")') == [(True, 1)]
+    assert await picked(idle_app, 'metadataValues(path: "customer.vip", prefix: "1")') == []
+    # A path leads through objects alone, as in a filter.
+    assert await picked(idle_app, 'metadataKeys(path: "lines.0")') == []
+    assert await picked(idle_app, 'metadataValues(path: "lines.0.sku")') == []
 
 
 async def test_only_runs_that_the_viewer_sees_are_counted(idle_app: App, published: PublishedFlow) -> None:

@@ -10,10 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from db import access_tokens, api_keys
-from db.core.database import Database
+from db.core.database import UNREADABLE, Database
 from domain.enums import Role
 from domain.errors import (
-    DatabaseUnavailableError,
     TooManyConnectionsError,
     TooManySubscriptionsError,
     UnauthenticatedError,
@@ -106,14 +105,19 @@ async def test_connections_of_a_token_end_with_it_or_its_key_within_a_second(
     assert {error.code for transport in transports for error in transport.errors} == {"UNAUTHENTICATED"}
 
 
+@pytest.mark.parametrize("error", UNREADABLE)
 async def test_unavailable_database_closes_no_connection(
-    registry: ConnectionRegistry, database: Database, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    registry: ConnectionRegistry,
+    database: Database,
+    fake_clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
 ) -> None:
     key = await new_key(database)
     transport = Transport(registry, key)
 
     async def unavailable(*_: object) -> None:
-        raise DatabaseUnavailableError
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "read", unavailable)

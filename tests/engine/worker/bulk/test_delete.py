@@ -65,6 +65,20 @@ async def test_runs_are_deleted_with_descendants_and_links_are_set(worker: Worke
     assert await database.read(files.purged, 10) == []
 
 
+async def test_runs_of_which_a_later_retry_is_live_stay(worker: WorkerHarness, flow: Flow) -> None:
+    first, other = await add(worker, flow, RunStatus.FAILED, RunStatus.FAILED)
+    (second,) = await add(worker, flow, RunStatus.FAILED, retry_of_id=first, attempt=2)
+    # It keeps child runs of the first one, as the second one did.
+    (third,) = await add(worker, flow, RunStatus.RUNNING, retry_of_id=second, attempt=3)
+    await add(worker, flow, RunStatus.SUCCEEDED, retry_of_id=other, attempt=2)
+    for kind in (BulkKind.ERASE, BulkKind.DELETE):
+        operation_id = await start_operation(worker, kind, [first, second, other])
+        await BulkWorker(worker.database).drain()
+        found = {key: row.reason for key, row in (await outcomes(worker, operation_id)).items()}
+        assert found == {first: "RETRY_UNDER_WAY", second: "RETRY_UNDER_WAY", other: None}
+    assert {first, second, third} <= set(await worker.database.read(remaining))
+
+
 async def test_counts_follow_and_a_lost_worker_loses_nothing(
     fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:

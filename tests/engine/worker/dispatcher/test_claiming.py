@@ -9,7 +9,7 @@ from db.assembly import open_database
 from db.core import pubsub
 from db.runs import claims
 from db.runs.claims import Claimed
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 from domain.time import clock
 from tests.engine.faults.backends import Backend, Limits
 from tests.engine.worker.dispatcher.harness import Work, at_work, end
@@ -148,6 +148,32 @@ async def test_claims_that_fail_are_repeated_each_second(
         monkeypatch.setattr(worker.database, "write", write)
         await still.advance(1)
         assert work.runs == [run_id]
+
+
+async def test_reads_that_take_too_long_end_no_dispatcher(
+    backend: Backend,
+    worker: WorkerHarness,
+    flow: Flow,
+    still: FakeClock,
+    held_up: Work,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As while a migration has locked the table of runs, in a process whose reads have a time limit."""
+
+    async def too_slow(*_: Any) -> None:
+        raise QueryTimeoutError
+
+    (run_id,) = await worker.start_many(flow, 1)
+    async with at_work(backend.create(worker.database, Limits(lease=3)), held_up) as task:
+        await still.settle()
+        with monkeypatch.context() as patch:
+            patch.setattr(worker.database, "read", too_slow)
+            await still.advance(2)
+        # Leases are renewed, and runs claimed, as before.
+        await worker.start_many(flow, 1)
+        await still.advance(10)
+        assert (task.done(), len(held_up.runs), held_up.aborted) == (False, 2, [])
+        assert held_up.runs[0] == run_id
 
 
 async def test_runs_whose_workers_were_lost_begin_one_after_the_other(
