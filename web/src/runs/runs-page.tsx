@@ -8,6 +8,7 @@ import { filterOf, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { orderOf } from '../shared/order'
 import { Part } from '../shared/part'
+import { useTitle } from '../shared/title'
 import { OrderSelect } from './order-select'
 import { PAGE_SIZE, RunsTable } from './runs-table'
 import { SelectionBar } from './selection-bar'
@@ -27,6 +28,7 @@ const QUERY = graphql`
 
 /** The list of runs: the whole filter is in the address, and what it shows changes as runs do. */
 export function RunsPage() {
+  useTitle('Runs')
   const search = useSearch({ from: '/' })
   const navigate = useNavigate({ from: '/' })
   const notice = useLocation({ select: ({ state }) => state.notice })
