@@ -231,6 +231,28 @@ def test_key_without_access_to_payloads_sees_everything_else(browser: Browser, s
     service.ask("mutation ($id: ID!) { cancel(runId: $id) { __typename } }", id=paused)
 
 
+def test_end_of_the_session_leads_to_the_sign_in_and_back(browser: Browser, service: Service) -> None:
+    created = service.ask("""mutation { createApiKey(name: "until lunch", role: VIEWER) {
+        ... on CreateApiKeySuccess { secret apiKey { id } } } }""")["createApiKey"]
+    revoke = "mutation ($id: ID!) { revokeApiKey(id: $id) { __typename } }"
+    with browser.new_context() as context:
+        sign_in(context, service.url, created["secret"])
+        with page_of(context, service.url) as one, page_of(context, service.url) as other:
+            for page in (one, other):
+                page.goto(f"{service.url}/failures")
+                live(page)
+            service.ask(revoke, id=created["apiKey"]["id"])
+            expect(other.get_by_label("API key")).to_be_visible()
+            one.get_by_label("API key").fill(service.key)
+            one.get_by_role("button", name="Sign in").click()
+            expect(one.get_by_role("heading", name="Failures")).to_be_visible()
+            live(one)
+            # The person comes back to the other tab.
+            other.evaluate("dispatchEvent(new Event('focus'))")
+            expect(other.get_by_role("heading", name="Failures")).to_be_visible()
+            live(other)
+
+
 def test_restart_of_the_service_under_load_is_shown_and_no_event_is_missed(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/?tags=survivor")
     live(page)
