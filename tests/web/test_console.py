@@ -58,6 +58,27 @@ def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
     pytest.fail(f"{target} cannot be reached by {key}")
 
 
+def test_going_back_leads_to_the_row_that_was_opened(page: Page, service: Service) -> None:
+    for number in range(90):
+        service.run("hello", wait=number == 89, tags=["many"], input={"name": str(number)})
+    page.goto(f"{service.url}/?tags=many")
+    table = page.get_by_role("table", name="Runs")
+    table.get_by_role("link").first.focus()
+    # Beyond the page of runs that a list begins with.
+    for index in range(1, 75):
+        page.keyboard.press("j")
+        expect(table.locator(f'[data-index="{index}"] a')).to_be_focused()
+    href = page.locator(":focus").get_attribute("href")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Status history")).to_be_visible()
+    page.go_back()
+    row = table.locator(f'a[href="{href}"]')
+    expect(row).to_be_in_viewport()
+    expect(row).to_be_focused()
+    delete = 'mutation { bulkDelete(filter: {tags: ["many"]}, waitMs: 20000) { __typename } }'
+    assert service.ask(delete)["bulkDelete"]["__typename"] == "BulkDeleteSuccess"
+
+
 def test_run_is_found_understood_and_retried_by_keyboard(page: Page, service: Service) -> None:
     service.run("flaky-checkout", tags=["keyboard"])
     service.run("hello", tags=["keyboard"])
