@@ -186,7 +186,7 @@ def create_service(
             Middleware(BodyLimit, settings.max_body_bytes, other_paths={GRAPHQL_PATH}),
             Middleware(MaskedErrors),
         ],
-        exception_handlers={ClientDisconnect: abandoned},
+        exception_handlers={ClientDisconnect: abandoned, 404: pages.not_found},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

@@ -18,6 +18,12 @@ _MAX_DEPTH = 3
 """Objects within objects that are drawn as groups."""
 _LONG = 200
 """`maxLength` from which a text gets several lines."""
+_FORMATS = {
+    "date-time": "A time with its time zone, such as 2026-01-31T14:30:00Z or 2026-01-31T14:30:00+01:00.",
+    "time": "A time of day with its time zone, such as 14:30:00Z or 14:30:00+01:00.",
+    "duration": "A duration, such as PT15M or P1D.",
+}
+"""How texts of a format are written, for formats of which browsers have no input that is right without scripts."""
 _MISSING = object()
 _SIMPLE = frozenset({"type", "title", "description", "default", "properties", "required", "items", "enum", "const"}) | {
     *("format", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
@@ -176,9 +182,10 @@ def _field(schema: Any, name: str, label: str, *, required: bool, depth: int) ->
             length = schema.get("maxLength")
             if isinstance(length, int) and length > _LONG:
                 return Field(name, FieldKind.LONG_TEXT, title, _help(about), **common)
-            kinds = {"email": "email", "uri": "url", "date": "date"}
-            input_type = kinds.get(str(schema.get("format")), "text")
-            return Field(name, FieldKind.TEXT, title, _help(about), input_type=input_type, **common)
+            text_format = str(schema.get("format"))
+            input_type = {"email": "email", "uri": "url", "date": "date"}.get(text_format, "text")
+            hint = _help(about, _FORMATS.get(text_format))
+            return Field(name, FieldKind.TEXT, title, hint, input_type=input_type, **common)
         case "array" if isinstance(schema.get("items"), dict) and isinstance(schema["items"].get("enum"), list):
             options = _options(schema["items"]["enum"])
             return Field(name, FieldKind.CHOICES, title, _help(about), options=options, **common)

@@ -14,6 +14,7 @@ _STYLE: Final = Markup("""
 body { margin: 0 auto; max-width: 40rem; padding: 2rem 1rem }
 h1 { font-size: 1.5rem; overflow-wrap: anywhere } p { overflow-wrap: anywhere; white-space: pre-line }
 label, legend { display: block; font-weight: 600; margin-top: 1rem; overflow-wrap: anywhere }
+:is(h1, p, label, legend) { unicode-bidi: plaintext }
 .option { font-weight: 400; margin-top: .25rem } .option input { width: auto }
 .help { margin: .25rem 0 } fieldset { border: 1px solid; border-radius: .5rem; margin: 1rem 0; padding: 0 1rem 1rem }
 input, textarea { box-sizing: border-box; font: inherit; padding: .5rem; width: 100% }

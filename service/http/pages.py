@@ -101,10 +101,16 @@ class Pages:
         assets = _Assets(directory=self._folder / "assets", check_dir=False)
         return [*console, Mount("/assets", assets, middleware=[compression()])]
 
+    async def not_found(self, request: Request, _: Exception) -> Response:
+        """Responds to an unknown address: a browser gets the console, which says so, other clients get a line."""
+        if self.are_built and self.is_page_request(request):
+            return self._page("index.html", request, status=404)
+        return PlainTextResponse("Not Found", status_code=404)
+
     async def _console(self, request: Request) -> Response:
         return self._page("index.html", request)
 
-    def _page(self, name: str, request: Request) -> Response:
+    def _page(self, name: str, request: Request, *, status: int = 200) -> Response:
         if not self.are_built:
             return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | _VARY)
         path = public_path(request)
@@ -113,4 +119,4 @@ class Pages:
         text = text.replace('"./assets/', f'"{path}/assets/').replace(_BASE_PATH, _BASE_PATH.replace('""', f'"{path}"'))
         text = text.replace(_PROVIDER, self._provider)
         headers = {"cache-control": "no-cache", "content-security-policy": POLICY, **_HEADERS, **_VARY}
-        return HTMLResponse(text, headers=headers)
+        return HTMLResponse(text, status, headers)

@@ -108,7 +108,7 @@ def test_inbox_is_answered_by_keyboard_alone(page: Page, flows: Service) -> None
     expect(page.get_by_role("combobox", name="Size")).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.get_by_label("A gift?").focus()
+    page.get_by_role("radiogroup", name="A gift?").get_by_label("Yes").focus()
     page.keyboard.press("Space")
     page.keyboard.press("Control+Enter")
     following = page.get_by_role("button", name="Next question")

@@ -58,6 +58,27 @@ def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
     pytest.fail(f"{target} cannot be reached by {key}")
 
 
+def test_going_back_leads_to_the_row_that_was_opened(page: Page, service: Service) -> None:
+    for number in range(90):
+        service.run("hello", wait=number == 89, tags=["many"], input={"name": str(number)})
+    page.goto(f"{service.url}/?tags=many")
+    table = page.get_by_role("table", name="Runs")
+    table.get_by_role("link").first.focus()
+    # Beyond the page of runs that a list begins with.
+    for index in range(1, 75):
+        page.keyboard.press("j")
+        expect(table.locator(f'[data-index="{index}"] a')).to_be_focused()
+    href = page.locator(":focus").get_attribute("href")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Status history")).to_be_visible()
+    page.go_back()
+    row = table.locator(f'a[href="{href}"]')
+    expect(row).to_be_in_viewport()
+    expect(row).to_be_focused()
+    delete = 'mutation { bulkDelete(filter: {tags: ["many"]}, waitMs: 20000) { __typename } }'
+    assert service.ask(delete)["bulkDelete"]["__typename"] == "BulkDeleteSuccess"
+
+
 def test_run_is_found_understood_and_retried_by_keyboard(page: Page, service: Service) -> None:
     service.run("flaky-checkout", tags=["keyboard"])
     service.run("hello", tags=["keyboard"])
@@ -229,6 +250,28 @@ def test_key_without_access_to_payloads_sees_everything_else(browser: Browser, s
         page.get_by_role("list", name="Questions").get_by_role("link", name=re.compile("approve")).first.click()
         expect(page.get_by_text("Questions and answers need a key with access to payloads.")).to_be_visible()
     service.ask("mutation ($id: ID!) { cancel(runId: $id) { __typename } }", id=paused)
+
+
+def test_end_of_the_session_leads_to_the_sign_in_and_back(browser: Browser, service: Service) -> None:
+    created = service.ask("""mutation { createApiKey(name: "until lunch", role: VIEWER) {
+        ... on CreateApiKeySuccess { secret apiKey { id } } } }""")["createApiKey"]
+    revoke = "mutation ($id: ID!) { revokeApiKey(id: $id) { __typename } }"
+    with browser.new_context() as context:
+        sign_in(context, service.url, created["secret"])
+        with page_of(context, service.url) as one, page_of(context, service.url) as other:
+            for page in (one, other):
+                page.goto(f"{service.url}/failures")
+                live(page)
+            service.ask(revoke, id=created["apiKey"]["id"])
+            expect(other.get_by_label("API key")).to_be_visible()
+            one.get_by_label("API key").fill(service.key)
+            one.get_by_role("button", name="Sign in").click()
+            expect(one.get_by_role("heading", name="Failures")).to_be_visible()
+            live(one)
+            # The person comes back to the other tab.
+            other.evaluate("dispatchEvent(new Event('focus'))")
+            expect(other.get_by_role("heading", name="Failures")).to_be_visible()
+            live(other)
 
 
 def test_restart_of_the_service_under_load_is_shown_and_no_event_is_missed(page: Page, service: Service) -> None:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -275,3 +276,13 @@ def test_values_are_read_as_their_types() -> None:
     assert root_field(wide).kind is FieldKind.JSON
     assert root_field({"type": "boolean"}).read({"f": ["1"]}) is False
     assert root_field({"type": "boolean"}).read({}) is MISSING
+
+
+@pytest.mark.parametrize("text_format", ["date-time", "time", "duration"])
+def test_help_has_an_example_of_the_format(text_format: str) -> None:
+    schema = {"type": "string", "format": text_format, "description": "When?"}
+    text = root_field(schema).help
+    assert text is not None
+    assert text.startswith("When? ")
+    for example in text.removesuffix(".").partition("such as ")[2].split(" or "):
+        assert list(jsonschema_rs.validator_for(schema, validate_formats=True).iter_errors(example)) == []

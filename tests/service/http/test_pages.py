@@ -52,7 +52,8 @@ def pages(folder: Path) -> httpx.AsyncClient:
     async def graphiql(request: Request) -> Response:
         return served.graphiql(request)
 
-    return client(Starlette(routes=[Route("/graphql", graphiql), *served.routes()]))
+    routes = [Route("/graphql", graphiql), *served.routes()]
+    return client(Starlette(routes=routes, exception_handlers={404: served.not_found}))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,19 @@ async def test_assets_that_the_build_did_not_compress_are_compressed_when_they_a
 async def test_nothing_but_assets_is_served_from_there(build: Path, path: str) -> None:
     async with pages(build) as http:
         assert (await http.get(f"/assets/{path}")).status_code in (404, 405)
+
+
+@pytest.mark.parametrize(
+    ("method", "accept", "title"),
+    [("GET", PAGE["accept"], "Flow Runs"), ("GET", "*/*", None), ("POST", PAGE["accept"], None)],
+)
+async def test_unknown_address_is_a_page_for_browsers_only(
+    build: Path, method: str, accept: str, title: str | None
+) -> None:
+    async with pages(build) as http:
+        response = await http.request(method, "/runs", headers={"accept": accept})
+    assert response.status_code == 404
+    assert response.text == "Not Found" if title is None else f"<title>{title}</title>" in response.text
 
 
 async def test_missing_build_is_reported(tmp_path: Path) -> None:

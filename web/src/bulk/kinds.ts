@@ -10,3 +10,8 @@ export const BULK_WORDS: Record<BulkKind | 'ERASE' | 'DELETE', { verb: string; d
   ERASE: { verb: 'Erase', done: 'erased' },
   DELETE: { verb: 'Delete', done: 'deleted' },
 }
+
+/** What an operation is called: what it does to how many runs. */
+export function nameOf({ kind, matched }: { kind: keyof typeof BULK_WORDS; matched: number }): string {
+  return `${BULK_WORDS[kind].verb} ${matched.toLocaleString()} ${matched === 1 ? 'run' : 'runs'}`
+}

@@ -9,8 +9,9 @@ import { OpenAsQuery } from '../shared/open-as-query'
 import { readAgain } from '../shared/read-again'
 import { words } from '../shared/status'
 import { Time } from '../shared/time'
+import { useTitle } from '../shared/title'
 import { useMayOperate } from '../shared/viewer'
-import { BULK_WORDS } from './kinds'
+import { BULK_WORDS, nameOf } from './kinds'
 import { Outcomes } from './outcomes'
 import { retryFailed, stopOperation, undoArchive } from './requests'
 
@@ -83,6 +84,7 @@ export function OperationPage() {
       [operationId],
     ),
   )
+  useTitle(operation ? nameOf(operation) : 'No bulk operation')
   const finishedAt = operation?.finishedAt
   useEffect(() => {
     if (!finishedAt) return
@@ -94,7 +96,7 @@ export function OperationPage() {
     return (
       <main className="page">
         <div className="panel empty">
-          <strong>There is no bulk operation with this ID</strong>
+          <h1>There is no bulk operation with this ID</h1>
           <Link to="/bulk">All bulk operations</Link>
         </div>
       </main>
@@ -103,9 +105,7 @@ export function OperationPage() {
   return (
     <main className="page">
       <div className="line">
-        <h1>
-          {BULK_WORDS[kind].verb} {matched.toLocaleString()} {matched === 1 ? 'run' : 'runs'}
-        </h1>
+        <h1>{nameOf(operation)}</h1>
         <span className="tag">{words(status)}</span>
         <span className="grow" />
         <Actions id={operation.id} kind={kind} status={status} failed={failed} succeeded={succeeded} />

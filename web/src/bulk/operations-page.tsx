@@ -4,7 +4,8 @@ import type { operationsPageQuery } from '../__generated__/operationsPageQuery.g
 import { OpenAsQuery } from '../shared/open-as-query'
 import { words } from '../shared/status'
 import { Time } from '../shared/time'
-import { BULK_WORDS } from './kinds'
+import { useTitle } from '../shared/title'
+import { nameOf } from './kinds'
 
 const QUERY = graphql`
   query operationsPageQuery {
@@ -29,6 +30,7 @@ const QUERY = graphql`
 
 /** The bulk operations that were started, newest first. */
 export function OperationsPage() {
+  useTitle('Bulk operations')
   const { bulkOperations } = useLazyLoadQuery<operationsPageQuery>(QUERY, {}, { fetchPolicy: 'store-and-network' })
   const operations = bulkOperations.nodes
   return (
@@ -58,7 +60,7 @@ export function OperationsPage() {
                 <tr key={operation.id}>
                   <td>
                     <Link to="/bulk/$operationId" params={{ operationId: operation.id }}>
-                      {BULK_WORDS[operation.kind].verb} {operation.matched.toLocaleString()} runs
+                      {nameOf(operation)}
                     </Link>
                   </td>
                   <td>{words(operation.status)}</td>

@@ -6,6 +6,7 @@ import type { comparePageQuery } from '../__generated__/comparePageQuery.graphql
 import { OpenAsQuery } from '../shared/open-as-query'
 import { Part } from '../shared/part'
 import { RUN_ID } from '../shared/run-id'
+import { useTitle } from '../shared/title'
 import { Documents } from './documents'
 import { Facts } from './facts'
 import { PairForm } from './pair-form'
@@ -30,6 +31,7 @@ const QUERY = graphql`
 
 /** Two runs side by side: what they executed, with what, and where they differ. */
 export function ComparePage() {
+  useTitle('Compare runs')
   const { left = '', right = '' } = useSearch({ from: '/compare' })
   return (
     <main className="page">

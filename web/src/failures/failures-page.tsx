@@ -7,6 +7,7 @@ import { filterOf, type RunsFilter, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { Part } from '../shared/part'
 import { TIME_ZONE } from '../shared/time'
+import { useTitle } from '../shared/title'
 import { FAILURES, FailuresTable } from './failures-table'
 import './failures.css'
 
@@ -15,6 +16,7 @@ const MOST = 50
 
 /** Failures by the fingerprint of their error, of the runs of a filter that the address holds. */
 export function FailuresPage() {
+  useTitle('Failures')
   const search = useSearch({ from: '/failures' })
   const navigate = useNavigate({ from: '/failures' })
   const address = JSON.stringify(filterOf(search))

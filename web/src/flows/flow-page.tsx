@@ -6,6 +6,7 @@ import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { flowPageQuery } from '../__generated__/flowPageQuery.graphql'
 import { CopyableId } from '../shared/copy'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { useTitle } from '../shared/title'
 import { useMayOperate } from '../shared/viewer'
 import { Definition } from './definition'
 import { RunNow } from './run-now'
@@ -38,11 +39,12 @@ export function FlowPage() {
   const mayOperate = useMayOperate()
   const variables = { id: flowId }
   const { flow } = useLazyLoadQuery<flowPageQuery>(QUERY, variables, { fetchPolicy: 'store-and-network' })
+  useTitle(flow?.name ?? 'No flow')
   if (!flow)
     return (
       <main className="page">
         <div className="panel empty">
-          <strong>There is no flow with this ID</strong>
+          <h1>There is no flow with this ID</h1>
           <Link to="/flows">All flows</Link>
         </div>
       </main>
@@ -54,7 +56,7 @@ export function FlowPage() {
         {!flow.enabled && <span className="tag">disabled</span>}
         <span className="dim">
           {flow.publishedVersion
-            ? `Version ${flow.publishedVersion.number}, ${flow.publishedVersion.stepCount} steps`
+            ? `Version ${flow.publishedVersion.number}, ${steps(flow.publishedVersion.stepCount)}`
             : 'Not published'}
         </span>
         <CopyableId id={flow.id} />
@@ -94,4 +96,8 @@ export function FlowPage() {
       </Tabs>
     </main>
   )
+}
+
+function steps(count: number): string {
+  return count === 1 ? '1 step' : `${count} steps`
 }

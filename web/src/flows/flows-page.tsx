@@ -5,6 +5,7 @@ import type { flowsPageQuery } from '../__generated__/flowsPageQuery.graphql'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { Time } from '../shared/time'
 import { GRAPHQL_PATH } from '../shared/session'
+import { useTitle } from '../shared/title'
 
 const QUERY = graphql`
   query flowsPageQuery($filter: FlowFilter) {
@@ -33,6 +34,7 @@ const QUERY = graphql`
 
 /** The flows of the project. */
 export function FlowsPage() {
+  useTitle('Flows')
   const { nameContains } = useSearch({ from: '/flows' })
   const navigate = useNavigate({ from: '/flows' })
   const variables = { filter: { nameContains: nameContains ?? null } }

@@ -65,7 +65,7 @@ export function RunNow({ flow: key }: { flow: runNow_flow$key }) {
             {error}
           </Alert>
         )}
-        <SchemaForm schema={inputSchema ?? ANY_OBJECT} submitLabel="Start a run" onSubmit={start} />
+        <SchemaForm schema={inputSchema ?? ANY_OBJECT} label="Input" submitLabel="Start a run" onSubmit={start} />
       </div>
     </section>
   )

@@ -5,6 +5,7 @@ import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { inboxPageQuery } from '../__generated__/inboxPageQuery.graphql'
 import { Count } from '../shared/count'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { useTitle } from '../shared/title'
 import { useViewer } from '../shared/viewer'
 import { InboxFilters } from './inbox-filters'
 import { InboxList } from './inbox-list'
@@ -30,6 +31,7 @@ const PAGE = 100
 
 /** The questions of all runs, those first that have waited longest, and the one that is selected. */
 export function InboxPage() {
+  useTitle('Inbox')
   const search = useSearch({ from: '/inbox' })
   const navigate = useNavigate({ from: '/inbox' })
   const { payloads } = useViewer()

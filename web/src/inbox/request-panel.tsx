@@ -129,7 +129,7 @@ function Question({ request, onNext }: { request: requestPanel_request$data; onN
         {isPending && mayOperate && (
           <>
             <Suspense>
-              <SchemaForm schema={request.schema} submitLabel="Respond" isFocused onSubmit={answer} />
+              <SchemaForm schema={request.schema} label="Your answer" submitLabel="Respond" isFocused onSubmit={answer} />
             </Suspense>
             <AnswerLink requestId={request.id} />
           </>

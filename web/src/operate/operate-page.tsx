@@ -3,6 +3,7 @@ import { Tabs } from '@mantine/core'
 import '@mantine/core/styles/Tabs.layer.css'
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useMayAdminister } from '../shared/viewer'
+import { useTitle } from '../shared/title'
 import './operate.css'
 
 const TABS = [
@@ -22,6 +23,7 @@ export function OperatePage() {
   const mayAdminister = useMayAdminister()
   const tabs = TABS.filter(({ isForAdmins }) => mayAdminister || !isForAdmins)
   const shown = tabs.find(({ value }) => value === tab) ?? tabs[0]!
+  useTitle(shown.label)
   return (
     <main className="page">
       <h1>Operate</h1>

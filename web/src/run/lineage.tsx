@@ -60,7 +60,7 @@ export function Lineage({ run: key }: { run: lineage_run$key }) {
         <span className="grow" />
         {run.childRuns.totalCount > 0 && (
           <Link to="/" search={{ parentRunId: run.id, archived: 'INCLUDE' }}>
-            All {run.childRuns.totalCount.toLocaleString()} child runs
+            {run.childRuns.totalCount === 1 ? 'In the list' : `All ${run.childRuns.totalCount.toLocaleString()} child runs`}
           </Link>
         )}
       </header>

@@ -59,7 +59,7 @@ function Question({ runId, request }: Props) {
         </Link>
       </header>
       <div className="body stack">
-        {request.description && <p style={{ margin: 0 }}>{request.description}</p>}
+        {request.description && <p className="prose">{request.description}</p>}
         {error && (
           <span role="alert" className="danger">
             {error}
@@ -67,7 +67,7 @@ function Question({ runId, request }: Props) {
         )}
         {mayOperate ? (
           <Suspense>
-            <SchemaForm schema={request.schema} submitLabel="Respond" onSubmit={answer} />
+            <SchemaForm schema={request.schema} label="Your answer" submitLabel="Respond" onSubmit={answer} />
           </Suspense>
         ) : (
           <p className="dim">Responding needs a key with the role operator.</p>

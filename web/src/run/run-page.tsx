@@ -3,6 +3,8 @@ import { useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { runPageQuery } from '../__generated__/runPageQuery.graphql'
 import { OpenAsQuery } from '../shared/open-as-query'
+import { words } from '../shared/status'
+import { useTitle } from '../shared/title'
 import { useViewer } from '../shared/viewer'
 import { Lineage } from './lineage'
 import { Logs } from './logs'
@@ -19,6 +21,9 @@ const QUERY = graphql`
     flowRun(id: $id) {
       id
       status
+      flow {
+        name
+      }
       failedStepName
       ...runHeader_run
       ...waterfall_run
@@ -39,6 +44,7 @@ export function RunPage() {
   const { flowRun } = useLazyLoadQuery<runPageQuery>(QUERY, variables, { fetchPolicy: 'store-or-network' })
   const lines = useLiveRun(QUERY, runId)
   const { payloads } = useViewer()
+  useTitle(flowRun ? `${flowRun.flow.name}, ${words(flowRun.status).toLowerCase()}` : 'No run')
   const select = useCallback(
     (step: string | undefined) => void navigate({ search: (old) => ({ ...old, step }), replace: true }),
     [navigate],
@@ -47,7 +53,7 @@ export function RunPage() {
     return (
       <main className="page">
         <div className="panel empty">
-          <strong>There is no run with this ID</strong>
+          <h1>There is no run with this ID</h1>
           <span>It was deleted, or the key that signed in cannot see it.</span>
         </div>
       </main>

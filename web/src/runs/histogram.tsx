@@ -83,7 +83,7 @@ function createPlot(element: HTMLElement, statuses: FlowRunStatus[], onBrush: (f
       cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
       scales: { y: { range: (_, __, max) => [0, Math.max(4, max * 1.05)] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 22 },
+        { ...axis, grid: { show: false }, size: 22, values: tickLabels },
         { ...axis, size: 44, splits: (_, __, ___, max) => [0, Math.ceil(max / 2), Math.floor(max)], values: whole },
       ],
       series: [
@@ -109,6 +109,17 @@ function createPlot(element: HTMLElement, statuses: FlowRunStatus[], onBrush: (f
     [[]],
     element,
   )
+}
+
+const hour = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' })
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
+
+/** The clock as the viewer's language writes it; at midnight, the day that begins. */
+function tickLabels(_: uPlot, splits: number[]): string[] {
+  return splits.map((seconds) => {
+    const at = new Date(seconds * 1000)
+    return (at.getHours() || at.getMinutes() ? hour : day).format(at)
+  })
 }
 
 const compact = new Intl.NumberFormat(undefined, { notation: 'compact' })

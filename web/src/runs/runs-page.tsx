@@ -1,6 +1,6 @@
 import { lazy, Suspense, useCallback, useMemo, useState } from 'react'
 import { Skeleton } from '@mantine/core'
-import { useLocation, useNavigate, useSearch } from '@tanstack/react-router'
+import { useLocation, useNavigate, useRouter, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
 import { FilterBar } from '../filters/filter-bar'
@@ -8,7 +8,9 @@ import { filterOf, type RunsSearch } from '../shared/filter'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { orderOf } from '../shared/order'
 import { Part } from '../shared/part'
+import { useTitle } from '../shared/title'
 import { OrderSelect } from './order-select'
+import { placeOf, type Place } from './place'
 import { PAGE_SIZE, RunsTable } from './runs-table'
 import { SelectionBar } from './selection-bar'
 import { Stats } from './stats'
@@ -27,6 +29,7 @@ const QUERY = graphql`
 
 /** The list of runs: the whole filter is in the address, and what it shows changes as runs do. */
 export function RunsPage() {
+  useTitle('Runs')
   const search = useSearch({ from: '/' })
   const navigate = useNavigate({ from: '/' })
   const notice = useLocation({ select: ({ state }) => state.notice })
@@ -36,10 +39,14 @@ export function RunsPage() {
     (changes: RunsSearch) => void navigate({ search: (old: RunsSearch) => ({ ...old, ...changes }) }),
     [navigate],
   )
+  const { history } = useRouter()
+  const [back] = useState(() => ({ address, place: placeOf(history.location.state.__TSR_key) }))
+  const place = back.address === address ? back.place : undefined
+  const count = Math.max(PAGE_SIZE, place?.count ?? 0)
   const variables = useMemo(() => {
     const held = JSON.parse(address) as RunsSearch
-    return { filter: filterOf(held), orderBy: orderOf(held.orderBy), count: PAGE_SIZE }
-  }, [address])
+    return { filter: filterOf(held), orderBy: orderOf(held.orderBy), count }
+  }, [address, count])
   const live = useLiveRuns(QUERY, variables)
   const selection = useSelection(address)
   const [total, setTotal] = useState<number | null>(null)
@@ -84,6 +91,7 @@ export function RunsPage() {
                 live={live}
                 selection={selection}
                 total={total}
+                place={place}
               />
             )}
           </Part>
@@ -101,12 +109,13 @@ type RowsProps = {
   live: LiveRuns
   selection: Selection
   total: number | null
+  place: Place | undefined
 }
 
-function Rows({ variables, attempt, live, selection, total }: RowsProps) {
+function Rows({ variables, attempt, live, selection, total, place }: RowsProps) {
   const options = { fetchPolicy: 'network-only', fetchKey: attempt } as const
   const data = useLazyLoadQuery<runsPageQuery>(QUERY, variables, options)
-  return <RunsTable query={data} live={live} selection={selection} total={total} />
+  return <RunsTable query={data} live={live} selection={selection} total={total} place={place} />
 }
 
 function Total({ total }: { total: number | null }) {

@@ -1,10 +1,12 @@
-import { useEffect, useLayoutEffect, useRef, type KeyboardEvent } from 'react'
+import { useEffect, useLayoutEffect, useRef, type KeyboardEvent, type MouseEvent } from 'react'
 import { Checkbox } from '@mantine/core'
+import { useRouter } from '@tanstack/react-router'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { graphql, usePaginationFragment } from 'react-relay/hooks'
 import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
 import type { runsTable_query$key } from '../__generated__/runsTable_query.graphql'
 import { NoRuns } from './no-runs'
+import { leaveAt, type Place } from './place'
 import { RunRow } from './run-row'
 import type { LiveRuns } from './use-live-runs'
 import type { Selection } from './use-selection'
@@ -33,9 +35,16 @@ const FRAGMENT = graphql`
   }
 `
 
-type Props = { query: runsTable_query$key; live: LiveRuns; selection: Selection; total: number | null }
+type Props = {
+  query: runsTable_query$key
+  live: LiveRuns
+  selection: Selection
+  total: number | null
+  /** Where the list was left, if the viewer comes back to it. */
+  place: Place | undefined
+}
 
-export function RunsTable({ query, live, selection, total }: Props) {
+export function RunsTable({ query, live, selection, total, place }: Props) {
   const { data, loadNext, hasNext, isLoadingNext } = usePaginationFragment<runsPageQuery, runsTable_query$key>(
     FRAGMENT,
     query,
@@ -62,6 +71,26 @@ export function RunsTable({ query, live, selection, total }: Props) {
   }, [runs.length, last, live])
   useSteadyScroll(scroller, rows.scrollOffset ?? 0, runs[0]?.node.id, (id) => runs.findIndex(({ node }) => node.id === id))
 
+  const back = useRef(place)
+  useLayoutEffect(() => {
+    const index = runs.findIndex(({ node }) => node.id === back.current?.firstId)
+    if (index >= 0) {
+      scroller.current!.scrollTop = index * ROW_HEIGHT + back.current!.above
+      focusLater(scroller, index + back.current!.opened)
+    }
+    back.current = undefined
+  }, [runs])
+  const { history } = useRouter()
+  const leave = ({ target }: MouseEvent) => {
+    if (!(target as HTMLElement).closest('a')) return
+    const offset = rows.scrollOffset ?? 0
+    const first = Math.floor(offset / ROW_HEIGHT)
+    const opened = (target as HTMLElement).closest<HTMLElement>('[data-index]')
+    if (!runs[first] || !opened) return
+    const left = { count: runs.length, firstId: runs[first].node.id, above: offset % ROW_HEIGHT }
+    leaveAt(history.location.state.__TSR_key, { ...left, opened: Number(opened.dataset.index) - first })
+  }
+
   const move = (event: KeyboardEvent) => {
     const by = event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0
     const row = (event.target as HTMLElement).closest<HTMLElement>('[data-index]')
@@ -69,9 +98,7 @@ export function RunsTable({ query, live, selection, total }: Props) {
     event.preventDefault()
     const index = Math.max(0, Math.min(runs.length - 1, Number(row.dataset.index) + by))
     rows.scrollToIndex(index)
-    requestAnimationFrame(() =>
-      scroller.current?.querySelector<HTMLElement>(`[data-index="${index}"] a`)?.focus({ preventScroll: true }),
-    )
+    focusLater(scroller, index)
   }
 
   if (!runs.length) return <NoRuns />
@@ -83,6 +110,7 @@ export function RunsTable({ query, live, selection, total }: Props) {
       aria-label="Runs"
       aria-rowcount={total === null ? -1 : total + 1}
       onKeyDown={move}
+      onClickCapture={leave}
     >
       <Heads selection={selection} />
       <div className="runs-rows" ref={scroller} role="rowgroup" tabIndex={-1}>
@@ -132,6 +160,13 @@ function Heads({ selection }: { selection: Selection }) {
         Created
       </span>
     </div>
+  )
+}
+
+/** Focuses the link of a row, once the row is drawn. */
+function focusLater(scroller: React.RefObject<HTMLDivElement | null>, index: number) {
+  requestAnimationFrame(() =>
+    scroller.current?.querySelector<HTMLElement>(`[data-index="${index}"] a`)?.focus({ preventScroll: true }),
   )
 }
 

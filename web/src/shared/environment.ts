@@ -27,7 +27,9 @@ export const LOST = 'flow-runs-lost'
 export function createEnvironment(onUnauthenticated: () => void): Environment {
   const execute = async (params: RequestParameters, variables: Variables): Promise<GraphQLResponse> => {
     const body = JSON.stringify({ query: params.text, operationName: params.name, variables })
-    const response = await fetch(GRAPHQL_PATH, { method: 'POST', headers: HEADERS, body })
+    const response = await fetch(GRAPHQL_PATH, { method: 'POST', headers: HEADERS, body }).catch(() => {
+      throw new Error('The service cannot be reached. Check the connection, then try again.')
+    })
     if (response.status === 401) onUnauthenticated()
     const result = (await response.json().catch(() => null)) as GraphQLSingularResponse | null
     if (!result) throw new Error(`The service answered with status ${response.status}.`)
@@ -37,13 +39,17 @@ export function createEnvironment(onUnauthenticated: () => void): Environment {
     return result
   }
   return new Environment({
-    network: Network.create(execute, subscribeInBatches),
+    network: Network.create(execute, (params, variables) => subscribeInBatches(params, variables, onUnauthenticated)),
     store: new Store(new RecordSource(), { gcReleaseBufferSize: KEPT_QUERIES }),
   })
 }
 
 /** The first event goes on at once; those that follow it closely come together. */
-function subscribeInBatches(params: RequestParameters, variables: Variables): Observable<GraphQLResponse> {
+function subscribeInBatches(
+  params: RequestParameters,
+  variables: Variables,
+  unauthenticated: () => void,
+): Observable<GraphQLResponse> {
   return Observable.create((sink) => {
     let waiting: Result[] = []
     let timer: ReturnType<typeof setTimeout> | undefined
@@ -68,6 +74,7 @@ function subscribeInBatches(params: RequestParameters, variables: Variables): Ob
           sink.complete()
         },
         lost: () => dispatchEvent(new Event(LOST)),
+        unauthenticated,
       },
     )
     return () => {

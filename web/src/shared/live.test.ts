@@ -48,7 +48,7 @@ beforeEach(async () => {
   streams.length = 0
   vi.resetModules()
   live = await import('./live')
-  sink = { next: vi.fn(), error: vi.fn(), complete: vi.fn(), lost: vi.fn() }
+  sink = { next: vi.fn(), error: vi.fn(), complete: vi.fn(), lost: vi.fn(), unauthenticated: vi.fn() }
 })
 afterEach(() => {
   vi.useRealTimers()
@@ -126,6 +126,15 @@ describe('a subscription', () => {
     latest().sink.next({ errors: refusal('SLOW_CONSUMER', 'c') })
     await vi.advanceTimersByTimeAsync(250)
     expect(latest().variables).toEqual({ filter: {}, after: 'c' })
+  })
+
+  test('whose session has ended says so, and goes on if another one has begun', async () => {
+    live.subscribe(REQUEST, sink)
+    latest().sink.next(event('c1'))
+    latest().sink.error({ code: 4403, reason: 'The API key is no longer active.' })
+    expect(sink.unauthenticated).toHaveBeenCalledOnce()
+    await vi.advanceTimersByTimeAsync(500)
+    expect(latest().variables).toEqual({ filter: {}, after: 'c1' })
   })
 
   test('whose cursor expired says that events are lost, and begins without one', async () => {

@@ -17,6 +17,8 @@ export type Sink = {
   complete: () => void
   /** Events were lost for good: what the subscription is about must be read again. */
   lost: () => void
+  /** The session has ended, or another one has begun in another tab. */
+  unauthenticated: () => void
 }
 type GraphQLError = { message: string; extensions?: { code?: string; cursor?: string } }
 
@@ -25,6 +27,8 @@ const FIRST_WAIT_MS = 250
 const LONGEST_WAIT_MS = 8_000
 /** Sockets that fail to open, with a service that answers, before events are streamed by HTTP. */
 const SOCKET_TRIES = 2
+/** Closes the socket of a key that is wrong or no longer active. */
+const FORBIDDEN = 4403
 const PASSING = new Set(['SERVICE_STOPPING', 'DATABASE_UNAVAILABLE', 'QUERY_TIMEOUT', 'SLOW_CONSUMER'])
 
 let state: LiveState = 'idle'
@@ -128,6 +132,10 @@ export function subscribe(request: Request, sink: Sink): () => void {
         error(reason) {
           if (isEnded) return
           if (Array.isArray(reason)) return refused(reason as GraphQLError[])
+          if (isForbidden(reason)) {
+            sink.unauthenticated()
+            return again(waitMs(failures++))
+          }
           setState('disconnected')
           void dropped(byStream).then(() => !isEnded && again(waitMs(failures++)))
         },
@@ -140,6 +148,12 @@ export function subscribe(request: Request, sink: Sink): () => void {
 
   begin()
   return () => finish(() => end())
+}
+
+/** True if a socket was closed, or a stream was refused, because of the session. */
+function isForbidden(reason: unknown): boolean {
+  const { code, response } = (reason ?? {}) as { code?: number; response?: { status: number } }
+  return code === FORBIDDEN || response?.status === 401
 }
 
 /** A service that answers while its sockets do not open is behind something that blocks them. */

@@ -60,7 +60,8 @@ export function Time({ at, format = 'ago' }: Props) {
   const now = useNow(format === 'ago' ? 10 * SECOND : DAY)
   const text = format === 'ago' ? ago(at, now) : format === 'full' ? fullTime(at) : clockTime(at)
   return (
-    <time dateTime={at} title={`${fullTime(at)} ${TIME_ZONE}\n${at.slice(0, 23)}Z UTC`}>
+    // In Arabic and Hebrew, dates are written from right to left, in a page that is not.
+    <time dateTime={at} dir="auto" title={`${fullTime(at)} ${TIME_ZONE}\n${at.slice(0, 23)}Z UTC`}>
       {text}
     </time>
   )

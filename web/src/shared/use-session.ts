@@ -15,6 +15,13 @@ export function useSession(): [Session, () => void] {
     void readSession().then(setSession)
   }, [])
   useEffect(check, [check])
+  const isSignedOut = session.state === 'signed-out'
+  useEffect(() => {
+    // Another tab may have signed in.
+    if (!isSignedOut) return
+    addEventListener('focus', check)
+    return () => removeEventListener('focus', check)
+  }, [isSignedOut, check])
   return [session, check]
 }
 

@@ -10,9 +10,9 @@ export function PageFailed({ error, reset }: ErrorComponentProps) {
     void router.invalidate()
   }
   return (
-    <div className="page">
+    <main className="page">
       <div className="panel empty" role="alert">
-        <strong>This could not be loaded</strong>
+        <h1>This could not be loaded</h1>
         <span>{error instanceof Error ? error.message : String(error)}</span>
         <div className="line">
           <Button onClick={retry}>Try again</Button>
@@ -21,6 +21,6 @@ export function PageFailed({ error, reset }: ErrorComponentProps) {
           </Button>
         </div>
       </div>
-    </div>
+    </main>
   )
 }

@@ -89,6 +89,8 @@ export const router = createRouter({
   parseSearch,
   stringifySearch,
   defaultPreload: 'intent',
+  // The shell stays, and with it the ways to other pages.
+  defaultErrorComponent: PageFailed,
   scrollRestoration: false,
 })
 
@@ -106,7 +108,7 @@ function NotFound() {
   return (
     <main className="page">
       <div className="empty">
-        <strong>There is no such page</strong>
+        <h1>There is no such page</h1>
         <a href={`${BASE_PATH}/`}>All runs</a>
       </div>
     </main>
