@@ -92,7 +92,10 @@ class TestItems:
         second = (await families.retry(first))["run"]["id"]
         third = (await families.retry(second))["run"]["id"]
         assert await families.status(third) == "PAUSED"
-        await remove(families, action, first)
+        refused = await families.bulk(action, f'filter: {{ids: ["{first}"]}}')
+        assert refused["reasons"] == [{"reason": "RETRY_UNDER_WAY", "count": 1}]
+        (kept,) = (child["id"] for child in await families.children(first) if child["status"] == "SUCCEEDED")
+        await remove(families, action, kept)
         lost = await self.finish(families, third)
         assert (lost["status"], lost["error"]["code"]) == ("FAILED", "CHILD_DELETED")
         done = await families.run((await families.retry(third))["run"]["id"])
