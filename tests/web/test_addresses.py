@@ -53,6 +53,8 @@ def test_name_of_one_long_word_moves_no_button_off_the_screen(page: Page, servic
             " ... on StartRunSuccess { run { id } } } }",
             f=flow_id,
         )["startRun"]["run"]["id"]
+        tag = "mutation ($r: ID!, $t: [String!]) { updateRun(runId: $r, tags: $t) { __typename } }"
+        service.ask(tag, r=run_id, t=["a_tag_without_a_space_" * 4])
         page.goto(f"{service.url}/flows")
         expect(page.get_by_role("row").filter(has_text=name).get_by_role("link", name="Runs")).to_be_in_viewport(
             ratio=1
@@ -61,6 +63,7 @@ def test_name_of_one_long_word_moves_no_button_off_the_screen(page: Page, servic
         page.goto(f"{service.url}/runs/{run_id}")
         expect(page.get_by_role("button", name="Run again")).to_be_in_viewport(ratio=1)
         expect(page.get_by_role("button", name="Compare with…")).to_be_in_viewport(ratio=1)
+        expect(page.get_by_role("link", name="a_tag_without_a_space_")).to_be_in_viewport(ratio=1)
     finally:
         service.ask("mutation ($f: ID!) { deleteFlow(flowId: $f) { __typename } }", f=flow_id)
 

@@ -242,10 +242,10 @@ def test_keys_are_created_rotated_and_revoked_and_that_is_audited(page: Page, se
     expect(deploy).to_have_count(2)
 
     page.get_by_role("tab", name="Audit log").click()
-    page.get_by_role("combobox", name="Action").fill("Revoke api key")
-    page.get_by_role("option", name="Revoke api key").click()
+    page.get_by_role("combobox", name="Action").fill("Revoke API key")
+    page.get_by_role("option", name="Revoke API key").click()
     log = page.get_by_role("region", name="Audit log")
-    expect(log.get_by_role("row").nth(1)).to_contain_text("Revoke api key")
+    expect(log.get_by_role("row").nth(1)).to_contain_text("Revoke API key")
     expect(page).to_have_url(re.compile("action=REVOKE_API_KEY"))
     expect(log).to_contain_text("event")
     address = log.get_by_role("link", name="Open as query").get_attribute("href") or ""

@@ -40,8 +40,8 @@ export function Differences({ title, of }: Props) {
               <td>
                 <code className="mono compare-value">{path || 'all of it'}</code>
               </td>
-              <td>{kind === 'ADDED' ? <Absent /> : <Value value={a} />}</td>
-              <td>{kind === 'REMOVED' ? <Absent /> : <Value value={b} />}</td>
+              <td>{kind === 'ADDED' ? <Absent /> : <Value value={a} label="Left" />}</td>
+              <td>{kind === 'REMOVED' ? <Absent /> : <Value value={b} label="Right" />}</td>
             </tr>
           ))}
         </tbody>
@@ -55,6 +55,10 @@ function Absent() {
   return <span className="dim">absent</span>
 }
 
-function Value({ value }: { value: unknown }) {
-  return <code className="mono compare-value compare-document">{JSON.stringify(value, null, 2) ?? 'null'}</code>
+function Value({ value, label }: { value: unknown; label: string }) {
+  return (
+    <pre tabIndex={0} aria-label={label} className="mono compare-value compare-document">
+      {JSON.stringify(value, null, 2) ?? 'null'}
+    </pre>
+  )
 }

@@ -15,7 +15,6 @@ export const STATUSES: FlowRunStatus[] = [
 ]
 
 const LIVE = new Set<string>(['QUEUED', 'RUNNING', 'PAUSED'])
-const WORDS: Record<string, string> = { API: 'API', QUOTA_EXCEEDED: 'Quota exceeded', INTERNAL_ERROR: 'Internal error' }
 
 export function isLive(status: string): boolean {
   return LIVE.has(status)
@@ -23,7 +22,8 @@ export function isLive(status: string): boolean {
 
 /** A value of an enumeration as people write it. */
 export function words(value: string): string {
-  return WORDS[value] ?? value.charAt(0) + value.slice(1).toLowerCase().replaceAll('_', ' ')
+  const text = value.charAt(0) + value.slice(1).toLowerCase().replaceAll('_', ' ')
+  return text.replace(/\bapi\b/i, 'API')
 }
 
 /** The colour of a status, of a run or of a step, as a variable that the theme sets. */
