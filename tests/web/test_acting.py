@@ -305,6 +305,22 @@ def test_tags_metadata_and_note_are_changed(page: Page, flows: Service) -> None:
     assert changed == {"tags": ["before", "after"], "metadata": {"customer": "acme"}, "note": "Looked at on Monday"}
 
 
+def test_what_others_do_with_an_ended_run_is_shown(page: Page, flows: Service) -> None:
+    run_id = flows.run("flaky-checkout")
+    page.goto(f"{flows.url}/runs/{run_id}")
+    expect(page.get_by_role("note", name="Error", exact=True)).to_be_visible()
+    live(page)
+    tagged = 'mutation ($id: ID!) { updateRun(runId: $id, addTags: ["looked at"]) { __typename } }'
+    assert flows.ask(tagged, id=run_id)["updateRun"]["__typename"] == "UpdateRunSuccess"
+    expect(page.get_by_role("link", name="looked at")).to_be_visible()
+    archive = "mutation ($id: ID!) { bulkArchive(filter: {ids: [$id]}) { __typename } }"
+    flows.ask(archive, id=run_id)
+    expect(page.get_by_text("archived", exact=True)).to_be_visible()
+    delete = "mutation ($id: ID!) { bulkDelete(filter: {ids: [$id]}, waitMs: 20000) { __typename } }"
+    flows.ask(delete, id=run_id)
+    expect(page.get_by_role("heading", name="There is no run with this ID")).to_be_visible()
+
+
 def test_cancelling_says_first_what_it_ends(page: Page, flows: Service) -> None:
     run_id = flows.pause("A-9")
     page.goto(f"{flows.url}/runs/{run_id}")

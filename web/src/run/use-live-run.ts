@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useState } from 'react'
 import { graphql, useRelayEnvironment, useSubscription, type GraphQLTaggedNode } from 'react-relay/hooks'
 import type { runPageQuery } from '../__generated__/runPageQuery.graphql'
+import type { useLiveRunChangesSubscription } from '../__generated__/useLiveRunChangesSubscription.graphql'
 import type { useLiveRunSubscription } from '../__generated__/useLiveRunSubscription.graphql'
 import { LOST } from '../shared/environment'
 import { MUTATED } from '../shared/mutate'
@@ -27,6 +28,28 @@ const SUBSCRIPTION = graphql`
           stepName
           message
         }
+      }
+      ... on CaughtUp {
+        cursor
+      }
+    }
+  }
+`
+
+/** What people and retries change, also after the run has ended. */
+const CHANGES = graphql`
+  subscription useLiveRunChangesSubscription($runId: ID!, $after: String) {
+    flowRunStatusChanged(filter: { ids: [$runId] }, after: $after) {
+      __typename
+      ... on FlowRunStatusChanged {
+        cursor
+      }
+      ... on FlowRunUpdated {
+        cursor
+      }
+      ... on FlowRunDeleted {
+        cursor
+        runId
       }
       ... on CaughtUp {
         cursor
@@ -84,6 +107,22 @@ export function useLiveRun(query: GraphQLTaggedNode, runId: string): LogLine[] {
         onError: () => {},
       }),
       [runId, payloads, reader],
+    ),
+  )
+  useSubscription<useLiveRunChangesSubscription>(
+    useMemo(
+      () => ({
+        subscription: CHANGES,
+        variables: { runId },
+        updater: (_, data) => {
+          const event = data?.flowRunStatusChanged
+          // Changes of the status are above, and the deletion of any run is reported, whatever the filter.
+          const isOther = event?.__typename === 'FlowRunDeleted' && event.runId !== runId
+          if (event && event.__typename !== 'FlowRunStatusChanged' && !isOther) reader.read()
+        },
+        onError: () => {},
+      }),
+      [runId, reader],
     ),
   )
   return lines
