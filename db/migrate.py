@@ -82,7 +82,7 @@ def _upgrade_sqlite(url: URL) -> None:
 async def _upgrade_postgresql(url: str) -> None:
     server = PostgresServer(url)
     await server.find_pooling()
-    engine = server.engine({})
+    engine = server.engine({"statement_timeout": "0"})  # Hosts limit statements; those of migrations may take minutes.
     try:
         async with engine.begin() as conn:
             await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))

@@ -37,18 +37,25 @@ _FULL = "53100"
 _READ_ONLY = "25006"
 """PostgreSQL's error code for a write to a standby server, or to one that its operator has made read-only, as hosts do
 when its disk is nearly full."""
-_UNAVAILABLE = ("53", "57P", "58", _READ_ONLY)
-"""Beginnings of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, a
-fault of its system, or read-only."""
 _WRITE_PROBLEM_AGE = timedelta(seconds=30)
 """Time for which a failed write is reported: longer than Prometheus and probes take between two looks."""
 _DEADLOCK = "40P01"
 _CANCELLED = "57014"
-"""PostgreSQL's error code for a statement that exceeded `statement_timeout`."""
+"""PostgreSQL's error code for a statement that exceeded `statement_timeout`, or that an operator cancelled."""
+_BROKEN_OFF = ("40", "55P03", _CANCELLED, "25P03", "25P04")
+"""Beginnings of PostgreSQL error codes for a transaction that the server gave up, and that may succeed later: deadlock
+or serialization, a lock that was not free in time, a cancelled statement, an idle or a long transaction."""
+_UNAVAILABLE = ("53", "57P", "58", _READ_ONLY, *_BROKEN_OFF)
+"""Beginnings of PostgreSQL error codes for an unavailable database: no resources left, shut down by its operator, a
+fault of its system, read-only, or broken off."""
 _SESSION = {
     "application_name": "flow-runs",
+    "default_transaction_isolation": "read committed",  # A statement sees what was committed before it.
     "jit": "off",  # JIT costs more than it gains on queries that end within milliseconds.
     "timezone": "UTC",  # The server writes instants in this zone.
+    # Hosts set limits for roles and databases. Work in the background would exceed them each time that it is repeated.
+    "statement_timeout": "0",
+    "lock_timeout": "0",
 }
 """Settings of every session on PostgreSQL."""
 _WRITING_SESSION = {**_SESSION, "enable_seqscan": "off"}

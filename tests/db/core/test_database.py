@@ -207,6 +207,54 @@ async def test_interrupted_read_is_retried(database: Database) -> None:
     assert await database.read(read) == [0, 1]
 
 
+_REFUSED = "DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END $$"
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    "code", ["57014", "55P03", "40001", "40P01"], ids=["cancelled", "locked", "serial", "deadlock"]
+)
+async def test_write_that_the_server_breaks_off_is_unavailable(database: Database, code: str) -> None:
+    """An operator cancels a statement, or the server gives up the transaction: the work itself has no error."""
+
+    def work(uow: UnitOfWork) -> None:
+        projects.create(uow, "lost")
+        uow.conn.exec_driver_sql(_REFUSED.format(code=code))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await database.write(work)
+    assert await database.read(projects.names) == []
+
+
+_LIMITS = {
+    "statement_timeout": "1ms",
+    "lock_timeout": "1ms",
+    "default_transaction_isolation": "serializable",
+}
+"""Settings that hosts give to roles and databases."""
+
+
+@on_postgresql
+async def test_limits_of_the_host_do_not_apply(database_url: str, database: Database) -> None:
+    name = make_url(database_url).database
+    await query(database_url, *(f"ALTER DATABASE \"{name}\" SET {each} = '{value}'" for each, value in _LIMITS.items()))
+    shown = "SELECT " + ", ".join(f"current_setting('{each}')" for each in _LIMITS)
+    opened = open_database(database_url)
+    limited = open_database(database_url, query_timeout=7.0)
+
+    def settings(conn: Connection) -> list[str]:
+        conn.execute(text("SELECT pg_sleep(0.01)"))
+        return list(conn.execute(text(shown)).one())
+
+    assert await opened.write(lambda uow: settings(uow.conn)) == ["0", "0", "read committed"]
+    assert await opened.read(settings) == ["0", "0", "read committed"]
+    assert await limited.write(lambda uow: settings(uow.conn)) == ["0", "0", "read committed"]
+    assert await limited.read(settings) == ["7s", "0", "read committed"]
+    assert [list(row) for row in await limited.fetch(shown, ())] == [["7s", "0", "read committed"]]
+    await opened.close()
+    await limited.close()
+
+
 @on_postgresql
 async def test_invalid_statement_is_programming_error(database: Database) -> None:
     statement = text("SELECT nothing FROM nowhere")
