@@ -182,10 +182,12 @@ class StepExecutor:
         if when is None or attempt.number > 1:
             return True
         try:
+            execution.secrets.check_readable()
             holds: bool = when.render(execution.scope)
-        except StepError:
+        except StepError as error:
             await self._record_start(attempt, None)
-            raise
+            # A later attempt would execute the step without its condition.
+            raise StepError(error.code, error.message, retryable=False, details=error.details) from None
         if not holds:
             attempt.log("Skipped: its condition is false")
             await execution.journal.write(step_journal.skip, execution.take_pending_result(), attempt.start(None))

@@ -203,7 +203,11 @@ async def _encode_run_output(execution: Execution) -> str:
     """
     template = execution.flow.output
     try:
-        output = execution.last_output if template is None else template.render(execution.scope)
+        if template is None:
+            output = execution.last_output
+        else:
+            execution.secrets.check_readable()
+            output = template.render(execution.scope)
         _, text = await execution.secrets.output(output)
     except StepError as error:
         if template is None:

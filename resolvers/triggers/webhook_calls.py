@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.core.database import Database
+from db.queue import quota
 from db.row_types import WebhookRow
 from db.runs import reads, retries
 from domain import ids, json_codec
@@ -23,6 +24,7 @@ from domain.errors import (
     AlreadyRecoveredError,
     IdempotencyConflictError,
     MappingFailedError,
+    QuotaExceededError,
     RetryUnderWayError,
     RunNotRetryableError,
     SignatureInvalidError,
@@ -62,6 +64,7 @@ _MIN_STATUS, _MAX_STATUS = 200, 599
 
 _DELIVERED = LIVE | {RunStatus.SUCCEEDED, RunStatus.STOPPED}
 """Statuses of a run whose delivery is not repeated. A stopped run stays stopped."""
+_COLUMNS = frozenset({"status", "flow_version_id", "project_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +183,20 @@ async def _redelivered(context: Context, first_id: UUID) -> Delivery | None:
     """Returns the last run of the chain that the first delivery began, or a new retry of it if it has failed.
 
     Returns None if the quota refused the run: the delivery then counts as new.
+
+    Raises:
+        QuotaExceededError: the quota refused the last retry, and is still used up.
     """
     last_id = await context.database.read(retries.newest_retry, first_id)
-    last = await context.loaders.load_existing(reads.by_ids, last_id, frozenset({"status", "flow_version_id"}))
+    last = await context.loaders.load_existing(reads.by_ids, last_id, _COLUMNS)
     if last.status in _DELIVERED:
         return Delivery(last_id, is_duplicate=True)
     if last.status == RunStatus.QUOTA_EXCEEDED:
-        return None
+        if last_id == first_id:
+            return None
+        if not await context.database.read(quota.is_left, last.project_id):
+            # Another refused retry would only use up the limit of retries.
+            raise QuotaExceededError(last_id)
     shown_id = ids.encode(IdKind.RUN, last_id)
     try:
         try:

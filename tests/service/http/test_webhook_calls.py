@@ -300,6 +300,27 @@ async def test_failed_delivery_whose_retry_was_erased_starts_no_run_without_its_
     assert (again.status_code, again.json()) == (202, {"runId": retried, "duplicate": True})
 
 
+async def test_failed_delivery_whose_retry_the_quota_refused_is_retried_later(app: App) -> None:
+    path = (await create(app, ONCE))["path"]
+    limit = "mutation($n: Int) { updateProject(input: {quotaRuns: $n, quotaPeriod: DAY}) { __typename } }"
+
+    async def deliver() -> httpx.Response:
+        return await app.http.post(f"{path}?wait=30000", json=1, headers={"x-github-delivery": "d"})
+
+    assert (await deliver()).json()["status"] == "FAILED"
+    await app.query(limit, {"n": 1})
+    await app.http.post(path, json=2)
+    refused = [await deliver() for _ in range(2)]
+    assert [response.status_code for response in refused] == [429, 429]
+    # A refusal is no retry: further ones do not use up the limit of the chain.
+    assert refused[0].json()["runId"] == refused[1].json()["runId"]
+    await app.query(limit, {"n": 9})
+    delivered = await deliver()
+    assert (delivered.status_code, delivered.json()["retryOf"]) == (200, refused[0].json()["runId"])
+    again = (await deliver()).json()
+    assert (again["runId"], again["duplicate"]) == (delivered.json()["runId"], True)
+
+
 async def test_stopped_delivery_stays_stopped(idle_app: App) -> None:
     path = (await create(idle_app))["path"]
     first = await idle_app.http.post(path, json=1, headers={"svix-id": "m"})
