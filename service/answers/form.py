@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from domain import json_codec
+
 MAX_FIELDS = 100
 """Fields of a form. A schema with more is answered as JSON text."""
 _MAX_DEPTH = 3
@@ -110,6 +112,7 @@ class Field:
 
         Raises:
             UnreadableValueError: the text is not of the type of the field.
+            NumberOutOfRangeError: it has a number that cannot be kept.
         """
         texts = form.get(self.name, ())
         text = texts[0] if texts else ""
@@ -132,9 +135,10 @@ class Field:
                 return text.replace("\r\n", "\n")
 
     def _option(self, index: str) -> Any:
-        if not (index.isascii() and index.isdigit() and int(index) < len(self.options)):
-            raise UnreadableValueError(f"{self.label}: choose one of the options.")
-        return self.options[int(index)][1]
+        for number, (_, value) in enumerate(self.options):
+            if index == str(number):
+                return value
+        raise UnreadableValueError(f"{self.label}: choose one of the options.")
 
 
 MISSING = _MISSING
@@ -167,7 +171,8 @@ def _field(schema: Any, name: str, label: str, *, required: bool, depth: int) ->
         return Field(name, FieldKind.CHOICE, title, _help(about), options=_options(options), **common)
     match schema.get("type"):
         case "object" if isinstance(schema.get("properties"), dict) and depth < _MAX_DEPTH:
-            needed = schema.get("required") or ()
+            needed = schema.get("required")
+            needed = needed if isinstance(needed, list) else []
             members = {
                 key: _field(inner, f"{name}_{number}", key, required=key in needed, depth=depth + 1)
                 for number, (key, inner) in enumerate(schema["properties"].items())
@@ -211,8 +216,8 @@ def _same(one: Any, other: Any) -> bool:
 
 def _parsed(text: str, of: Field) -> Any:
     try:
-        value = orjson.loads(text.strip())
-    except orjson.JSONDecodeError:
+        value = json_codec.parse(text.strip().encode())
+    except json.JSONDecodeError:
         expected = "a number" if of.kind is FieldKind.NUMBER else "JSON"
         raise UnreadableValueError(f"{of.label}: this is not {expected}.") from None
     if of.kind is FieldKind.NUMBER and (isinstance(value, bool) or not isinstance(value, int | float)):

@@ -16,7 +16,9 @@ from db.runs.waits import input_requests
 from domain import ids
 from domain.access_token import TokenKeys
 from domain.enums import RunStatus
+from domain.errors import NumberOutOfRangeError
 from domain.ids import IdKind
+from domain.json_codec import MAX_INTEGER, MIN_INTEGER
 from domain.runs import answer_link
 from domain.time import clock
 from resolvers.console.answer_links import REQUESTS_PER_MINUTE
@@ -238,7 +240,7 @@ def token(made: Any) -> str:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+@given(st.recursive(st.none() | st.booleans() | st.integers(MIN_INTEGER, MAX_INTEGER) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["type", "properties", "title", "items", "enum", "required", "const", "oneOf", "maxLength"])
         | st.text(max_size=3), inner | st.sampled_from(["object", "array", "string", "boolean"]), max_size=4),
@@ -276,6 +278,14 @@ def test_values_are_read_as_their_types() -> None:
     assert root_field(wide).kind is FieldKind.JSON
     assert root_field({"type": "boolean"}).read({"f": ["1"]}) is False
     assert root_field({"type": "boolean"}).read({}) is MISSING
+    for text in ("2", "-1", "01", "²", "9" * 5000):
+        with pytest.raises(UnreadableValueError):
+            root_field({"type": "boolean"}).read({"f": [text]})
+    assert root_field({"type": "integer"}).read({"f": [str(MAX_INTEGER)]}) == MAX_INTEGER
+    for schema in ({"type": "integer"}, {}):
+        with pytest.raises(NumberOutOfRangeError):
+            root_field(schema).read({"f": [str(MAX_INTEGER + 1)]})
+    assert not root_field({"type": "object", "properties": {"x": {}}, "required": True}).members["x"].required
 
 
 @pytest.mark.parametrize("text_format", ["date-time", "time", "duration"])
