@@ -282,9 +282,9 @@ def test_values_are_read_as_their_types() -> None:
         with pytest.raises(UnreadableValueError):
             root_field({"type": "boolean"}).read({"f": [text]})
     assert root_field({"type": "integer"}).read({"f": [str(MAX_INTEGER)]}) == MAX_INTEGER
-    for schema in ({"type": "integer"}, {}):
+    for number in ({"type": "integer"}, {}):
         with pytest.raises(NumberOutOfRangeError):
-            root_field(schema).read({"f": [str(MAX_INTEGER + 1)]})
+            root_field(number).read({"f": [str(MAX_INTEGER + 1)]})
     assert not root_field({"type": "object", "properties": {"x": {}}, "required": True}).members["x"].required
 
 
