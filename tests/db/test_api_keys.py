@@ -1,10 +1,8 @@
-import asyncio
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, select
-from sqlalchemy.util import await_only
 
 from db import access_tokens, api_keys, projects
 from db.core.database import ConflictError, Database
@@ -15,7 +13,7 @@ from domain import ids
 from domain.enums import Role
 from domain.time import clock
 from tests.support.clock import START, FakeClock
-from tests.support.databases.postgres import waits_for_lock
+from tests.support.databases.overlap import overlapping
 from tests.support.factory import PublishedFlow
 
 
@@ -124,19 +122,8 @@ async def test_keys_are_listed_oldest_first_with_their_projects(database: Databa
 @pytest.mark.parametrize("dialect", ["postgresql"])  # SQLite has one writer
 async def test_one_of_two_revocations_of_a_token_counts(database: Database) -> None:
     token_id, expires_at = ids.new_uuid(), clock.now() + timedelta(minutes=5)
-    revoked, may_commit = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
 
     def revoke(uow: UnitOfWork) -> bool:
-        is_first = access_tokens.revoke(uow, token_id, expires_at)
-        loop.call_soon(revoked.set)
-        await_only(may_commit.wait())
-        return is_first
+        return access_tokens.revoke(uow, token_id, expires_at)
 
-    first = asyncio.create_task(database.write(revoke))
-    await revoked.wait()
-    second = asyncio.create_task(database.write(access_tokens.revoke, token_id, expires_at))
-    while not await database.read(waits_for_lock):
-        pass
-    may_commit.set()
-    assert (await first, await second) == (True, False)
+    assert await overlapping(database, revoke, revoke) == (True, False)

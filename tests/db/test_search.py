@@ -1,6 +1,5 @@
 """The search of inputs, outputs and logs: what is found, on which states of its switch, and by which index."""
 
-import asyncio
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from uuid import UUID
 import orjson
 import pytest
 from sqlalchemy import Connection, Text, bindparam, func, select, text, update
-from sqlalchemy.util import await_only
 
 from db import retention
 from db.core.database import Database
@@ -34,7 +32,7 @@ from domain.text import fold, searched_json
 from domain.time import clock
 from engine.worker import maintenance
 from tests.support import factory
-from tests.support.databases.postgres import waits_for_lock
+from tests.support.databases.overlap import overlapping
 from tests.support.factory import PublishedFlow
 
 _RUNS = table(FlowRun)
@@ -245,8 +243,6 @@ class TestSwitch:
         await database.write(factory.make_steps, run_id, [{"input": json_of("needle"), "output": json_of("needle")}])
         await database.write(append, run_id, [Line(clock.now(), LogLevel.INFO, "a", 1, "needle")], 10)
         await database.write(switch.switch_on)
-        removed, may_commit = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
 
         def remove(uow: UnitOfWork) -> None:
             families.lock_runs(uow, [run_id])
@@ -254,16 +250,8 @@ class TestSwitch:
                 erasure.erase(uow, [run_id], clock.now())
             else:
                 deletion.delete_runs(uow, [run_id], clock.now())
-            loop.call_soon(removed.set)
-            await_only(may_commit.wait())
 
-        removing = asyncio.create_task(database.write(remove))
-        await removed.wait()
-        filling = asyncio.create_task(database.write(switch.fill, 10))
-        while not filling.done() and not await database.read(waits_for_lock):
-            pass
-        may_commit.set()
-        await asyncio.gather(removing, filling)
+        await overlapping(database, remove, lambda uow: switch.fill(uow, 10))
         left = "SELECT count(*) FROM run_text"
         assert await database.read(lambda conn: conn.execute(text(left)).scalar_one()) == 0
 

@@ -13,7 +13,6 @@ from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, inspect, select, update
-from sqlalchemy.util import await_only
 
 from db import migrate, text_indexes
 from db.assembly import open_database
@@ -33,6 +32,7 @@ from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.databases.old_schema import open_at_old_schema
+from tests.support.databases.overlap import uncommitted
 from tests.support.factory import PublishedFlow
 from tests.support.query import query
 
@@ -210,22 +210,11 @@ async def test_summing_moves_all_changes_and_leaves_no_empty_counts(
 @pytest.mark.parametrize("dialect", ["postgresql"])  # SQLite has one writer
 async def test_upkeep_of_one_worker_does_not_wait_for_another(database: Database, published: PublishedFlow) -> None:
     await database.write(factory.make_runs, published, [{}] * 10)
-    holding, release = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def hold(uow: UnitOfWork) -> None:
-        upkeep.sum_up(uow, 100)
-        loop.call_soon(holding.set)
-        await_only(release.wait())
-
-    holder = asyncio.create_task(database.write(hold))
-    await holding.wait()
-    assert not await database.write(upkeep.sum_up, 100)
-    await database.write(upkeep.remove_empty)
-    await database.write(factory.make_runs, published, [{}] * 10)
-    assert await agree(database)
-    release.set()
-    await holder
+    async with uncommitted(database, lambda uow: upkeep.sum_up(uow, 100)):
+        assert not await database.write(upkeep.sum_up, 100)
+        await database.write(upkeep.remove_empty)
+        await database.write(factory.make_runs, published, [{}] * 10)
+        assert await agree(database)
     assert await size(database, RUN_ROLLUP_DELTA) > 0
     assert await agree(database)
 

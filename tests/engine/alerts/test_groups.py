@@ -1,12 +1,10 @@
 """Groups of equal events: one that gets an event while it is pruned is not lost."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
-from sqlalchemy.util import await_only
 
 from db.alerts import groups
 from db.core.database import Database
@@ -15,7 +13,7 @@ from db.models import AlertGroup
 from db.models.types import table
 from domain import ids
 from domain.time import clock
-from tests.support.databases.postgres import waits_for_lock
+from tests.support.databases.overlap import overlapping
 
 _GROUPS = table(AlertGroup)
 
@@ -52,19 +50,9 @@ async def test_old_groups_without_a_message_are_pruned(database: Database) -> No
 @pytest.mark.parametrize("dialect", ["postgresql"])  # SQLite has one writer
 async def test_group_that_gets_an_event_is_not_pruned(database: Database) -> None:
     await database.write(lambda uow: uow.conn.execute(insert(_GROUPS), group(notify_at=None)) and None)
-    counted, may_commit = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
 
     def count(uow: UnitOfWork) -> None:
         uow.conn.execute(update(_GROUPS).values(count=1, last_at=clock.now(), notify_at=clock.now()))
-        loop.call_soon(counted.set)
-        await_only(may_commit.wait())
 
-    counting = asyncio.create_task(database.write(count))
-    await counted.wait()
-    pruning = asyncio.create_task(database.write(groups.prune, clock.now(), 10))
-    while not await database.read(waits_for_lock):
-        pass
-    may_commit.set()
-    await asyncio.gather(counting, pruning)
+    await overlapping(database, count, lambda uow: groups.prune(uow, clock.now(), 10))
     assert await keys(database) == {"fingerprint"}

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.deliveries import queue, relay
 from db.models import Delivery, DeliveryAttempt, Endpoint
 from db.models.types import table
@@ -24,7 +25,9 @@ from domain.outbound.delivery import BACK_OFF, MAX_AGE, delay_after
 from domain.time import clock
 from engine.deliveries.relay import LEASE
 from tests.engine.deliveries.conftest import CREATE, Sending, new_relay
+from tests.support import factory
 from tests.support.clock import FakeClock
+from tests.support.databases.overlap import uncommitted
 
 UPDATE = """mutation($input: UpdateEndpointInput!) { it: updateEndpoint(input: $input) {
     ... on UpdateEndpointSuccess { endpoint { enabled disabledReason } } ... on UserError { code message } } }"""
@@ -310,35 +313,18 @@ async def test_relay_waits_for_a_lower_number_that_is_not_committed_yet(sending:
     if sending.app.database.dialect == "sqlite":
         return  # it has one writer
     await sending.endpoint(kinds=["RUN_STATUS_CHANGED", "RUN_ENDED"])
-    taken, may_end = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
 
-    def slow(uow: Any) -> None:
-        from sqlalchemy.util import await_only
-
-        uow.conn.execute(text("INSERT INTO flow_run SELECT * FROM flow_run WHERE false"))
-        run_id = _insert(uow)
-        uow.flush()
-        loop.call_soon_threadsafe(taken.set)
-        await_only(may_end.wait())
-        assert run_id
-
-    def _insert(uow: Any) -> UUID:
-        from tests.support import factory
-
+    def insert(uow: UnitOfWork) -> None:
         run_id = factory.make_run(uow, sending.flow, status=RunStatus.QUEUED)
         factory.make_events(uow, sending.flow, run_id, [RunStatus.QUEUED])
-        return run_id
+        uow.flush()
 
-    first = asyncio.create_task(sending.app.database.write(slow))
-    await taken.wait()
-    await sending.run([RunStatus.QUEUED])
-    state = await sending.app.database.read(relay.state)
-    await sending.relay._load()
-    await sending.relay._step()
-    assert await sending.log() == []
-    may_end.set()
-    await first
+    async with uncommitted(sending.app.database, insert):
+        await sending.run([RunStatus.QUEUED])
+        state = await sending.app.database.read(relay.state)
+        await sending.relay._load()
+        await sending.relay._step()
+        assert await sending.log() == []
     await sending.relay.drain()
     await sending.relay.drain()
     assert len(await sending.log()) == 2

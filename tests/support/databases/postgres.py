@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, text
-
 from tests.support.account import Account, unprivileged
 from tests.support.databases.binaries import find_binaries, usable_by
 from tests.support.processes.guarded import guarded_directory
@@ -145,9 +143,3 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def waits_for_lock(conn: Connection) -> bool:
-    """True if a transaction waits for another one of the same database."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return conn.execute(text(waiting)).first() is not None

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy.util import await_only
 
 from db.assembly import open_database
 from db.bulk import chunks, leases, operations, pinning, plans
@@ -35,7 +34,7 @@ from tests.engine.worker.bulk.harness import (
     start_operation,
 )
 from tests.support.clock import FakeClock
-from tests.support.databases.postgres import waits_for_lock
+from tests.support.databases.overlap import overlapping
 from tests.support.worker import Flow, WorkerHarness
 
 
@@ -211,25 +210,15 @@ async def test_old_operations_are_purged_with_their_outcomes(
 async def test_workers_that_delete_one_plan_leave_no_outcome_behind(worker: WorkerHarness, flow: Flow) -> None:
     run_ids = await add(worker, flow, *[RunStatus.FAILED] * 5)
     plan_id = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
-    deleted, may_commit = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
 
     def delete_part(uow: UnitOfWork) -> None:
         operations.delete_part(uow, plan_id, 2)
-        loop.call_soon(deleted.set)
-        await_only(may_commit.wait())
 
-    first = asyncio.create_task(worker.database.write(delete_part))
-    await deleted.wait()
-    second = asyncio.create_task(worker.database.write(operations.delete_part, plan_id, 2))
-    while not await worker.database.read(waits_for_lock):
-        pass
-    may_commit.set()
-    await asyncio.gather(first, second)
+    await overlapping(worker.database, delete_part, delete_part)
     assert len(await outcomes(worker, plan_id)) == 3
     assert await worker.database.read(bulk_reads.by_ids, [plan_id], set())
     for _ in range(2):
-        await worker.database.write(operations.delete_part, plan_id, 2)
+        await worker.database.write(delete_part)
     assert await outcomes(worker, plan_id) == await worker.database.read(bulk_reads.by_ids, [plan_id], set()) == {}
 
 
