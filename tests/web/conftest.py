@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
     """A browser that is signed in at the service. What it loaded for one test it need not load for the next."""
-    with browser.new_context(viewport=WIDE) as opened:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE) as opened:
         sign_in(opened, service.url, service.key)
         yield opened
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 from engine.secrets.key_ring import new_key
 from tests.support.app import PATIENCE
@@ -19,8 +19,8 @@ from tests.support.processes.commands import service_command
 from tests.web.browsers import ROOT
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-WIDE = {"width": 1440, "height": 900}
-NARROW = {"width": 360, "height": 740}
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+NARROW: ViewportSize = {"width": 360, "height": 740}
 PATIENCE_MS = 20_000
 START_S = 120
 """Seconds that a process may take to answer on a machine that is busy with other tests."""

@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from db.assembly import open_database
 from db.migrate import upgrade
@@ -29,7 +29,7 @@ from tests.web.browsers import BROWSER_ARGS, ROOT, find_browser
 from tests.web.console import PATIENCE_MS, Service, sign_in
 
 IMAGES = ROOT / "docs" / "images"
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 CUSTOMERS = ("acme", "globex", "initech")
 DAY = (("flaky-checkout", "checkout", 900), ("hello", "greeting", 500), ("refund", "refund", 200))
 """Flows, the tags of their runs, and how many of these a day has."""
@@ -122,7 +122,7 @@ def console(running: Service) -> Iterator[Page]:
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGS) as browser,
     ):
-        page = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-GB", timezone_id="Europe/Berlin")  # type: ignore[arg-type]
+        page = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-GB", timezone_id="Europe/Berlin")
         page.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         sign_in(page.context, running.url, running.key)

@@ -147,7 +147,7 @@ def test_question_is_answered_by_a_person_without_a_key(page: Page, flows: Servi
     url = (made.locator("code").text_content() or "").strip()
 
     # The page has no script, so the form works in a browser that runs none.
-    with browser.new_context(viewport=NARROW, java_script_enabled=False) as context:  # type: ignore[arg-type]
+    with browser.new_context(viewport=NARROW, java_script_enabled=False) as context:
         person = context.new_page()
         person.set_default_timeout(PATIENCE_MS)
         person.goto(url)
@@ -182,7 +182,7 @@ def test_answer_pages_are_accessible_and_fit_a_narrow_screen(page: Page, flows: 
 
     def check(what: str) -> None:
         for size, scheme in looks:
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             assert_accessible(page, what)
 
@@ -202,7 +202,7 @@ def test_answer_pages_are_accessible_and_fit_a_narrow_screen(page: Page, flows: 
 def test_viewer_reads_the_inbox_and_changes_nothing(browser: Browser, flows: Service) -> None:
     run_id, request_id = ask(flows, "door")
     failed = flows.run("flaky-checkout")
-    with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE) as context:
         sign_in(context, flows.url, flows.create_key("VIEWER"))
         with page_of(context, flows.url) as page:
             page.goto(f"{flows.url}/inbox?request={request_id}")
@@ -385,7 +385,7 @@ def test_dialogs_and_inbox_are_accessible_and_fit_a_narrow_screen(page: Page, fl
     _, request_id = ask(flows, "coat")
     failed = flows.run("flaky-checkout")
     size, scheme = (NARROW, "light") if flows.database_url.startswith("sqlite") else (WIDE, "dark")
-    page.set_viewport_size(size)  # type: ignore[arg-type]
+    page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.goto(f"{flows.url}/inbox?request={request_id}")
     asked = question(page, "Which coat?")

@@ -59,7 +59,7 @@ def test_name_of_one_long_word_moves_no_button_off_the_screen(page: Page, servic
         expect(page.get_by_role("row").filter(has_text=name).get_by_role("link", name="Runs")).to_be_in_viewport(
             ratio=1
         )
-        page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+        page.set_viewport_size(NARROW)
         page.goto(f"{service.url}/runs/{run_id}")
         expect(page.get_by_role("button", name="Run again")).to_be_in_viewport(ratio=1)
         expect(page.get_by_role("button", name="Compare with…")).to_be_in_viewport(ratio=1)

@@ -221,7 +221,7 @@ def test_failures_lead_to_their_runs(page: Page, service: Service) -> None:
 
 def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) -> None:
     run_id = service.run("flaky-checkout", tags=["viewed"])
-    with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE) as context:
         page = context.new_page()
         sign_in(context, service.url, service.create_key("VIEWER"))
         page.goto(f"{service.url}/runs/{run_id}")
@@ -233,7 +233,7 @@ def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) 
 def test_key_without_access_to_payloads_sees_everything_else(browser: Browser, service: Service) -> None:
     failed = service.run("flaky-checkout")
     paused = service.pause("A-6")
-    with browser.new_context(viewport=WIDE) as context, page_of(context, service.url) as page:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE) as context, page_of(context, service.url) as page:
         sign_in(context, service.url, service.create_key("OPERATOR", payloads=False))
         page.goto(f"{service.url}/runs/{failed}")
         expect(page.get_by_role("heading", name="flaky-checkout")).to_be_visible()
@@ -330,7 +330,7 @@ def test_pages_are_accessible_and_fit_a_narrow_screen(page: Page, service: Servi
         page.goto(f"{service.url}{path}")
         page.evaluate(axe)
         for size, scheme in looks:
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             expect(page.get_by_role("heading", name=heading, exact=True).first).to_be_attached()
             expect(page.locator("[aria-busy=true]")).to_have_count(0)

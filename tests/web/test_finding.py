@@ -39,7 +39,7 @@ def orders(service: Service) -> tuple[str, str]:
 @contextmanager
 def signed_in(browser: Browser, service: Service, key: str) -> Iterator[Page]:
     """A page of a browser that is signed in with another key."""
-    with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE) as context:
         sign_in(context, service.url, key)
         with page_of(context, service.url) as page:
             yield page
@@ -281,7 +281,7 @@ def test_what_finds_and_compares_is_accessible_and_fits_a_narrow_screen(
     def check(what: str) -> None:
         page.evaluate(AXE.read_text())
         for size, scheme in looks:
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, what
             violations = page.evaluate("axe.run().then((found) => found.violations)")

@@ -72,7 +72,7 @@ def test_decision_can_be_no_but_not_by_saying_nothing(page: Page, service: Servi
 
 
 def test_times_json_and_patterns_are_entered(browser: Browser, service: Service) -> None:
-    with browser.new_context(viewport=WIDE, timezone_id="America/New_York") as context:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE, timezone_id="America/New_York") as context:
         sign_in(context, service.url, service.key)
         with page_of(context, service.url) as page, question(page, service, DECISION) as (run_id, asked):
             asked.get_by_role("radio", name="Yes").check()

@@ -253,7 +253,7 @@ def test_keys_are_created_rotated_and_revoked_and_that_is_audited(page: Page, se
 
 
 def test_operator_holds_starts_and_sees_no_tab_that_refuses(browser: Browser, service: Service) -> None:
-    with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]
+    with browser.new_context(viewport=WIDE) as context:
         sign_in(context, service.url, service.create_key("OPERATOR"))
         with page_of(context, service.url) as page:
             # The address of a page for admins leads to the first one that the role sees.
@@ -295,7 +295,7 @@ def test_pages_are_accessible_and_fit_a_narrow_screen(context: BrowserContext, s
     }
     with endpoint_and_alert(service, receiver), page_of(context, service.url) as page:
         service.run("hello")
-        page.set_viewport_size(size)  # type: ignore[arg-type]
+        page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         for tab, region in tabs.items():
             page.goto(f"{service.url}/operate?tab={tab}")
