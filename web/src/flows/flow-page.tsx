@@ -5,6 +5,7 @@ import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { flowPageQuery } from '../__generated__/flowPageQuery.graphql'
 import { CopyableId } from '../shared/copy'
+import { steps } from '../shared/count'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { useTitle } from '../shared/title'
 import { useMayOperate } from '../shared/viewer'
@@ -96,8 +97,4 @@ export function FlowPage() {
       </Tabs>
     </main>
   )
-}
-
-function steps(count: number): string {
-  return count === 1 ? '1 step' : `${count} steps`
 }

@@ -4,6 +4,7 @@ import { useNavigate } from '@tanstack/react-router'
 import { graphql, useFragment, useRelayEnvironment } from 'react-relay/hooks'
 import type { runActions_run$key } from '../__generated__/runActions_run.graphql'
 import { Failure, useAttempt } from '../shared/attempt'
+import { steps } from '../shared/count'
 import { isLive } from '../shared/status'
 import { useMayAdminister, useMayOperate } from '../shared/viewer'
 import type { Removal } from './remove-requests'
@@ -148,8 +149,4 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
 
 function isOffered(strategy: string): strategy is keyof typeof LABELS {
   return strategy in LABELS
-}
-
-function steps(count: number): string {
-  return count === 1 ? '1 step' : `${count} steps`
 }

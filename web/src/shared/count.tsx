@@ -20,3 +20,7 @@ export function Count({ count, limit, shown, one, many }: Props) {
     </span>
   )
 }
+
+export function steps(count: number): string {
+  return count === 1 ? '1 step' : `${count} steps`
+}
