@@ -2,7 +2,7 @@
 
 import ssl
 
-from domain.errors import DatabaseUnavailableError, FlowRunsError
+from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 
 
 def of_connection(error: BaseException) -> str:
@@ -20,7 +20,7 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-def of_database(error: FlowRunsError) -> str:
+def of_database(error: DatabaseUnavailableError | QueryTimeoutError) -> str:
     """Returns why the database is unavailable, or that a read took too long, for the log: what the driver says. Clients
     get the message alone."""
     cause = error.__cause__

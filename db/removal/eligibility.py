@@ -41,6 +41,7 @@ _later = _later.union_all(select(_next.c.id, _next.c.status).join(_later, _next.
 # A live retry looks at the child runs that steps of its run have started, or that its run has kept from an earlier one.
 _HAS_LIVE_RETRY = case(
     (
+        # Most runs have no retry, and a recursion takes longer than finding that.
         exists().where(_retry.c.retry_of_id == _run.id).correlate(_runs),
         exists(select(_later.c.id).where(_later.c.status.in_(sorted(LIVE)))),
     ),

@@ -17,9 +17,7 @@ def memory_for_bitmaps(conn: Connection) -> Iterator[None]:
     conn.exec_driver_sql("SET work_mem = '16MB'")
     try:
         yield
-    except DBAPIError:
-        # In a transaction, which reads have behind a pooler, the error has ended it, and the setting with it.
+    finally:
+        # In a transaction, which reads have behind a pooler, an error has ended it, and the setting with it.
         with suppress(DBAPIError):
             conn.exec_driver_sql("RESET work_mem")
-        raise
-    conn.exec_driver_sql("RESET work_mem")

@@ -47,15 +47,14 @@ class Redaction:
         try:
             parsed = json_codec.parse(body.encode(errors="replace"))
         except (ValueError, NumberOutOfRangeError):
-            # Of JSON that was cut, nothing tells the parts.
+            # Truncated JSON cannot be parsed, so its redacted parts cannot be told from the others.
             parsed = MASK if body.lstrip()[:1] in ("{", "[") and self._concerns("body") else body
         shown, removed = self.removed({**details, "body": parsed})
-        if parsed is MASK:
-            return shown, removed
-        if not removed:
-            return details, removed
-        is_text = isinstance(shown["body"], str)
-        return {**shown, "body": shown["body"] if is_text else orjson.dumps(shown["body"]).decode()}, removed
+        if parsed is not MASK and not removed:
+            return details, []
+        if not isinstance(shown["body"], str):
+            shown = {**shown, "body": orjson.dumps(shown["body"]).decode()}
+        return shown, removed
 
     def _concerns(self, name: str) -> bool:
         """Returns True if a path leads to the member `name` of the output, or into it."""

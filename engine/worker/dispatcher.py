@@ -19,7 +19,7 @@ from db.runs import claims
 from db.runs.claims import Claimed
 from db.runs.transitions import Lease
 from domain import ids, reasons
-from domain.errors import FlowRunsError
+from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 from domain.ids import IdKind
 from domain.observation.observer import SILENT, Observer
 from domain.time import clock
@@ -156,7 +156,7 @@ class Dispatcher:
                 "database unavailable", extra={"service": "dispatcher", "reason": reasons.of_database(error)}
             )
 
-    async def _back_off(self, error: FlowRunsError) -> None:
+    async def _back_off(self, error: DatabaseUnavailableError | QueryTimeoutError) -> None:
         """Waits for the next attempt. Nothing shortens the pause: runs are due, also while none can be claimed."""
         fields = {
             "service": "dispatcher",
